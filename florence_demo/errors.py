@@ -1,0 +1,26 @@
+"""The errors a person can meet, each written for the person in front of the page.
+
+FlorenceDemoError
+├── InputError        the picture, the text or the region is not what the task needs
+├── CheckpointError   a model cannot be found, opened or trusted
+└── DatasetError      a row of training or evaluation data is not usable
+
+A message is one or two sentences: what is wrong, then what to do. Mistakes of a programmer are
+plain ``ValueError`` with the expected and the actual value.
+"""
+
+
+class FlorenceDemoError(Exception):
+    """Carry one sentence that the interface shows as it is."""
+
+
+class InputError(FlorenceDemoError):
+    """Say that the picture, the text, the region or the options cannot be used."""
+
+
+class CheckpointError(FlorenceDemoError):
+    """Say that a model cannot be found, opened or trusted."""
+
+
+class DatasetError(FlorenceDemoError):
+    """Say that training or evaluation data cannot be used, with file and line."""

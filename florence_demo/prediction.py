@@ -1,0 +1,164 @@
+"""The two types that every module speaks: ``Detections`` and ``Prediction``.
+
+Knows geometry in pixels and how to become JSON. Does not know tasks, tokens, models or drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+Rings = tuple[FloatArray, ...]
+"""The parts of one instance, each (k, 2) float32 pixels; an instance is the union of its parts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Hold n things found in a picture.
+
+    Attributes:
+        xyxy: Boxes, (n, 4) float32, pixels of the original image, origin top left, x1 <= x2, y1 <= y2.
+        labels: n labels, "" where the task gives none.
+        polygons: n instances, each a tuple of rings (k, 2) float32 pixels, k >= 3; an empty tuple
+            where the instance is a plain box. A quadrilateral is one ring of four points.
+        scores: (n,) float32 in 0..1, the geometric mean probability of the location tokens, or None.
+        label_scores: (n,) float32 in 0..1, the same over the label's tokens (1 where there is no
+            label), or None.
+    """
+
+    xyxy: FloatArray
+    labels: tuple[str, ...]
+    polygons: tuple[Rings, ...] = ()
+    scores: FloatArray | None = None
+    label_scores: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        boxes = np.asarray(self.xyxy, dtype=np.float32).reshape(-1, 4) if n == 0 else self.xyxy
+        object.__setattr__(self, "xyxy", np.asarray(boxes, dtype=np.float32))
+        if self.xyxy.shape != (n, 4):
+            raise ValueError(f"xyxy must have shape ({n}, 4), got {self.xyxy.shape}")
+        if not self.polygons:
+            object.__setattr__(self, "polygons", ((),) * n)
+        if len(self.polygons) != n:
+            raise ValueError(f"polygons must have {n} instances, got {len(self.polygons)}")
+        for rings in self.polygons:
+            for ring in rings:
+                if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2:
+                    raise ValueError(f"a ring must have shape (k >= 3, 2), got {ring.shape}")
+        for name in ("scores", "label_scores"):
+            values = getattr(self, name)
+            if values is not None and values.shape != (n,):
+                raise ValueError(f"{name} must have shape ({n},), got {values.shape}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """Return no detections at all."""
+        return cls(np.zeros((0, 4), np.float32), ())
+
+    @classmethod
+    def from_polygons(
+        cls,
+        polygons: Sequence[Iterable[FloatArray]],
+        labels: Sequence[str],
+    ) -> Detections:
+        """Build detections whose boxes are the bounds of their rings.
+
+        Args:
+            polygons: n instances, each one or more rings (k, 2) in pixels.
+            labels: n labels.
+        """
+        instances = tuple(tuple(np.asarray(r, np.float32) for r in rings) for rings in polygons)
+        boxes = [bounds(rings) for rings in instances]
+        return cls(np.array(boxes, np.float32).reshape(-1, 4), tuple(labels), instances)
+
+    def select(self, keep: Sequence[int] | NDArray[np.bool_]) -> Detections:
+        """Return the detections at these indices, or where a mask is true."""
+        index = np.arange(len(self))[np.asarray(keep)] if len(keep) else np.zeros(0, int)
+        return Detections(
+            self.xyxy[index],
+            tuple(self.labels[i] for i in index),
+            tuple(self.polygons[i] for i in index),
+            None if self.scores is None else self.scores[index],
+            None if self.label_scores is None else self.label_scores[index],
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return one dict of plain Python numbers a detection."""
+        return [
+            {
+                "label": self.labels[i],
+                "box": [float(v) for v in self.xyxy[i]],
+                "polygons": [[float(v) for v in ring.ravel()] for ring in self.polygons[i]],
+                "score": None if self.scores is None else float(self.scores[i]),
+                "label_score": None if self.label_scores is None else float(self.label_scores[i]),
+            }
+            for i in range(len(self))
+        ]
+
+
+def bounds(rings: Iterable[FloatArray]) -> FloatArray:
+    """Return the box (4,) x1, y1, x2, y2 around some rings of points."""
+    points = np.concatenate([np.asarray(ring, np.float32) for ring in rings])
+    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Hold one answer of a model about one picture, as everything after the model sees it.
+
+    Attributes:
+        task: Name of the task, such as "od".
+        prompt: The sentence the model was asked.
+        raw: The generated string as the model wrote it, special tokens included.
+        text: The answer as a person reads it; "" where the answer is places only.
+        size: (width, height) of the original picture in pixels.
+        detections: What was found and where.
+        parsed: Florence-2's own dict, {"<OD>": {"bboxes": [...], "labels": [...]}}.
+        model: Title of the model that answered.
+        device: Where it ran, such as "cpu" or "cuda:0".
+        seconds: Wall-clock time of the answer.
+        tokens: Number of generated tokens.
+        truncated: Whether the token limit cut the answer off.
+        notices: Sentences a person should read beside the answer.
+    """
+
+    task: str
+    prompt: str
+    raw: str
+    text: str
+    size: tuple[int, int]
+    detections: Detections
+    parsed: dict[str, Any]
+    model: str = ""
+    device: str = ""
+    seconds: float = 0.0
+    tokens: int = 0
+    truncated: bool = False
+    notices: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain Python values that ``json.dumps`` takes as they are."""
+        return {
+            "task": self.task,
+            "prompt": self.prompt,
+            "text": self.text,
+            "detections": self.detections.to_json(),
+            "parsed": self.parsed,
+            "raw": self.raw,
+            "size": list(self.size),
+            "model": self.model,
+            "device": self.device,
+            "seconds": round(self.seconds, 4),
+            "tokens": self.tokens,
+            "truncated": self.truncated,
+            "notices": list(self.notices),
+        }

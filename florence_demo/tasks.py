@@ -1,0 +1,388 @@
+"""The tasks of Florence-2: what a person reads, what the model is asked, how the answer is written.
+
+Knows prompts and their inputs. Does not know models or drawing: nothing outside this module asks
+which task it is. To add a task, add one ``Task`` to ``TASKS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from florence_demo.codec import (
+    BOXES,
+    BOXES_OR_POLYGONS,
+    PHRASES,
+    POLYGONS,
+    QUADS,
+    TEXT,
+    Answer,
+    location_tokens,
+)
+from florence_demo.errors import InputError
+
+Region = tuple[float, float, float, float]
+Needs = Literal["nothing", "text", "region"]
+
+MAX_TEXT = 4000
+"""Characters of a person's text; the model's own limit, in tokens, is checked by the engine."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Hold one task.
+
+    Attributes:
+        name: Its token in lower case without brackets: "od".
+        title: What the menu shows.
+        group: Heading of the menu under which it stands.
+        help: One sentence for a person who never heard of it.
+        token: Florence-2's word for it, the key of ``parsed``: "<OD>".
+        prompt: The sentence the model reads; "{input}" is the text or the region.
+        answer: The grammar of what the model writes.
+        needs: What it takes beside a picture.
+        text_label: What the text box is called, for a task that needs text.
+        example: A text to begin with, for a task that needs text.
+        after: Name of the task whose text answer becomes this one's text.
+    """
+
+    name: str
+    title: str
+    group: str
+    help: str
+    token: str
+    prompt: str
+    answer: Answer
+    needs: Needs = "nothing"
+    text_label: str = ""
+    example: str = ""
+    after: str | None = None
+
+    def build_prompt(self, text: str, region: Region | None, size: tuple[int, int]) -> str:
+        """Return the sentence for the model.
+
+        Args:
+            text: What the person typed; must be empty unless the task needs text.
+            region: x1, y1, x2, y2 in pixels of the picture, for a task that needs a region.
+            size: (width, height) of the picture.
+
+        Raises:
+            InputError: The text or the region is missing, not wanted or not usable.
+        """
+        text = text.strip()
+        if self.needs != "text" and text:
+            raise InputError(
+                f"“{self.title}” takes no text: clear the text box, or pick a task that asks for"
+                " words."
+            )
+        if self.needs != "region" and region is not None:
+            raise InputError(
+                f"“{self.title}” takes no region: remove the box, or pick a task about a region."
+            )
+        if self.needs == "text":
+            return self.prompt.replace("{input}", self._checked_text(text))
+        if self.needs == "region":
+            box = check_region(region, size, self.title)
+            return self.prompt.replace("{input}", location_tokens(box, size))
+        return self.prompt
+
+    def _checked_text(self, text: str) -> str:
+        if not text:
+            example = f", for example “{self.example}”" if self.example else ""
+            raise InputError(
+                f"“{self.title}” needs words: type {self.text_label.lower()}{example}."
+            )
+        if len(text) > MAX_TEXT:
+            raise InputError(
+                f"The text has {len(text):,} characters, {MAX_TEXT:,} are allowed: shorten it."
+            )
+        for word in TASK_WORDS:
+            # A custom prompt is the one place where a task word is the person's to write.
+            if word in text and self.prompt != "{input}":
+                raise InputError(
+                    f"The text contains the task word {word}: pick that task in the menu instead,"
+                    " and type ordinary words here."
+                )
+        return text
+
+    def parse(self, value: Any) -> dict[str, Any]:
+        """Return Florence-2's own dict around a decoded value."""
+        return {self.token: value}
+
+
+def check_region(
+    region: Region | None, size: tuple[int, int], title: str = "This task"
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the region as ordered float32 pixels (4,) inside the picture.
+
+    Raises:
+        InputError: There is none, it has no area, or it lies outside the picture.
+    """
+    if region is None:
+        raise InputError(f"“{title}” needs a region: draw a box on the picture.")
+    box = np.asarray(region, np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise InputError("The region must be four numbers: x1, y1, x2, y2 in pixels.")
+    width, height = size
+    box = np.array([*np.minimum(box[:2], box[2:]), *np.maximum(box[:2], box[2:])])
+    if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+        raise InputError(
+            f"The region lies outside the picture, which is {width} x {height} pixels: draw it on"
+            " the picture."
+        )
+    box = np.clip(box, 0, [width, height, width, height])
+    if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+        raise InputError("The region has no area: drag a box of at least one pixel each way.")
+    return box.astype(np.float32)
+
+
+_DESCRIBE = "Describe the picture"
+_FIND = "Find things"
+_WORDS = "Find what you name"
+_REGION = "Ask about a region"
+_READ = "Read text"
+_QUESTION = "Ask a question"
+
+_GROUND = "<CAPTION_TO_PHRASE_GROUNDING>"
+_GROUND_PROMPT = "Locate the phrases in the caption: {input}"
+_REGION_HELP = "Draw a box on the picture; "
+
+
+def _cascade(caption: str, title: str) -> Task:
+    return Task(
+        f"{caption}_to_phrase_grounding_cascade",
+        f"{title}, then find its phrases",
+        _DESCRIBE,
+        f"Writes a {title.lower()}, then draws a box around each thing that it mentions.",
+        _GROUND,
+        _GROUND_PROMPT,
+        PHRASES,
+        needs="text",
+        text_label="A caption",
+        after=caption,
+    )
+
+
+_ALL = (
+    Task(
+        "caption",
+        "Caption",
+        _DESCRIBE,
+        "One sentence that says what the picture shows.",
+        "<CAPTION>",
+        "What does the image describe?",
+        TEXT,
+    ),
+    Task(
+        "detailed_caption",
+        "Detailed caption",
+        _DESCRIBE,
+        "A sentence or two with more of what can be seen.",
+        "<DETAILED_CAPTION>",
+        "Describe in detail what is shown in the image.",
+        TEXT,
+    ),
+    Task(
+        "more_detailed_caption",
+        "Paragraph",
+        _DESCRIBE,
+        "A whole paragraph about the picture.",
+        "<MORE_DETAILED_CAPTION>",
+        "Describe with a paragraph what is shown in the image.",
+        TEXT,
+    ),
+    _cascade("caption", "Caption"),
+    _cascade("detailed_caption", "Detailed caption"),
+    _cascade("more_detailed_caption", "Paragraph"),
+    Task(
+        "od",
+        "Detect objects",
+        _FIND,
+        "Finds things, names each one and draws a box around it.",
+        "<OD>",
+        "Locate the objects with category name in the image.",
+        BOXES,
+    ),
+    Task(
+        "dense_region_caption",
+        "Describe every region",
+        _FIND,
+        "Finds regions and describes each one in a few words.",
+        "<DENSE_REGION_CAPTION>",
+        "Locate the objects in the image, with their descriptions.",
+        BOXES,
+    ),
+    Task(
+        "region_proposal",
+        "Propose regions",
+        _FIND,
+        "Draws boxes around whatever stands out, without names.",
+        "<REGION_PROPOSAL>",
+        "Locate the region proposals in the image.",
+        BOXES,
+    ),
+    Task(
+        "caption_to_phrase_grounding",
+        "Find phrases of a sentence",
+        _WORDS,
+        "Type a sentence; each thing that it names gets a box.",
+        _GROUND,
+        _GROUND_PROMPT,
+        PHRASES,
+        needs="text",
+        text_label="A sentence about the picture",
+        example="A dog and two cars.",
+    ),
+    Task(
+        "open_vocabulary_detection",
+        "Find one kind of thing",
+        _WORDS,
+        "Type a name, such as “red car”; every one of them gets a box.",
+        "<OPEN_VOCABULARY_DETECTION>",
+        "Locate {input} in the image.",
+        BOXES_OR_POLYGONS,
+        needs="text",
+        text_label="What to find",
+        example="car",
+    ),
+    Task(
+        "referring_expression_segmentation",
+        "Cut out what you name",
+        _WORDS,
+        "Type what you mean, such as “the left dog”; its outline is drawn.",
+        "<REFERRING_EXPRESSION_SEGMENTATION>",
+        "Locate {input} in the image with mask",
+        POLYGONS,
+        needs="text",
+        text_label="What to cut out",
+        example="the dog",
+    ),
+    Task(
+        "region_to_segmentation",
+        "Cut out what is in the box",
+        _REGION,
+        _REGION_HELP + "the outline of the thing inside is drawn.",
+        "<REGION_TO_SEGMENTATION>",
+        "What is the polygon mask of region {input}",
+        POLYGONS,
+        needs="region",
+    ),
+    Task(
+        "region_to_category",
+        "Name what is in the box",
+        _REGION,
+        _REGION_HELP + "the thing inside is named.",
+        "<REGION_TO_CATEGORY>",
+        "What is the region {input}?",
+        TEXT,
+        needs="region",
+    ),
+    Task(
+        "region_to_description",
+        "Describe what is in the box",
+        _REGION,
+        _REGION_HELP + "the thing inside is described.",
+        "<REGION_TO_DESCRIPTION>",
+        "What does the region {input} describe?",
+        TEXT,
+        needs="region",
+    ),
+    Task(
+        "region_to_ocr",
+        "Read what is in the box",
+        _REGION,
+        _REGION_HELP + "the text inside is read.",
+        "<REGION_TO_OCR>",
+        "What text is in the region {input}?",
+        TEXT,
+        needs="region",
+    ),
+    Task(
+        "ocr",
+        "Read all text",
+        _READ,
+        "Reads the text in the picture.",
+        "<OCR>",
+        "What is the text in the image?",
+        TEXT,
+    ),
+    Task(
+        "ocr_with_region",
+        "Read text and show where",
+        _READ,
+        "Reads the text and outlines each line.",
+        "<OCR_WITH_REGION>",
+        "What is the text in the image, with regions?",
+        QUADS,
+    ),
+    Task(
+        "docvqa",
+        "Question about a document",
+        _QUESTION,
+        "Type a question about a page. Only models fine-tuned for it answer: Microsoft's four"
+        " were not trained on questions.",
+        "<DocVQA>",
+        "<DocVQA>{input}",
+        TEXT,
+        needs="text",
+        text_label="A question",
+        example="What is the total?",
+    ),
+    Task(
+        "vqa",
+        "Question about a picture",
+        _QUESTION,
+        "Type a question about the picture. Only models fine-tuned for it answer: Microsoft's"
+        " four were not trained on questions.",
+        "<VQA>",
+        "<VQA>{input}",
+        TEXT,
+        needs="text",
+        text_label="A question",
+        example="How many objects are there?",
+    ),
+    Task(
+        "custom",
+        "Your own prompt",
+        _QUESTION,
+        "Sends exactly what you type, for a fine-tuned model with a task word of its own.",
+        "<CUSTOM>",
+        "{input}",
+        TEXT,
+        needs="text",
+        text_label="A prompt",
+        example="<DocVQA>What is the date?",
+    ),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+
+TASK_WORDS: tuple[str, ...] = tuple(dict.fromkeys(task.token for task in _ALL))
+"""Florence-2's own words for its tasks, which must not stand in a person's text."""
+
+
+def task_named(name: str) -> Task:
+    """Return the task of this name, given as "od", "OD" or "<OD>".
+
+    Raises:
+        InputError: There is none.
+    """
+    try:
+        return TASKS[name.strip().strip("<>").lower().replace("-", "_")]
+    except KeyError:
+        raise InputError(f"There is no task “{name}”: choose one of {', '.join(TASKS)}.") from None
+
+
+def parse_answer(task_token: str, raw: str, size: tuple[int, int]) -> dict[str, Any]:
+    """Return Florence-2's own dict of an answer, whoever generated it.
+
+    Args:
+        task_token: "<OD>" and the like; a word that is no task is plain text.
+        raw: The generated string, special tokens included.
+        size: (width, height) of the picture in pixels.
+    """
+    task = TASKS.get(task_token.strip("<>").lower())
+    answer = task.answer if task else TEXT
+    return {task_token: answer.decode(raw, size).value}

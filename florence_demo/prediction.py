@@ -5,6 +5,7 @@ Knows geometry in pixels and how to become JSON. Does not know tasks, tokens, mo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,11 +23,13 @@ class Detections:
     """Hold n things found in a picture.
 
     Attributes:
-        xyxy: Boxes, (n, 4) float32, pixels of the original image, origin top left, x1 <= x2, y1 <= y2.
+        xyxy: Boxes, (n, 4) float32, pixels of the original image, origin top left, with
+            x1 <= x2 and y1 <= y2.
         labels: n labels, "" where the task gives none.
         polygons: n instances, each a tuple of rings (k, 2) float32 pixels, k >= 3; an empty tuple
             where the instance is a plain box. A quadrilateral is one ring of four points.
-        scores: (n,) float32 in 0..1, the geometric mean probability of the location tokens, or None.
+        scores: (n,) float32 in 0..1, the geometric mean probability of the location tokens,
+            or None.
         label_scores: (n,) float32 in 0..1, the same over the label's tokens (1 where there is no
             label), or None.
     """
@@ -144,6 +147,22 @@ class Prediction:
     tokens: int = 0
     truncated: bool = False
     notices: tuple[str, ...] = field(default=())
+
+    def sentence(self) -> str:
+        """Return the answer in one plain sentence: "3 objects: 2 × cat, car"."""
+        count = len(self.detections)
+        if not count:
+            return self.text or "Nothing was found."
+        if self.text:
+            return self.text
+        named = Counter(label for label in self.detections.labels if label)
+        kind = "outline" if any(self.detections.polygons) else "region"
+        if not named:
+            return f"{count} {kind}{'' if count == 1 else 's'}"
+        listed = [f"{n} × {label}" if n > 1 else label for label, n in named.most_common(6)]
+        more = len(named) - len(listed)
+        rest = f" and {more} more" if more > 0 else ""
+        return f"{count} object{'' if count == 1 else 's'}: {', '.join(listed)}{rest}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain Python values that ``json.dumps`` takes as they are."""

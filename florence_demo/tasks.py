@@ -152,7 +152,7 @@ _REGION_HELP = "Draw a box on the picture; "
 
 def _cascade(caption: str, title: str) -> Task:
     return Task(
-        f"{caption}_to_phrase_grounding_cascade",
+        f"{caption}_then_grounding",
         f"{title}, then find its phrases",
         _DESCRIBE,
         f"Writes a {title.lower()}, then draws a box around each thing that it mentions.",

@@ -1,0 +1,184 @@
+"""The command line: ``python -m florence_demo predict | tasks | models | ...``.
+
+Results go to stdout, everything else to stderr. Exit status 0, 1 when some pictures failed, 2 for
+bad input with one sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.tasks import TASKS, task_named
+
+
+def _region(value: str) -> tuple[float, float, float, float]:
+    try:
+        x1, y1, x2, y2 = (float(v) for v in value.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError("give four numbers: x1,y1,x2,y2 in pixels") from None
+    return x1, y1, x2, y2
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a path or an http(s) address")
+    parser.add_argument("--task", default="caption", help="see `python -m florence_demo tasks`")
+    parser.add_argument("--text", default="", help="words, for a task that needs them")
+    parser.add_argument("--region", type=_region, help="x1,y1,x2,y2 in pixels")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--save", type=Path, metavar="OUT", help="write the annotated picture")
+    parser.add_argument("--beams", type=int, default=3)
+    parser.add_argument("--max-new-tokens", type=int, default=1024)
+    _add_model(parser)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from florence_demo.engine import Engine, Options
+    from florence_demo.images import open_image
+    from florence_demo.models import load_model
+    from florence_demo.render import annotate
+
+    task = task_named(args.task)
+    if args.save and len(args.images) > 1:
+        raise InputError("--save takes one picture: ask for them one by one.")
+    options = Options(max_new_tokens=args.max_new_tokens, num_beams=args.beams)
+    options.check()
+    engine = Engine(load_model(args.model, device=args.device, dtype=args.dtype))
+    failed = 0
+    for source in args.images:
+        try:
+            image = open_image(source)
+            found = engine.predict(image, task, args.text, args.region, options)
+            if args.save:
+                _save(annotate(image, found.detections), args.save)
+        except InputError as exc:
+            failed += 1
+            if len(args.images) == 1 and not args.json:
+                raise
+            print(json.dumps({"image": source, "error": str(exc)}, ensure_ascii=False))
+            continue
+        if args.json:
+            row = {"image": source, **found.to_json()}
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+        else:
+            print(found.sentence())
+            for notice in found.notices:
+                print(notice, file=sys.stderr)
+    return (2 if len(args.images) == 1 else 1) if failed else 0
+
+
+def _save(picture: Any, target: Path) -> None:
+    try:
+        picture.save(target)
+    except (OSError, ValueError) as exc:
+        raise InputError(
+            f"The picture cannot be written to {target}: name a folder that exists and an ending"
+            " such as .png or .jpg."
+        ) from exc
+
+
+def _add_tasks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _tasks(args: argparse.Namespace) -> int:
+    for task in TASKS.values():
+        if args.json:
+            fields = ("name", "title", "token", "needs", "help")
+            print(json.dumps({f: getattr(task, f) for f in fields}, ensure_ascii=False))
+        else:
+            print(f"{task.name:36} {task.needs:8} {task.title}")
+    return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from florence_demo.models import MODELS
+
+    for spec in MODELS.values():
+        if args.json:
+            fields = ("name", "title", "source", "revision", "note")
+            print(json.dumps({f: getattr(spec, f) for f in fields}, ensure_ascii=False))
+        else:
+            print(f"{spec.name:9} {spec.title:36} {spec.note}")
+    return 0
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--json", action="store_true")
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from florence_demo.checkpoints import inspect_checkpoint
+
+    info = inspect_checkpoint(args.folder)
+    print(json.dumps(info.to_json()) if args.json else "\n".join(info.sentences()))
+    return 0
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from florence_demo.checkpoints import convert_checkpoint
+    from florence_demo.models import folder_of
+
+    info = convert_checkpoint(args.source, args.target, resolve_base=folder_of)
+    print("\n".join(info.sentences()))
+    return 0
+
+
+Command = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
+
+COMMANDS: dict[str, Command] = {
+    "predict": ("answer a task about pictures", _add_predict, _predict),
+    "tasks": ("list the tasks", _add_tasks, _tasks),
+    "models": ("list the models", _add_tasks, _models),
+    "inspect": ("say what a checkpoint folder holds", _add_inspect, _inspect),
+    "convert": ("write a native copy of a checkpoint", _add_convert, _convert),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser("florence_demo", description=__doc__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (summary, add_arguments, _) in COMMANDS.items():
+        add_arguments(commands.add_parser(name, help=summary, description=summary))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        stream=sys.stderr,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        return COMMANDS[args.command][2](args)
+    except FlorenceDemoError as exc:
+        print(exc, file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,405 @@
+"""One model that answers: from a picture and a task to a ``Prediction``.
+
+Knows the order of one request: check, prompt, pixels, tokens, decode. Does not know what a task is
+about (``tasks``), how an answer is written (``codec``), how tokens are searched (``decoding``) or
+how anything is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL import Image
+
+from florence_demo.codec import TEXT, Piece, lex
+from florence_demo.errors import InputError
+from florence_demo.models import LoadedModel, Progress, load_model
+from florence_demo.prediction import Prediction
+from florence_demo.tasks import TASKS, Region, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from florence_demo.decoding import Generated
+
+log = logging.getLogger(__name__)
+
+FEATURE_CACHE_BYTES = 256_000_000
+"""Image features kept for the next question about a picture: about 290 pictures of base size."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Hold how an answer is searched; the defaults are those of Florence-2's model card.
+
+    Attributes:
+        max_new_tokens: Longest answer, in tokens.
+        num_beams: Hypotheses kept in parallel; 1 is greedy.
+        do_sample: Draw tokens at random instead of taking the likeliest.
+        temperature: Above 1 flatter, below 1 sharper; only with ``do_sample``.
+        seed: Makes drawing repeatable; only with ``do_sample``.
+    """
+
+    max_new_tokens: int = 1024
+    num_beams: int = 3
+    do_sample: bool = False
+    temperature: float = 1.0
+    seed: int | None = None
+
+    def check(self) -> None:
+        """Raise InputError where a value is outside what makes sense."""
+        limits = {"max_new_tokens": (1, 4096), "num_beams": (1, 10), "temperature": (0.01, 5.0)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name} must lie between {low} and {high}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Hold one question: a picture, a task, and what the task takes."""
+
+    image: Image.Image
+    task: Task
+    text: str = ""
+    region: Region | None = None
+
+
+class Predictor(Protocol):
+    """Answer a question about a picture: the engine, or a fake in a test."""
+
+    def predict(
+        self,
+        image: Image.Image,
+        task: Task,
+        text: str = "",
+        region: Region | None = None,
+        options: Options = Options(),
+    ) -> Prediction:
+        """Return the answer."""
+
+
+class Stopped(Exception):
+    """Say that the person asked to stop; there is no answer."""
+
+
+class Engine:
+    """Answer every task with one model; safe to call from several threads."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        from florence_demo.decoding import Decoder
+
+        self.loaded = loaded
+        self._decoder = Decoder(loaded.model)
+        self._lock = threading.Lock()
+        self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        config = loaded.model.config
+        self._positions = int(config.text_config.max_position_embeddings)
+        vocabulary = loaded.processor.tokenizer.get_vocab()
+        self._special = {
+            token_id: piece
+            for token, token_id in vocabulary.items()
+            if (piece := lex(token)[0]).loc >= 0 or piece.tag
+        }
+
+    def predict(
+        self,
+        image: Image.Image,
+        task: Task,
+        text: str = "",
+        region: Region | None = None,
+        options: Options = Options(),
+        *,
+        on_text: Callable[[str], bool] | None = None,
+    ) -> Prediction:
+        """Answer one question about one picture.
+
+        Args:
+            image: The picture, any size.
+            task: One of ``TASKS``.
+            text: Words, for a task that needs them.
+            region: x1, y1, x2, y2 in pixels, for a task that needs a region.
+            options: How the answer is searched.
+            on_text: Called with the answer so far after each token; return False to stop.
+
+        Raises:
+            InputError: The input does not fit the task or the model.
+            Stopped: ``on_text`` returned False.
+        """
+        return self.predict_batch([Request(image, task, text, region)], options, on_text=on_text)[0]
+
+    def predict_batch(
+        self,
+        requests: Sequence[Request],
+        options: Options = Options(),
+        *,
+        on_text: Callable[[str], bool] | None = None,
+    ) -> list[Prediction]:
+        """Answer several questions at once; pictures that are the same are encoded once.
+
+        Args:
+            requests: The questions, in the order of the answers.
+            options: How all answers are searched.
+            on_text: As for ``predict``, with the first question's answer so far.
+
+        Raises:
+            InputError: Some input does not fit its task or the model.
+            Stopped: ``on_text`` returned False.
+        """
+        options.check()
+        started = time.perf_counter()
+        requests = self._with_first_stage(requests, options, on_text)
+        prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
+        ids = [self._tokenize(prompt) for prompt in prompts]
+        with self._lock:
+            features = self._encode([r.image for r in requests])
+            generated = self._decode(features, ids, options, on_text)
+        seconds = (time.perf_counter() - started) / len(requests)
+        return [
+            self._prediction(request, prompt, answer, seconds, options)
+            for request, prompt, answer in zip(requests, prompts, generated, strict=True)
+        ]
+
+    def _with_first_stage(
+        self,
+        requests: Sequence[Request],
+        options: Options,
+        on_text: Callable[[str], bool] | None,
+    ) -> list[Request]:
+        """Ask for the texts of tasks that work on another task's answer."""
+        waiting = [i for i, r in enumerate(requests) if r.task.after]
+        result = list(requests)
+        if not waiting:
+            return result
+        for i in waiting:
+            if requests[i].text.strip() or requests[i].region:
+                raise InputError(
+                    f"“{requests[i].task.title}” writes its own text: clear the text box."
+                )
+        first = [Request(requests[i].image, TASKS[requests[i].task.after or ""]) for i in waiting]
+        answers = self.predict_batch(first, options, on_text=on_text)
+        for i, answer in zip(waiting, answers, strict=True):
+            result[i] = Request(requests[i].image, requests[i].task, answer.text)
+        return result
+
+    def _tokenize(self, prompt: str) -> list[int]:
+        """Return the prompt's token ids with <s> and </s>.
+
+        Raises:
+            InputError: Picture and prompt together exceed the model's positions.
+        """
+        ids: list[int] = self.loaded.processor.tokenizer(prompt)["input_ids"]
+        room = self._positions - int(self.loaded.processor.num_image_tokens)
+        if len(ids) > room:
+            raise InputError(
+                f"The text is too long for this model: {len(ids)} tokens, {room} fit beside the"
+                " picture. Shorten it."
+            )
+        return ids
+
+    def _encode(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Return image features (B, T, D), running the vision tower on new pictures only."""
+        import torch
+
+        keys = [_fingerprint(image) for image in images]
+        new = {k: im for k, im in zip(keys, images, strict=True) if k not in self._features}
+        held = {k: self._features[k] for k in keys if k in self._features}
+        if new:
+            pixels = self.loaded.processor.image_processor(
+                images=[im.convert("RGB") for im in new.values()], return_tensors="pt"
+            )["pixel_values"].to(self.loaded.device, self.loaded.dtype)
+            with torch.inference_mode():
+                fresh = self._decoder.encode_image(pixels)
+            held.update(zip(new, fresh, strict=True))
+        for key, value in held.items():
+            self._features[key] = value
+            self._features.move_to_end(key)
+        while self.cached_bytes > FEATURE_CACHE_BYTES and len(self._features) > len(held):
+            self._features.popitem(last=False)
+        return torch.stack([held[k] for k in keys])
+
+    @property
+    def cached_bytes(self) -> int:
+        """Return the bytes of image features kept for further questions."""
+        return sum(f.numel() * f.element_size() for f in self._features.values())
+
+    def _decode(
+        self,
+        features: torch.Tensor,
+        prompts: list[list[int]],
+        options: Options,
+        on_text: Callable[[str], bool] | None,
+    ) -> list[Generated]:
+        import torch
+
+        from florence_demo.decoding import DecodeOptions
+
+        settings = DecodeOptions.from_generation_config(
+            self.loaded.model.generation_config,
+            max_new_tokens=options.max_new_tokens,
+            num_beams=options.num_beams,
+            do_sample=options.do_sample,
+            temperature=options.temperature,
+            seed=options.seed,
+        )
+        stopped = False
+
+        def on_step(_step: int, leading: list[list[int]]) -> bool:
+            nonlocal stopped
+            assert on_text is not None
+            pieces = self.pieces(leading[0])
+            stopped = not on_text(TEXT.decode(pieces, (1, 1)).value)
+            return not stopped
+
+        with torch.inference_mode():
+            generated = self._decoder.decode(
+                features, prompts, settings, on_step=on_step if on_text else None
+            )
+        if stopped:
+            raise Stopped
+        return generated
+
+    def pieces(self, ids: Sequence[int], logprobs: Sequence[float] = ()) -> list[Piece]:
+        """Cut token ids into pieces: each location and tag alone, each run of text together.
+
+        A character can be spread over several tokens, so a run is turned into text as a whole.
+        """
+        tokenizer = self.loaded.processor.tokenizer
+        result: list[Piece] = []
+        run: list[int] = []
+
+        def flush(end: int) -> None:
+            if run:
+                text = tokenizer.decode(run, clean_up_tokenization_spaces=False)
+                result.append(Piece(text, logprobs=tuple(logprobs[end - len(run) : end])))
+                run.clear()
+
+        for at, token_id in enumerate(ids):
+            special = self._special.get(token_id)
+            if special is None:
+                run.append(token_id)
+                continue
+            flush(at)
+            own = tuple(logprobs[at : at + 1])
+            result.append(Piece(special.text, special.loc, special.tag, own))
+        flush(len(ids))
+        return result
+
+    def _prediction(
+        self,
+        request: Request,
+        prompt: str,
+        generated: Generated,
+        seconds: float,
+        options: Options,
+    ) -> Prediction:
+        pieces = self.pieces(generated.ids, generated.logprobs)
+        decoded = request.task.answer.decode(pieces, request.image.size)
+        text = decoded.text or (request.text if request.task.after else "")
+        notices = []
+        if generated.truncated:
+            notices.append(
+                f"The answer was cut off after {len(generated.ids)} tokens: raise “Longest answer”"
+                f" (now {options.max_new_tokens}) if the model can write more."
+            )
+        if not text and not len(decoded.detections):
+            notices.append("The model found nothing for this question in this picture.")
+        log.info(
+            "%s %s: %d tokens in %.2f s",
+            self.loaded.title,
+            request.task.name,
+            len(generated.ids),
+            seconds,
+        )
+        return Prediction(
+            task=request.task.name,
+            prompt=prompt,
+            raw="".join(p.text for p in pieces),
+            text=text,
+            size=request.image.size,
+            detections=decoded.detections,
+            parsed=request.task.parse(decoded.value),
+            model=self.loaded.title,
+            device=str(self.loaded.device),
+            seconds=seconds,
+            tokens=len(generated.ids),
+            truncated=generated.truncated,
+            notices=tuple(notices),
+        )
+
+
+def _fingerprint(image: Image.Image) -> bytes:
+    """Return a digest of a picture's size, mode and pixels."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{image.mode}{image.size}".encode())
+    digest.update(image.tobytes())
+    return digest.digest()
+
+
+class EngineCache:
+    """Keep the engines used last, so that a model is loaded once."""
+
+    def __init__(self, max_models: int = 1, **load: Any) -> None:
+        """Take how many models may be in memory and what ``load_model`` is given.
+
+        Args:
+            max_models: At least 1; nano does not count, it is smaller than a picture.
+            load: ``device`` and ``dtype`` for ``load_model``.
+        """
+        self.max_models = max(1, max_models)
+        self._load = load
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+
+    def get(self, name: str, progress: Progress | None = None) -> Engine:
+        """Return the engine of a model, loading it at first use.
+
+        Raises:
+            CheckpointError: The model cannot be loaded; those in memory stay.
+        """
+        with self._lock:
+            if name in self._engines:
+                self._engines.move_to_end(name)
+                return self._engines[name]
+        # One load at a time; models in memory go on answering meanwhile.
+        with self._loading:
+            engine = self._engines.get(name)
+            if engine is None:
+                engine = Engine(load_model(name, progress=progress, **self._load))
+                with self._lock:
+                    self._make_room(name)
+                    self._engines[name] = engine
+                _release()
+            return engine
+
+    def loaded(self) -> list[Engine]:
+        """Return the engines in memory, the one used last at the end."""
+        with self._lock:
+            return list(self._engines.values())
+
+    def drop(self, name: str) -> bool:
+        """Forget a model and give its memory back; say whether it was there."""
+        with self._lock:
+            found = self._engines.pop(name, None) is not None
+        if found:
+            _release()
+        return found
+
+    def _make_room(self, name: str) -> None:
+        others = [n for n in self._engines if n != "nano"]
+        limit = self.max_models - (name != "nano")
+        for old in others[: max(0, len(others) - limit)]:
+            del self._engines[old]
+
+
+def _release() -> None:
+    from florence_demo.checkpoints import release_memory
+
+    release_memory()

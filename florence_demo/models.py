@@ -1,0 +1,328 @@
+"""The models one can ask for by name, and the way from a name to a model in memory.
+
+Knows the catalogue, the hub, devices and number formats. Does not know tasks, prompts or answers;
+what a folder holds and how to open it is ``checkpoints``' business. torch and transformers are
+imported when a model is loaded, not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from florence_demo.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+Progress = Callable[[float, str], None]
+"""Takes the fraction done in 0..1 and what is being done."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Hold one entry of the catalogue.
+
+    Attributes:
+        name: What a person types: "base-ft".
+        title: What the page shows.
+        source: A folder, or an id on the Hugging Face hub.
+        revision: Commit of the hub repository, None for its newest.
+        note: What a person should know before choosing it.
+        public: Whether it is one of the catalogue, rather than a folder or id that somebody typed.
+    """
+
+    name: str
+    title: str
+    source: str
+    revision: str | None = None
+    note: str = ""
+    public: bool = True
+
+
+_HUB = "florence-community/Florence-2-"
+_CATALOGUE = (
+    ModelSpec(
+        "nano",
+        "nano (embedded, synthetic scenes)",
+        str(ASSETS / "nano"),
+        note="A tiny Florence-2 that we trained on drawn scenes. It knows 64 kinds of things and"
+        " printed text in such scenes, answers in a blink, and knows nothing about photographs.",
+    ),
+    ModelSpec(
+        "base",
+        "Florence-2-base",
+        _HUB + "base",
+        note="Microsoft's small model, 0.23 billion parameters, 0.5 GB to download.",
+    ),
+    ModelSpec(
+        "large",
+        "Florence-2-large",
+        _HUB + "large",
+        note="Microsoft's large model, 0.77 billion parameters, 1.6 GB to download.",
+    ),
+    ModelSpec(
+        "base-ft",
+        "Florence-2-base-ft",
+        _HUB + "base-ft",
+        "0b03b6f15a4a211370fb204aee4e7dd48887ea37",
+        note="Microsoft's small model, tuned further on many tasks. A good first choice.",
+    ),
+    ModelSpec(
+        "large-ft",
+        "Florence-2-large-ft",
+        _HUB + "large-ft",
+        note="Microsoft's large model, tuned further on many tasks: the best answers.",
+    ),
+)
+
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _CATALOGUE}
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """Hold a model in memory with all that is needed to ask it.
+
+    Attributes:
+        spec: Where it came from.
+        model: ``Florence2ForConditionalGeneration`` in evaluation mode.
+        processor: Its ``Florence2Processor``: tokenizer and image processor.
+        device: Where it runs.
+        dtype: Its number format.
+    """
+
+    spec: ModelSpec
+    model: Any
+    processor: Any
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def title(self) -> str:
+        """Return the name that answers carry."""
+        return self.spec.title
+
+    @property
+    def weight_bytes(self) -> int:
+        """Return the bytes of parameters and buffers, counting shared ones once."""
+        tensors = {t.data_ptr(): t for t in (*self.model.parameters(), *self.model.buffers())}
+        return sum(t.numel() * t.element_size() for t in tensors.values())
+
+    def describe(self) -> str:
+        """Return one line such as "Florence-2-large-ft, bf16, cuda:0, 1.6 GB"."""
+        return ", ".join(
+            (self.title, short_dtype(self.dtype), str(self.device), in_bytes(self.weight_bytes))
+        )
+
+
+def short_dtype(dtype: torch.dtype) -> str:
+    """Return "fp32", "bf16" or "fp16"."""
+    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(
+        str(dtype).removeprefix("torch."), str(dtype).removeprefix("torch.")
+    )
+
+
+def in_bytes(count: float) -> str:
+    """Return a size as people write it: "11 MB", "1.6 GB"."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def resolve_spec(name: str) -> ModelSpec:
+    """Return the catalogue's entry, or one made for a folder or a hub id.
+
+    Raises:
+        CheckpointError: The name is none of the three.
+    """
+    name = name.strip()
+    if name in MODELS:
+        return MODELS[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return ModelSpec(name, folder.name, str(folder), public=False)
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1
+    if looks_like_path:
+        known = ", ".join(MODELS)
+        raise CheckpointError(
+            f"There is no model “{name}”: choose one of {known}, a folder with a checkpoint, or an"
+            " id of the Hugging Face hub such as florence-community/Florence-2-base-ft."
+        )
+    return ModelSpec(name, name, name, public=False)
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """Return the device to run on: "auto" takes a GPU where there is one.
+
+    Raises:
+        CheckpointError: The wanted device is not on this machine.
+    """
+    import torch
+
+    if wanted != "auto":
+        try:
+            device = torch.device(wanted)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as exc:
+            raise CheckpointError(
+                f"The device “{wanted}” cannot be used on this machine: try “auto” or “cpu”."
+            ) from exc
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda:0")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Return the number format: "auto" is bf16 or fp16 on a GPU and fp32 elsewhere.
+
+    Raises:
+        CheckpointError: The name is none of auto, fp32, bf16, fp16.
+    """
+    import torch
+
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if wanted in named:
+        return named[wanted]
+    if wanted != "auto":
+        raise CheckpointError(f"“{wanted}” is no number format: choose auto, fp32, bf16 or fp16.")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.float16 if device.type == "mps" else torch.float32
+
+
+def load_model(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> LoadedModel:
+    """Load a model by its name in the catalogue, its folder or its hub id.
+
+    Args:
+        name: "base-ft", "./checkpoints/mine", "somebody/florence-2-docvqa".
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        dtype: "auto", "fp32", "bf16", "fp16".
+        progress: Called while files are downloaded and opened.
+
+    Raises:
+        CheckpointError: There is no such model, the hub cannot be reached, or the folder holds
+            something else.
+    """
+    from florence_demo.checkpoints import open_checkpoint
+
+    spec = resolve_spec(name)
+    target = choose_device(device)
+    folder = Path(spec.source)
+    if not folder.is_dir():
+        folder = download(spec, progress)
+    if progress:
+        progress(1.0, f"Opening {spec.title}")
+    opened = open_checkpoint(
+        folder,
+        dtype=choose_dtype(dtype, target),
+        device=str(target),
+        resolve_base=lambda base: folder_of(base, progress),
+    )
+    loaded = LoadedModel(
+        spec,
+        opened.model,
+        opened.processor,
+        target,
+        next(opened.model.parameters()).dtype,
+    )
+    log.info("loaded %s", loaded.describe())
+    return loaded
+
+
+def folder_of(name: str, progress: Progress | None = None) -> Path:
+    """Return the folder of a model that is named by catalogue name, folder or hub id."""
+    spec = resolve_spec(name)
+    folder = Path(spec.source)
+    return folder if folder.is_dir() else download(spec, progress)
+
+
+def download(spec: ModelSpec, progress: Progress | None = None) -> Path:
+    """Fetch a model's files from the hub into its cache and return their folder.
+
+    Raises:
+        CheckpointError: The hub cannot be reached or has no such model.
+    """
+    if Path(spec.source).is_absolute():
+        raise CheckpointError(
+            f"The folder of “{spec.name}”, {spec.source}, is missing: get the whole project again,"
+            " or choose another model."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if progress:
+        progress(0.0, f"Asking the hub for {spec.title}")
+    try:
+        return Path(
+            snapshot_download(
+                spec.source,
+                revision=spec.revision,
+                # Data only: Python files of a repository are neither fetched nor run.
+                allow_patterns=["*.json", "*.safetensors", "*.txt"],
+                tqdm_class=_progress_class(progress) if progress else None,
+            )
+        )
+    except GatedRepoError as exc:
+        raise CheckpointError(
+            f"{spec.source} asks for permission: accept its terms on the hub and log in with"
+            " `hf auth login`."
+        ) from exc
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as exc:
+        raise CheckpointError(
+            f"The hub has no model “{spec.source}”: check the spelling, or log in with"
+            " `hf auth login` if it is private."
+        ) from exc
+    except (LocalEntryNotFoundError, OSError) as exc:
+        raise CheckpointError(
+            f"{spec.title} is not on this machine and the Hugging Face hub cannot be reached: check"
+            " the connection, or go on with “nano”, which is embedded."
+        ) from exc
+
+
+def _progress_class(progress: Progress) -> type[Any]:
+    """Return a tqdm class that reports the bytes of all files together."""
+    from tqdm.auto import tqdm
+
+    lock = threading.Lock()
+    totals: dict[int, tuple[float, float]] = {}
+
+    class Reporter(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            # Bars of the terminal stay away from the server's log.
+            kwargs["file"] = Path(os.devnull).open("w")  # noqa: SIM115
+            super().__init__(*args, **kwargs)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown = super().update(n)
+            if self.unit == "B" and self.total:
+                with lock:
+                    totals[id(self)] = (self.n, self.total)
+                    done = sum(a for a, _ in totals.values())
+                    whole = sum(b for _, b in totals.values())
+                progress(done / whole, f"Downloading {in_bytes(done)} of {in_bytes(whole)}")
+            return shown
+
+    return Reporter

@@ -1,0 +1,339 @@
+"""One row of training or evaluation data, and the batch a model learns from.
+
+Knows what a usable row is, the prompt and the answer that belong to it, and how rows become
+padded tensors. Does not know file formats (``readers``) or what a model makes of a batch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from florence_demo.codec import POLYGONS, QUADS, TEXT, dequantize, location_tokens
+from florence_demo.errors import DatasetError, InputError
+from florence_demo.images import open_image
+from florence_demo.prediction import Detections, Prediction
+from florence_demo.tasks import TASKS, Region, Task, task_named
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Picture = Path | Image.Image | Callable[[], Image.Image]
+"""A picture, or where it is, or how to get it: large sets are opened only when used."""
+
+IGNORE = -100
+"""The label that a loss leaves out. Padding is no answer: a model must not learn to write it."""
+
+_ORIENTATION = 0x0112
+_LOC = re.compile(r"<loc_(\d+)>")
+_TOKEN_LIKE = re.compile(r"<loc_[^>]*>|</?poly>|<sep>|<and>|</?s>|<pad>")
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Hold one question about one picture with its true answer.
+
+    Attributes:
+        image: The picture, its path, or a function that returns it.
+        task: Name of the task, such as "od".
+        text: The words that the task needs, such as a question.
+        region: x1, y1, x2, y2 in pixels, for a task that needs a region.
+        answer: The true answer where it is words.
+        detections: The true answer where it is places.
+        references: Every accepted wording, ``answer`` among them; empty where it is the only one.
+        prefix: The prompt itself, where it is not to be built from the task.
+        where: "file:line", for messages.
+    """
+
+    image: Picture
+    task: str
+    text: str = ""
+    region: Region | None = None
+    answer: str = ""
+    detections: Detections = field(default_factory=Detections.empty)
+    references: tuple[str, ...] = ()
+    prefix: str | None = None
+    where: str = ""
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """Every accepted wording of the answer."""
+        return self.references or (self.answer,)
+
+    def load(self) -> Image.Image:
+        """Return the picture, upright and in RGB.
+
+        Raises:
+            DatasetError: It is missing or no picture.
+        """
+        try:
+            return open_image(self.image() if callable(self.image) else self.image)
+        except (OSError, InputError) as exc:
+            raise DatasetError(self.said(_picture_problem(self.image, exc))) from exc
+
+    def size(self) -> tuple[int, int]:
+        """Return (width, height) of the upright picture; of a file only the header is read.
+
+        Raises:
+            DatasetError: It is missing or no picture.
+        """
+        try:
+            if isinstance(self.image, Path):
+                with Image.open(self.image) as opened:
+                    return _true_size(opened)
+            return _true_size(self.image() if callable(self.image) else self.image)
+        except (OSError, Image.DecompressionBombError) as exc:
+            raise DatasetError(self.said(_picture_problem(self.image, exc))) from exc
+
+    def prompt(self, size: tuple[int, int]) -> str:
+        """Return the sentence a model is asked.
+
+        Raises:
+            InputError: The text or the region is not what the task needs.
+        """
+        if self.prefix is not None:
+            return self.prefix
+        return task_named(self.task).build_prompt(self.text, self.region, size)
+
+    def target(self, size: tuple[int, int]) -> str:
+        """Return the string a model should write."""
+        return task_named(self.task).answer.encode(self.answer, self.detections, size)
+
+    def truth(self, size: tuple[int, int]) -> Prediction:
+        """Return the true answer in the form of a prediction, to draw or export it."""
+        task = task_named(self.task)
+        raw = self.target(size)
+        decoded = task.answer.decode(raw, size)
+        text = self.answer or decoded.text
+        return Prediction(
+            task.name,
+            self.prompt(size),
+            raw,
+            text,
+            size,
+            self.detections,
+            task.parse(decoded.value),
+        )
+
+    def said(self, problem: str) -> str:
+        """Return a problem with the row's file and line in front."""
+        return f"{self.where}: {problem}" if self.where else problem
+
+
+def _true_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    # Orientations 5 to 8 lie on their side: what a person sees is turned.
+    return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
+
+
+def _picture_problem(image: Picture, exc: Exception) -> str:
+    if isinstance(exc, FileNotFoundError):
+        return f"there is no picture {image}: correct the path, or remove the row."
+    name = f" {image}" if isinstance(image, Path) else ""
+    return f"the picture{name} cannot be read ({exc})"
+
+
+def check_example(example: Example) -> tuple[int, int]:
+    """Return the picture's (width, height) after checking that a row can be learned from.
+
+    An empty list of places is a true answer ("nothing there"); an empty text is not.
+
+    Raises:
+        DatasetError: With file and line: the picture, the task, the text, the region, the answer
+            or a box is not usable.
+    """
+    size = example.size()
+    try:
+        task = task_named(example.task)
+        example.prompt(size)
+    except InputError as exc:
+        raise DatasetError(example.said(str(exc))) from exc
+    problem = _answer_problem(example, task, size)
+    if problem:
+        raise DatasetError(example.said(problem))
+    return size
+
+
+def _answer_problem(example: Example, task: Task, size: tuple[int, int]) -> str:
+    found = example.detections
+    if task.answer is TEXT and not example.answer.strip():
+        return "the answer is empty: write one, or remove the row."
+    if task.answer is POLYGONS and not all(found.polygons):
+        return f"“{task.title}” needs an outline for each thing, not only a box."
+    if task.answer is QUADS and not all([len(ring) for ring in r] == [4] for r in found.polygons):
+        return f"“{task.title}” needs four corners around each line of text."
+    for label in found.labels:
+        if _TOKEN_LIKE.search(label):
+            return f"the label “{label}” contains one of the model's own tokens."
+    points = [found.xyxy.reshape(-1, 2), *(ring for rings in found.polygons for ring in rings)]
+    limits = np.asarray(size, np.float32) + 1  # a pixel of grace: exporters round
+    for corners in points:
+        if not np.isfinite(corners).all() or (corners < -1).any() or (corners > limits).any():
+            return f"a place lies outside the picture of {size[0]} x {size[1]} pixels."
+    if (found.xyxy[:, 2:] < found.xyxy[:, :2]).any():
+        return "a box has its corners in the wrong order: x1, y1, x2, y2 with x1 <= x2, y1 <= y2."
+    return ""
+
+
+def usable(examples: Iterable[Example | DatasetError], problems: list[str]) -> list[Example]:
+    """Return the rows that pass the check and append what is wrong with the others."""
+    kept: list[Example] = []
+    for example in examples:
+        try:
+            if isinstance(example, DatasetError):
+                raise example
+            check_example(example)
+        except DatasetError as exc:
+            problems.append(str(exc))
+        else:
+            kept.append(example)
+    return kept
+
+
+def example_from_strings(
+    image: Picture, prefix: str, suffix: str, where: str, references: tuple[str, ...] = ()
+) -> Example:
+    """Build a row from a prompt "<OD>", "<DocVQA>question" and an answer in Florence's tokens.
+
+    A word in brackets that is no task is a task of the person's own: its prompt goes to the model
+    as it stands.
+
+    Raises:
+        DatasetError: A location is no bin 0..999, or the locations do not make up whole places.
+    """
+    bad = next((m for m in _LOC.finditer(prefix + suffix) if int(m[1]) > 999), None)
+    if bad:
+        raise DatasetError(f"{where}: {bad[0]} is no location: they go from <loc_0> to <loc_999>.")
+    task, rest = split_prefix(prefix)
+    probe = Example(image, task.name, where=where)
+    needs_size = "<loc_" in prefix + suffix
+    size = probe.size() if needs_size else (1, 1)
+    region: Region | None = None
+    if task.needs == "region":
+        bins = [int(b) for b in _LOC.findall(rest)]
+        if len(bins) != 4 or _LOC.sub("", rest).strip():
+            raise DatasetError(f"{where}: {task.token} needs four locations after it.")
+        x1, y1, x2, y2 = (float(v) for v in dequantize(bins, size))
+        region, rest = (x1, y1, x2, y2), ""
+    decoded = task.answer.decode(suffix, size)
+    answer = decoded.text if task.answer is TEXT else ""
+    encoded = task.answer.encode(answer, decoded.detections, size)
+    if _LOC.findall(encoded) != _LOC.findall(suffix) or (suffix.strip() and not encoded):
+        raise DatasetError(
+            f"{where}: the answer is not one for {task.token}: label and four locations a box"
+            " (left, top, right, bottom), eight a quadrilateral, six or more an outline."
+        )
+    return Example(
+        image, task.name, rest, region, answer, decoded.detections, references, where=where
+    )
+
+
+def split_prefix(prefix: str) -> tuple[Task, str]:
+    """Return the task of a prompt that begins with its token, and the rest of the prompt."""
+    match = re.match(r"\s*<(\w+)>", prefix)
+    task = TASKS.get(match[1].lower()) if match else None
+    if match is None or task is None or task.prompt == "{input}":
+        return TASKS["custom"], prefix.strip()
+    return task, prefix[match.end() :].strip()
+
+
+def as_strings(example: Example, size: tuple[int, int]) -> tuple[str, str]:
+    """Return the prefix and the suffix that ``example_from_strings`` reads back."""
+    task = task_named(example.task)
+    rest = example.text
+    if example.region is not None:
+        rest = location_tokens(np.asarray(example.region, np.float32), size)
+    token = "" if task.prompt == "{input}" else task.token
+    return token + rest, example.target(size)
+
+
+class Collator:
+    """Turn rows into the tensors that a Florence-2 model is trained and measured on.
+
+    The encoder sees the picture and the prompt, never the answer; labels are the answer between
+    ``<s>`` and ``</s>``, padded with ``IGNORE``. The model itself shifts labels by one.
+    """
+
+    def __init__(self, processor: Any, max_positions: int = 1024, device: str | None = None):
+        """Prepare for one processor.
+
+        Args:
+            processor: A Florence2Processor, the one the model was trained with.
+            max_positions: Positions of the model, for prompt and answer each.
+            device: Where the tensors go; None leaves them in main memory.
+        """
+        self.processor = processor
+        self.max_positions = max_positions
+        self.device = device
+        tokenizer = processor.tokenizer
+        self._image_ids = [int(processor.image_token_id)] * int(processor.num_image_tokens)
+        self._bos, self._eos = int(tokenizer.bos_token_id), int(tokenizer.eos_token_id)
+        self._pad = int(tokenizer.pad_token_id)
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Return the encoder's input: image tokens, ``<s>``, the prompt, ``</s>``.
+
+        Raises:
+            InputError: The prompt contains the image token itself.
+        """
+        words = self._tokens(prompt)
+        if self._image_ids[0] in words:
+            raise InputError("The text contains the model's own image token: remove it.")
+        return [*self._image_ids, self._bos, *words, self._eos]
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Return the labels of an answer: ``<s>``, its tokens, ``</s>``."""
+        return [self._bos, *self._tokens(answer), self._eos]
+
+    def _tokens(self, text: str) -> list[int]:
+        # Asked here and not through the processor, which rewrites task words inside a question.
+        return list(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def too_long(self, example: Example) -> str:
+        """Return what does not fit into the model, with file and line, or ""."""
+        size = example.size()
+        for name, count in (
+            ("prompt", len(self.prompt_ids(example.prompt(size)))),
+            ("answer", len(self.answer_ids(example.target(size)))),
+        ):
+            if count > self.max_positions:
+                return example.said(
+                    f"the {name} has {count:,} tokens, the model takes {self.max_positions:,}."
+                )
+        return ""
+
+    def __call__(self, examples: Sequence[Example], pixels: bool = True) -> dict[str, Tensor]:
+        """Return pixel_values, input_ids, attention_mask and labels, each with one row an example.
+
+        Args:
+            examples: The rows.
+            pixels: Whether to open the pictures; without, their size is read and no more.
+        """
+        import torch
+
+        images = [e.load() for e in examples] if pixels else []
+        sizes = [i.size for i in images] if pixels else [e.size() for e in examples]
+        rows = list(zip(examples, sizes, strict=True))
+        prompts = [self.prompt_ids(e.prompt(size)) for e, size in rows]
+        answers = [self.answer_ids(e.target(size)) for e, size in rows]
+        batch = {
+            "input_ids": torch.tensor(_padded(prompts, self._pad)),
+            "attention_mask": torch.tensor(_padded([[1] * len(p) for p in prompts], 0)),
+            "labels": torch.tensor(_padded(answers, IGNORE)),
+        }
+        if pixels:
+            batch["pixel_values"] = self.processor.image_processor(images, return_tensors="pt")[
+                "pixel_values"
+            ]
+        return {k: v.to(self.device) for k, v in batch.items()} if self.device else batch
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int) -> list[list[int]]:
+    longest = max(len(row) for row in rows)
+    return [[*row, *[fill] * (longest - len(row))] for row in rows]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
-from florence_demo.codec import TEXT, Piece, lex
+from florence_demo.codec import Decoded, Piece, lex
 from florence_demo.errors import InputError
 from florence_demo.models import LoadedModel, Progress, load_model
 from florence_demo.prediction import Prediction
@@ -71,6 +71,10 @@ class Request:
     region: Region | None = None
 
 
+OnStep = Callable[[Callable[[], Decoded]], bool]
+"""Takes a function that returns the answer so far; returns False to stop."""
+
+
 class Predictor(Protocol):
     """Answer a question about a picture: the engine, or a fake in a test."""
 
@@ -116,7 +120,7 @@ class Engine:
         region: Region | None = None,
         options: Options = Options(),
         *,
-        on_text: Callable[[str], bool] | None = None,
+        on_step: OnStep | None = None,
     ) -> Prediction:
         """Answer one question about one picture.
 
@@ -126,40 +130,41 @@ class Engine:
             text: Words, for a task that needs them.
             region: x1, y1, x2, y2 in pixels, for a task that needs a region.
             options: How the answer is searched.
-            on_text: Called with the answer so far after each token; return False to stop.
+            on_step: Called after each token, see ``OnStep``.
 
         Raises:
             InputError: The input does not fit the task or the model.
-            Stopped: ``on_text`` returned False.
+            Stopped: ``on_step`` returned False.
         """
-        return self.predict_batch([Request(image, task, text, region)], options, on_text=on_text)[0]
+        return self.predict_batch([Request(image, task, text, region)], options, on_step=on_step)[0]
 
     def predict_batch(
         self,
         requests: Sequence[Request],
         options: Options = Options(),
         *,
-        on_text: Callable[[str], bool] | None = None,
+        on_step: OnStep | None = None,
     ) -> list[Prediction]:
         """Answer several questions at once; pictures that are the same are encoded once.
 
         Args:
             requests: The questions, in the order of the answers.
             options: How all answers are searched.
-            on_text: As for ``predict``, with the first question's answer so far.
+            on_step: Called after each token with the first question's answer so far.
 
         Raises:
             InputError: Some input does not fit its task or the model.
-            Stopped: ``on_text`` returned False.
+            Stopped: ``on_step`` returned False.
         """
         options.check()
         started = time.perf_counter()
-        requests = self._with_first_stage(requests, options, on_text)
+        requests = self._with_first_stage(requests, options, on_step)
         prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
         ids = [self._tokenize(prompt) for prompt in prompts]
         with self._lock:
             features = self._encode([r.image for r in requests])
-            generated = self._decode(features, ids, options, on_text)
+            partial = self._partial(requests[0], on_step) if on_step else None
+            generated = self._decode(features, ids, options, partial)
         seconds = (time.perf_counter() - started) / len(requests)
         return [
             self._prediction(request, prompt, answer, seconds, options)
@@ -170,7 +175,7 @@ class Engine:
         self,
         requests: Sequence[Request],
         options: Options,
-        on_text: Callable[[str], bool] | None,
+        on_step: OnStep | None,
     ) -> list[Request]:
         """Ask for the texts of tasks that work on another task's answer."""
         waiting = [i for i, r in enumerate(requests) if r.task.after]
@@ -183,7 +188,7 @@ class Engine:
                     f"“{requests[i].task.title}” writes its own text: clear the text box."
                 )
         first = [Request(requests[i].image, TASKS[requests[i].task.after or ""]) for i in waiting]
-        answers = self.predict_batch(first, options, on_text=on_text)
+        answers = self.predict_batch(first, options, on_step=on_step)
         for i, answer in zip(waiting, answers, strict=True):
             result[i] = Request(requests[i].image, requests[i].task, answer.text)
         return result
@@ -234,7 +239,7 @@ class Engine:
         features: torch.Tensor,
         prompts: list[list[int]],
         options: Options,
-        on_text: Callable[[str], bool] | None,
+        on_step: Callable[[list[int]], bool] | None,
     ) -> list[Generated]:
         import torch
 
@@ -250,20 +255,26 @@ class Engine:
         )
         stopped = False
 
-        def on_step(_step: int, leading: list[list[int]]) -> bool:
+        def step(_step: int, leading: list[list[int]]) -> bool:
             nonlocal stopped
-            assert on_text is not None
-            pieces = self.pieces(leading[0])
-            stopped = not on_text(TEXT.decode(pieces, (1, 1)).value)
+            stopped = on_step is not None and not on_step(leading[0])
             return not stopped
 
         with torch.inference_mode():
             generated = self._decoder.decode(
-                features, prompts, settings, on_step=on_step if on_text else None
+                features, prompts, settings, on_step=step if on_step else None
             )
         if stopped:
             raise Stopped
         return generated
+
+    def _partial(self, request: Request, on_step: OnStep) -> Callable[[list[int]], bool]:
+        """Return a listener to token ids that offers the answer so far to ``on_step``."""
+
+        def listen(ids: list[int]) -> bool:
+            return on_step(lambda: request.task.answer.decode(self.pieces(ids), request.image.size))
+
+        return listen
 
     def pieces(self, ids: Sequence[int], logprobs: Sequence[float] = ()) -> list[Piece]:
         """Cut token ids into pieces: each location and tag alone, each run of text together.

@@ -60,6 +60,11 @@ class Task:
     example: str = ""
     after: str | None = None
 
+    @property
+    def asks(self) -> Needs:
+        """Return what a person gives: nothing where another task writes the text."""
+        return "nothing" if self.after else self.needs
+
     def build_prompt(self, text: str, region: Region | None, size: tuple[int, int]) -> str:
         """Return the sentence for the model.
 

@@ -1,0 +1,42 @@
+"""Start the page: ``python app.py``. Hugging Face Spaces starts this file."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import threading
+from pathlib import Path
+
+with contextlib.suppress(ImportError):
+    import spaces  # noqa: F401  # must come before torch where GPUs are shared
+
+from florence_demo.ui import LAUNCH, AppConfig, build_app
+from florence_demo.ui.service import Service
+
+
+def main() -> None:
+    """Read the flags, build the page and serve it."""
+    parser = argparse.ArgumentParser(description="Florence-2 in the browser")
+    parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16")
+    parser.add_argument("--max-models", type=int, default=1, help="models in memory beside nano")
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
+    parser.add_argument("--host", default=None, help="0.0.0.0 to serve the network")
+    parser.add_argument("--port", type=int, default=None)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    on_space = "SPACE_ID" in os.environ
+    config = AppConfig(
+        args.model, args.device, args.dtype, args.max_models, args.checkpoints, not on_space
+    )
+    service = Service(config)
+    # The page answers at once; the model follows behind it.
+    threading.Thread(target=service.warm_up, daemon=True).start()
+    build_app(config, service).launch(server_name=args.host, server_port=args.port, **LAUNCH)
+
+
+if __name__ == "__main__":
+    main()

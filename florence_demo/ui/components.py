@@ -1,0 +1,262 @@
+"""The page's own components, each a thin subclass of one of Gradio's.
+
+Knows the browser. Does not know models. A ``gr.HTML`` template is filled by Handlebars first and
+then evaluated as a JavaScript template string, so that a value with ``${...}`` in it would run as
+code. Therefore no template here contains a value: templates are fixed skeletons and the scripts
+write values with ``textContent``. The one exception is the overlay, which ``render`` escapes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import ImageData
+from PIL import Image
+
+from florence_demo.errors import InputError
+from florence_demo.images import open_image
+from florence_demo.tasks import TASKS, Region, task_named
+
+_ASSETS = Path(__file__).parent / "js"
+
+
+def _script(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+class SafeImage(gr.Image):
+    """Take a picture as ``images`` reads it: right colours, right way up, within limits."""
+
+    def get_block_name(self) -> str:
+        """Name the component that the browser draws."""
+        return "image"
+
+    def preprocess(self, payload: ImageData | None) -> Image.Image | None:  # type: ignore[override]
+        """Return the picture in RGB, or None.
+
+        Raises:
+            gr.Error: The file is no picture or exceeds the limits, in one sentence.
+        """
+        if payload is None:
+            return None
+        try:
+            if payload.path:
+                return open_image(Path(payload.path))
+            if payload.url and payload.url.startswith("data:"):
+                return open_image(base64.b64decode(payload.url.partition(",")[2], validate=True))
+        except InputError as exc:
+            raise gr.Error(str(exc), print_exception=False) from exc
+        except binascii.Error as exc:
+            raise gr.Error("The picture did not arrive whole: send it again.") from exc
+        raise gr.Error("No picture arrived: upload it again.", print_exception=False)
+
+
+class TaskMenu(gr.HTML):
+    """Offer the tasks in groups: first what one wants to do, then how exactly."""
+
+    def __init__(self, value: str = "caption", *, uid: str, **kwargs: Any) -> None:
+        groups: dict[str, list[dict[str, str]]] = {}
+        for task in TASKS.values():
+            item = {"name": task.name, "title": task.title, "help": task.help}
+            groups.setdefault(task.group, []).append(item)
+        html = _task_menu_html(groups, uid)
+        script = _script("task_menu.js")
+        script = script.replace("__TASKS__", json.dumps(groups)).replace("__UID__", uid)
+        super().__init__(
+            value=value,
+            html_template=html,
+            js_on_load=script,
+            label="Task",
+            show_label=False,
+            apply_default_css=False,
+            **kwargs,
+        )
+
+    def preprocess(self, payload: Any) -> str:
+        """Return the task's name.
+
+        Raises:
+            gr.Error: There is no such task.
+        """
+        try:
+            return task_named(str(payload)).name
+        except InputError as exc:
+            raise gr.Error(str(exc), print_exception=False) from exc
+
+    def postprocess(self, value: Any) -> Any:
+        """Return the name as it is."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """Tell clients the names to choose from."""
+        return {"type": "string", "enum": list(TASKS), "description": "Name of the task"}
+
+    def example_payload(self) -> Any:
+        """Return a name for the API page."""
+        return "caption"
+
+
+def _task_menu_html(groups: dict[str, list[dict[str, str]]], uid: str) -> str:
+    """Return the skeleton: a row of groups, then one row of tasks a group."""
+    tabs = "".join(
+        f'<label class="fd-chip fd-group"><input type="radio" name="{uid}-group" value="{i}">'
+        f"<span>{name}</span></label>"
+        for i, name in enumerate(groups)
+    )
+    rows = "".join(
+        f'<div class="fd-row" role="radiogroup" aria-label="{name}" data-group="{i}" hidden>'
+        + "".join(
+            f'<label class="fd-chip"><input type="radio" name="{uid}-task" value="{t["name"]}">'
+            f"<span>{t['title']}</span></label>"
+            for t in tasks
+        )
+        + "</div>"
+        for i, (name, tasks) in enumerate(groups.items())
+    )
+    return (
+        '<div class="fd-tasks"><div class="fd-groups" role="radiogroup"'
+        f' aria-label="What to do">{tabs}</div>{rows}'
+        '<p class="fd-help" aria-live="polite"></p></div>'
+    )
+
+
+class RegionPicker(gr.HTML):
+    """Show the picture and let a person drag a box on it: mouse, touch or keys.
+
+    Its value is ``{"picture": file, "size": [w, h], "box": [x1, y1, x2, y2] | None}``, with the
+    box in pixels of the original picture.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            value={},
+            html_template=(
+                '<div class="fd-picker" hidden><div class="fd-stage" tabindex="0" role="group"'
+                ' aria-label="Drag a box on the picture. Arrow keys move it, Shift with arrow keys'
+                ' resizes it, Escape removes it."><img alt="Your picture" draggable="false">'
+                '<div class="fd-box" hidden></div></div>'
+                '<p class="fd-hint"></p></div>'
+            ),
+            js_on_load=_script("region_picker.js"),
+            label="Region",
+            apply_default_css=False,
+            **kwargs,
+        )
+
+    def preprocess(self, payload: Any) -> Region | None:
+        """Return the box, or None where there is none; all else in the value is ignored.
+
+        Raises:
+            gr.Error: The box is not four finite numbers.
+        """
+        box = payload.get("box") if isinstance(payload, dict) else payload
+        if box is None or box == []:
+            return None
+        try:
+            x1, y1, x2, y2 = (float(v) for v in box)
+        except (TypeError, ValueError):
+            raise gr.Error(
+                "The region must be four numbers: x1, y1, x2, y2 in pixels.", print_exception=False
+            ) from None
+        if not all(math.isfinite(v) for v in (x1, y1, x2, y2)):
+            raise gr.Error("The region must be four finite numbers.", print_exception=False)
+        return x1, y1, x2, y2
+
+    def postprocess(self, value: Any) -> Any:
+        """Return the value as it is."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """Tell clients how to give a box."""
+        return {
+            "type": "object",
+            "description": 'A box in pixels, {"box": [x1, y1, x2, y2]}, or {"box": null}',
+        }
+
+    def example_payload(self) -> Any:
+        """Return an empty region for the API page."""
+        return {"box": None}
+
+
+class AnswerView(gr.HTML):
+    """Show an answer: the sentence, the picture with its overlay, notices and a table.
+
+    Its value holds any of ``picture`` (a file; kept when absent), ``overlay`` (SVG, escaped),
+    ``sentence``, ``notices``, ``rows`` ([{label, score, box}]), ``meta``, ``hint``, ``busy``.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            value={},
+            html_template=(
+                '<section class="fd-answer" aria-label="Answer">'
+                '<p class="fd-sentence" aria-live="polite"></p>'
+                '<div class="fd-notices" role="status"></div>'
+                '<div class="fd-figure" hidden><img alt="The picture that the answer is about">'
+                '<div class="fd-layer"></div></div>'
+                '<div class="fd-empty"><svg viewBox="0 0 48 48" width="56" height="56"'
+                ' aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2"'
+                ' stroke-linecap="round" stroke-linejoin="round"><path d="M6 14V8a2 2 0 0 1 2-2h6'
+                'M34 6h6a2 2 0 0 1 2 2v6M42 34v6a2 2 0 0 1-2 2h-6M14 42H8a2 2 0 0 1-2-2v-6"/>'
+                '<circle cx="18" cy="19" r="3.5"/><path d="m10 36 10-9 6 5 6-7 7 8"/></svg>'
+                "<p>Put a picture on the left, or try one of the examples.</p></div>"
+                '<div class="fd-tablebox" hidden><table class="fd-table"><thead><tr><th>#</th>'
+                "<th>What</th><th>Score</th><th>Where (x1, y1, x2, y2)</th></tr></thead>"
+                "<tbody></tbody></table></div>"
+                '<p class="fd-meta"></p></section>'
+            ),
+            js_on_load=_script("answer_view.js"),
+            label="Answer",
+            apply_default_css=False,
+            **kwargs,
+        )
+
+    def preprocess(self, payload: Any) -> Any:
+        """Return the value as it is."""
+        return payload
+
+    def postprocess(self, value: Any) -> Any:
+        """Return the value as it is."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """Tell clients that it is an object."""
+        return {"type": "object", "description": "What the page shows: sentence, rows, notices"}
+
+    def example_payload(self) -> Any:
+        """Return an empty answer for the API page."""
+        return {}
+
+
+class ExampleStrip(gr.HTML):
+    """Offer example pictures as buttons; pressing one triggers ``pick`` with its index."""
+
+    def __init__(self, examples: list[dict[str, Any]], **kwargs: Any) -> None:
+        items = "".join(
+            f'<button type="button" class="fd-example" data-index="{i}">'
+            f'<img alt="" loading="lazy" src="{e["thumbnail"]}">'
+            f"<span>{e['title']}</span></button>"
+            for i, e in enumerate(examples)
+        )
+        super().__init__(
+            value="",
+            html_template=f'<div class="fd-examples">{items}</div>',
+            js_on_load=(
+                "element.addEventListener('click', e => {"
+                " const b = e.target.closest('.fd-example');"
+                " if (b) trigger('pick', {index: Number(b.dataset.index)}); });"
+            ),
+            label="Examples",
+            apply_default_css=False,
+            **kwargs,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        """Tell clients that there is nothing to give."""
+        return {"type": "string"}

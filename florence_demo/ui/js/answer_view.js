@@ -1,0 +1,53 @@
+// Values are written as text; only the overlay is markup, escaped where it was made.
+const find = name => element.querySelector(name);
+const make = (tag, text, parent) => {
+  const node = document.createElement(tag);
+  node.textContent = text;
+  parent.append(node);
+  return node;
+};
+const light = (index, on) => {
+  element.querySelectorAll(`[data-index="${index}"]`).forEach(n => n.classList.toggle('fd-on', on));
+};
+['mouseover', 'focusin'].forEach(kind => element.addEventListener(kind, event => {
+  const node = event.target.closest('[data-index]');
+  if (node) light(node.dataset.index, true);
+}));
+['mouseout', 'focusout'].forEach(kind => element.addEventListener(kind, event => {
+  const node = event.target.closest('[data-index]');
+  if (node) light(node.dataset.index, false);
+}));
+const sync = () => {
+  const value = props.value || {};
+  const figure = find('.fd-figure');
+  if ('picture' in value) {
+    figure.hidden = !value.picture;
+    if (value.picture) find('.fd-figure img').src = value.picture.url;
+  }
+  find('.fd-empty').hidden = !figure.hidden || Boolean(value.sentence);
+  find('.fd-layer').innerHTML = value.overlay || '';
+  find('.fd-sentence').textContent = value.sentence || value.hint || '';
+  find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
+  find('.fd-sentence').classList.toggle('fd-busy', Boolean(value.busy));
+  const notices = find('.fd-notices');
+  notices.replaceChildren();
+  (value.notices || []).forEach(text => make('p', text, notices));
+  const body = find('tbody');
+  body.replaceChildren();
+  (value.rows || []).forEach((row, index) => {
+    const line = body.insertRow();
+    line.dataset.index = index;
+    line.tabIndex = 0;
+    make('td', index + 1, line);
+    const name = make('td', '', line);
+    const swatch = make('i', '', name);
+    swatch.style.background = row.color;
+    name.append(row.label || '(no name)');
+    make('td', row.score == null ? '–' : row.score.toFixed(2), line);
+    make('td', row.box.map(v => Math.round(v)).join(', '), line);
+  });
+  find('.fd-tablebox').hidden = !(value.rows || []).length;
+  find('.fd-meta').textContent = value.meta || '';
+};
+watch('value', sync);
+sync();

@@ -1,0 +1,291 @@
+"""The asking surface: picture, task, words or region, Ask, answer, downloads.
+
+Both tabs that ask a model are made of this one surface; they differ in where the model comes from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from florence_demo.engine import Options
+from florence_demo.export import EXPORTERS
+from florence_demo.prediction import Prediction
+from florence_demo.tasks import TASKS, Region
+from florence_demo.ui.components import (
+    AnswerView,
+    ExampleStrip,
+    RegionPicker,
+    SafeImage,
+    TaskMenu,
+)
+from florence_demo.ui.service import (
+    ANNOTATED,
+    EXAMPLES,
+    Service,
+    friendly,
+    friendly_stream,
+    load_examples,
+)
+
+# Which inputs a task shows, decided in the browser so that it never waits behind an answer.
+_SWITCH = """
+(task, picker, words) => {
+  const ask = __ASKS__[task] || {};
+  const region = ask.needs === 'region' && Boolean(picker && picker.picture);
+  const update = extra => ({...extra, __type__: 'update'});
+  return [
+    update({visible: ask.needs === 'text', label: ask.label || 'Words',
+            placeholder: ask.example ? 'For example: ' + ask.example : ''}),
+    update({visible: region}),
+    update({visible: !region}),
+    update({visible: ask.needs === 'region'}),
+  ];
+}
+"""
+_CLEAR_ANSWER = "() => ({busy: true, sentence: '', hint: 'Asking …'})"
+_PRESS_SAVE = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
+
+
+def _asks() -> str:
+    return json.dumps(
+        {
+            t.name: {"needs": t.asks, "label": t.text_label, "example": t.example}
+            for t in TASKS.values()
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """Say where a surface's model comes from.
+
+    Attributes:
+        component: The component that holds its name, rendered inside the surface if ``render``.
+        resolve: Turns the component's value into a name for the engines, or raises.
+        render: Whether the surface places the component beside the Ask button.
+    """
+
+    component: Any
+    resolve: Callable[[Any], str]
+    render: bool = False
+
+
+def build_surface(
+    service: Service, model: Model, *, api: str, task: str = "caption", examples: bool = True
+) -> None:
+    """Lay out one surface and connect it.
+
+    Args:
+        service: What the buttons do.
+        model: Where the model comes from.
+        api: Name of the endpoint: "ask".
+        task: The task chosen at first.
+        examples: Whether to offer the example questions.
+    """
+    found = gr.State(None)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            picture = SafeImage(
+                label="Your picture",
+                type="pil",
+                sources=["upload", "clipboard", "webcam"],
+                height=340,
+                elem_classes="fd-picture",
+                buttons=["fullscreen"],
+            )
+            picker = RegionPicker(visible=False)
+            change = gr.Button("Change the picture", size="sm", visible=False)
+            with gr.Accordion("Take a picture from the web", open=False):
+                address = gr.Textbox(
+                    label="Address of a picture",
+                    placeholder="https://…",
+                    submit_btn="Get",
+                    max_lines=1,
+                )
+            menu = TaskMenu(task, uid=api)
+            words = gr.Textbox(
+                label="Words", visible=TASKS[task].asks == "text", lines=1, max_lines=4
+            )
+            if model.render:
+                model.component.render()
+            with gr.Row():
+                ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+            with gr.Accordion("Advanced", open=False):
+                beams = gr.Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
+                tokens = gr.Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
+                sample = gr.Checkbox(False, label="Draw words at random")
+                temperature = gr.Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing")
+                seed = gr.Number(0, precision=0, label="Seed of drawing")
+        with gr.Column(scale=7, min_width=320):
+            answer = AnswerView()
+            with gr.Row(equal_height=True):
+                kind = gr.Dropdown(
+                    [("Annotated picture (PNG)", ANNOTATED)]
+                    + [(e.title, name) for name, e in EXPORTERS.items()],
+                    value=ANNOTATED,
+                    label="Download as",
+                    scale=3,
+                )
+                save = gr.Button("Download", scale=1, min_width=110)
+            file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
+            with gr.Accordion("Parsed answer (JSON)", open=False):
+                parsed = gr.JSON(show_label=False, label="Parsed answer")
+            with gr.Accordion("Raw text of the model", open=False):
+                raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
+    strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
+
+    inputs = [picture, menu, words, picker, model.component]
+    inputs += [beams, tokens, sample, temperature, seed]
+    outputs = [answer, parsed, raw, found]
+    handler = _ask_handler(service, model)
+
+    switch = _SWITCH.replace("__ASKS__", _asks())
+    shown = [words, picker, picture, change]
+    menu.change(None, [menu, picker, words], shown, js=switch)
+
+    arrived = picture.input(
+        friendly(service.prepare),
+        picture,
+        [picker, answer],
+        api_visibility="private",
+        show_progress="hidden",
+    ).then(None, [menu, picker, words], shown, js=switch)
+    fetched = gr.on(
+        [address.submit],
+        friendly(service.fetch),
+        address,
+        [picture, picker, answer],
+        api_name=f"{api}_fetch",
+        api_description="Fetch a picture from a public web address.",
+    )
+    fetched.then(None, [menu, picker, words], shown, js=switch)
+    # Going back to the upload: the picture stays until another one comes.
+    change.click(
+        None,
+        None,
+        [picture, picker],
+        js="() => [{visible: true, __type__: 'update'}, {visible: false, __type__: 'update'}]",
+    )
+
+    started = gr.on([ask.click, words.submit], None, None, answer, js=_CLEAR_ANSWER)
+    event = started.then(
+        handler,
+        inputs,
+        outputs,
+        api_name=api,
+        api_description=_API,
+        concurrency_limit=1,
+        concurrency_id="model",
+        show_progress_on=answer,
+    )
+    events = [event]
+    if strip is not None:
+        picked = strip.pick(
+            _example_handler(service),
+            None,
+            [picture, menu, words, picker, answer],
+            api_visibility="private",
+            show_progress="hidden",
+        ).then(None, [menu, picker, words], shown, js=switch)
+        events.append(
+            picked.then(
+                handler,
+                inputs,
+                outputs,
+                api_visibility="private",
+                concurrency_limit=1,
+                concurrency_id="model",
+                show_progress_on=answer,
+            )
+        )
+    stop.click(None, None, answer, js="() => ({hint: 'Stopped.'})", cancels=events, queue=False)
+    save.click(
+        friendly(service.download), [picture, found, kind], file, api_name=f"{api}_download"
+    ).then(None, None, None, js=_PRESS_SAVE.replace("__ID__", f"fd-save-{api}"))
+    del arrived
+
+
+_API = (
+    "Answer one question about one picture. image: the picture; task: name of the task; text:"
+    " words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, for tasks that"
+    " take a region; model: name of the model. Returns what the page shows, Florence-2's parsed"
+    " answer, the whole prediction's raw text."
+)
+
+
+def _ask_handler(
+    service: Service, model: Model
+) -> Callable[..., Iterator[tuple[Any, Any, Any, Any]]]:
+    @friendly_stream
+    def ask(
+        image: Image.Image | None,
+        task: str,
+        text: str = "",
+        region: Region | None = None,
+        model_name: Any = None,
+        beams: float = 3,
+        max_new_tokens: float = 1024,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        seed: float | None = 0,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
+        options = Options(int(max_new_tokens), int(beams), do_sample, temperature, int(seed or 0))
+        name = model.resolve(model_name)
+        found: Prediction | None
+        for shown, found in service.ask(
+            image,
+            task,
+            text,
+            region,
+            name,
+            options,
+            lambda done, what: progress(done, desc=what),
+        ):
+            if found is None:
+                yield shown, gr.skip(), gr.skip(), gr.skip()
+            else:
+                yield shown, found.parsed, found.raw, found
+
+    return ask
+
+
+def _example_handler(service: Service) -> Callable[..., tuple[Any, ...]]:
+    rows = load_examples()
+
+    @friendly
+    def pick(event: gr.EventData) -> tuple[Any, ...]:
+        row = rows[int(event.index)]
+        file = EXAMPLES / row["file"]
+        with Image.open(file) as image:
+            picker, answer = service.prepare(image.convert("RGB"))
+        picker["box"] = row.get("region")
+        answer["hint"] = "Asking …"
+        answer["busy"] = True
+        return str(file), row["task"], row.get("text", ""), picker, answer
+
+    return pick
+
+
+def _thumbnails() -> list[dict[str, Any]]:
+    """Return the examples with a small picture each, written into the page itself."""
+    import base64
+    import io
+
+    result = []
+    for row in load_examples():
+        with Image.open(EXAMPLES / row["file"]) as image:
+            small = image.convert("RGB")
+        small.thumbnail((280, 180))
+        buffer = io.BytesIO()
+        small.save(buffer, "WEBP", quality=78)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        result.append({**row, "thumbnail": f"data:image/webp;base64,{data}"})
+    return result

@@ -1,0 +1,472 @@
+"""What a checkpoint's folder holds, told from its JSON files and safetensors headers alone.
+
+Knows file names, headers and ``config.json``. Reads no weights, imports no torch, unpickles
+nothing and never imports from the folder, so it may look at any folder in milliseconds. Opening
+one is the work of ``checkpoints``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from florence_demo.checkpoint_names import (
+    HEAD,
+    SHARED,
+    TIED,
+    is_original,
+    native_config,
+    native_name,
+    unwrapped,
+)
+from florence_demo.errors import CheckpointError
+
+Layout = Literal["native", "original", "hub", "adapter"]
+
+MAX_JSON = 64 << 20
+"""Bytes of the largest JSON file read; the largest tokenizer.json in use has 4 MB."""
+
+_DTYPES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16"}
+_TORCH_DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_BYTES = {"fp64": 8, "fp32": 4, "fp16": 2, "bf16": 2}
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_SIZES = {
+    (768, 6, (128, 256, 512, 1024)): "base 0.23B",
+    (1024, 12, (256, 512, 1024, 2048)): "large 0.77B",
+}
+_LAYOUT_WORDS = {
+    "native": "in the native layout of transformers",
+    "original": "in the 2024 layout",
+    "hub": "in the 2024 layout, as the hub repositories have it",
+}
+_BUFFERS = (".pos_idx_to_embed", ".final_logits_bias")
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Hold where one tensor lies.
+
+    Attributes:
+        file: The safetensors file.
+        key: Its name in that file.
+        name: The same without a trainer's wrapper prefixes.
+        shape: Its shape.
+        dtype: safetensors' word for its type, such as "F32".
+    """
+
+    file: Path
+    key: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """Hold what a folder says about itself.
+
+    Attributes:
+        path: The folder.
+        layout: "native", "original" (as the 2024 script saves it), "hub" (as Microsoft's
+            repositories have it) or "adapter".
+        size: "base 0.23B", "large 0.77B" or "other".
+        parameters: Number of parameters, tied ones once; of an adapter, its own. An estimate from
+            the file's size where the weights are pickled.
+        dtype: "fp32", "fp16", "bf16" or "fp64": the type of most parameters.
+        base: What it was fine-tuned from, as it says itself; of an adapter, its base.
+        lora_rank: Rank of an adapter, the largest where they differ.
+        lora_targets: The modules an adapter changes, as its configuration names them.
+        tokens: Rows of the token embedding.
+        files: Names of the files that hold weights.
+        ignored: Names of files that are there and never read: code, pickles, a trainer's state.
+        problems: Sentences about what stands in the way of opening it, or is lacking.
+        pickled: Whether the weights are a pickle.
+    """
+
+    path: Path
+    layout: Layout
+    size: str
+    parameters: int
+    dtype: str
+    base: str | None = None
+    lora_rank: int | None = None
+    lora_targets: tuple[str, ...] = ()
+    tokens: int = 0
+    files: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    pickled: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain Python values that ``json.dumps`` takes as they are."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in {**asdict(self), "path": str(self.path)}.items()
+        }
+
+    def sentences(self) -> str:
+        """Return what a person reads about it."""
+        about = "about " if self.pickled else ""
+        amount = f"{about}{_counted(self.parameters)} parameters in {self.dtype}"
+        lines = []
+        if self.layout == "adapter":
+            lines.append(f"A LoRA adapter of rank {self.lora_rank}, {amount}.")
+            lines.append(f"It changes {listed(self.lora_targets, 6)}.")
+            lines.append(f"Its base is {self.base}." if self.base else "It does not name its base.")
+        else:
+            kind = {"base 0.23B": "base", "large 0.77B": "large"}.get(self.size, "of its own size")
+            what = f"A Florence-2 {kind} {'fine-tune' if self.base else 'model'}"
+            lines.append(f"{what} {_LAYOUT_WORDS[self.layout]}, {amount}.")
+            if self.base:
+                lines.append(f"Fine-tuned from {self.base}.")
+            lines.append(f"Its vocabulary has {self.tokens:,} tokens.")
+        if self.ignored:
+            lines.append(f"Never read: {listed(self.ignored, 4)}.")
+        return " ".join([*lines, *self.problems])
+
+
+def inspect_checkpoint(folder: Path) -> CheckpointInfo:
+    """Return what a folder holds, without reading its weights or running anything of it.
+
+    Args:
+        folder: The folder of a checkpoint or of a LoRA adapter.
+
+    Raises:
+        CheckpointError: If there is no Florence-2 in it, or its files contradict themselves.
+    """
+    folder = Path(folder)
+    names = _file_names(folder)
+    if "adapter_config.json" in names and not _has_model(names):
+        return _inspect_adapter(folder, names)
+    config = _florence_config(folder, names)
+    files, pickled = weight_files(folder)
+    if pickled:
+        return _inspect_pickled(folder, names, config, files)
+    tensors = read_headers(folder / file for file in files)
+    layout = layout_of(config, (tensor.name for tensor in tensors))
+    shapes = native_shapes(tensors)
+    settings = config if layout == "native" else native_config(config)
+    dtype, parameters = _amount(tensors)
+    return CheckpointInfo(
+        path=folder,
+        layout=layout,
+        size=_size(settings),
+        parameters=parameters,
+        dtype=dtype,
+        base=_base(config),
+        tokens=shapes.get(SHARED, (0,))[0],
+        files=files,
+        ignored=_ignored(names, files),
+        problems=(*contradictions(settings, shapes), *_lacking(names)),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file's object.
+
+    Raises:
+        CheckpointError: If it is missing, too large or not an object.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise CheckpointError(
+                f"{path.name} has more than {MAX_JSON >> 20} MB; that is no JSON."
+            )
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise CheckpointError(f"{path.name} cannot be read from {path.parent}.") from exc
+    except (ValueError, RecursionError) as exc:
+        raise CheckpointError(f"{path.name} in {path.parent.name} is not valid JSON.") from exc
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path.name} in {path.parent.name} is not a JSON object.")
+    return value
+
+
+def weight_files(folder: Path, stem: str = "model") -> tuple[tuple[str, ...], bool]:
+    """Return the names of the files with weights, and whether they are pickles.
+
+    Args:
+        folder: The checkpoint.
+        stem: "model", or "adapter_model" for a LoRA adapter.
+
+    Raises:
+        CheckpointError: If there are none, or some of those named in an index are missing.
+    """
+    pickle_stem = "pytorch_model" if stem == "model" else stem
+    for single, pickled in ((f"{stem}.safetensors", False), (f"{pickle_stem}.bin", True)):
+        if (folder / single).is_file():
+            return (single,), pickled
+        if (folder / f"{single}.index.json").is_file():
+            return _shards(folder, f"{single}.index.json"), pickled
+    raise CheckpointError(
+        f"{folder.name} holds no {stem}.safetensors: add the file with the weights."
+    )
+
+
+def read_headers(files: Iterable[Path]) -> list[StoredTensor]:
+    """Return every tensor of some safetensors files, read from their headers.
+
+    Raises:
+        CheckpointError: If a file is truncated, or its header does not fit its length.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    found = []
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as weights:
+                for key in weights.keys():  # noqa: SIM118 (not a dict)
+                    entry = weights.get_slice(key)
+                    shape = tuple(int(n) for n in entry.get_shape())
+                    found.append(StoredTensor(file, key, unwrapped(key), shape, entry.get_dtype()))
+        except (SafetensorError, OSError, ValueError) as exc:
+            raise CheckpointError(
+                f"{file.name} is damaged or was not copied to its end ({exc}). Copy it again."
+            ) from exc
+    return found
+
+
+def layout_of(
+    config: Mapping[str, Any], names: Iterable[str]
+) -> Literal["native", "original", "hub"]:
+    """Return the layout of a full checkpoint from the names of its weights.
+
+    Raises:
+        CheckpointError: If they are not a Florence-2's.
+    """
+    names = tuple(names)
+    if "image_projection" in names:
+        text = config.get("text_config") or {}
+        return "original" if text.get("model_type") == "florence2_language" else "hub"
+    if any(name.startswith("model.multi_modal_projector.") for name in names):
+        return "native"
+    raise CheckpointError(
+        "The weights are not a whole Florence-2: there is no image projection among "
+        f"{listed(names, 3)}."
+    )
+
+
+def native_shapes(tensors: Iterable[StoredTensor]) -> dict[str, tuple[int, ...]]:
+    """Return the stored shapes under their native names, tensors without a place left out."""
+    named = ((native_name(tensor.name), tensor.shape) for tensor in tensors)
+    shapes = {name: shape for name, shape in named if name is not None}
+    if SHARED not in shapes:  # safetensors may keep any one of the names of a tied tensor
+        for name in TIED:
+            if name in shapes:
+                shapes[SHARED] = shapes[name]
+    return shapes
+
+
+def contradictions(
+    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> Iterator[str]:
+    """Yield where a native ``config.json`` and the weights contradict each other.
+
+    This is the cheap part of the check, and it comes before a model is built, so that a
+    configuration with a billion layers cannot keep the machine busy.
+    """
+    text, vision = config.get("text_config") or {}, config.get("vision_config") or {}
+    encoder, decoder = (f"model.language_model.{side}.layers" for side in ("encoder", "decoder"))
+    stages = vision.get("embed_dim") or ()
+    rows, width = shapes.get(SHARED, (None, None))
+    counted = [
+        ("vocab_size", text.get("vocab_size"), rows),
+        ("d_model", text.get("d_model"), width),
+        ("encoder_layers", text.get("encoder_layers"), _layers(shapes, encoder)),
+        ("decoder_layers", text.get("decoder_layers"), _layers(shapes, decoder)),
+        ("stages of embed_dim", len(stages), _layers(shapes, "model.vision_tower.convs")),
+        *(
+            (f"depths[{i}]", depth, _layers(shapes, f"model.vision_tower.blocks.{i}"))
+            for i, depth in enumerate(list(vision.get("depths") or ())[:16])
+        ),
+    ]
+    for what, said, stored in counted:
+        if said is not None and stored is not None and said != stored:
+            yield f"config.json says {what} {said}, the weights have {stored}."
+
+
+def _layers(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
+    start = len(prefix) + 1
+    return len({name[start:].split(".")[0] for name in shapes if name.startswith(f"{prefix}.")})
+
+
+def _file_names(folder: Path) -> set[str]:
+    if folder.is_file():
+        raise CheckpointError(f"{folder.name} is a file: give the folder of the checkpoint.")
+    try:
+        names = {entry.name for entry in folder.iterdir() if entry.is_file()}
+    except OSError as exc:
+        raise CheckpointError(f"There is no folder {folder} that can be read.") from exc
+    if names:
+        return names
+    inner = sorted(p.parent.name for p in folder.glob("*/*config.json"))
+    if inner:
+        raise CheckpointError(
+            f"{folder.name} holds no checkpoint itself; open one of its folders: "
+            f"{listed(tuple(dict.fromkeys(inner)), 5)}."
+        )
+    raise CheckpointError(f"The folder {folder.name} is empty.")
+
+
+def _has_model(names: set[str]) -> bool:
+    return "config.json" in names and any(
+        name.startswith(("model", "pytorch_model")) and name.endswith((".safetensors", ".bin"))
+        for name in names
+    )
+
+
+def _florence_config(folder: Path, names: set[str]) -> dict[str, Any]:
+    if "config.json" not in names:
+        if "model_index.json" in names:
+            raise CheckpointError(f"{folder.name} is a diffusion pipeline, not a Florence-2.")
+        inner = sorted(p.parent.name for p in folder.glob("checkpoint-*/config.json"))
+        hint = f" Its folders {listed(inner, 5)} have one." if inner else ""
+        raise CheckpointError(f"{folder.name} has no config.json, so it is no checkpoint.{hint}")
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind != "florence2":
+        raise CheckpointError(
+            f"{folder.name} holds a model of the kind {kind or 'unknown'}, not a Florence-2."
+        )
+    for section in ("text_config", "vision_config"):
+        if not isinstance(config.get(section), dict):
+            raise CheckpointError(f"config.json in {folder.name} has no {section}.")
+    if "quantization_config" in config:
+        raise CheckpointError(
+            f"{folder.name} is quantised; this program opens fp32, fp16 and bf16 weights."
+        )
+    return config
+
+
+def _shards(folder: Path, index: str) -> tuple[str, ...]:
+    mapping = read_json(folder / index).get("weight_map")
+    if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
+        raise CheckpointError(f"{index} does not list the files of the weights.")
+    files = tuple(sorted(set(mapping.values())))
+    # An index is the folder's own text, so a name in it must not lead out of the folder.
+    if any(Path(name).name != name or "\\" in name for name in files):
+        raise CheckpointError(f"{index} names a file outside its folder.")
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing or not files:
+        raise CheckpointError(f"The weights are not complete: {listed(missing, 5)} missing.")
+    return files
+
+
+def _inspect_pickled(
+    folder: Path, names: set[str], config: Mapping[str, Any], files: tuple[str, ...]
+) -> CheckpointInfo:
+    native = (config["vision_config"].get("model_type")) == "florence_vision"
+    text = config["text_config"].get("model_type")
+    layout: Layout = "original" if text == "florence2_language" else "hub"
+    settings = config if native else native_config(config)
+    dtype = _TORCH_DTYPES.get(str(config.get("torch_dtype") or config.get("dtype")), "fp32")
+    stored = sum((folder / file).stat().st_size for file in files)
+    return CheckpointInfo(
+        path=folder,
+        layout="native" if native else layout,
+        size=_size(settings),
+        parameters=stored // _BYTES[dtype],
+        dtype=dtype,
+        base=_base(config),
+        tokens=int(settings["text_config"].get("vocab_size") or 0),
+        files=files,
+        ignored=_ignored(names, files),
+        problems=(
+            "Its weights are a pickle, which is opened only in a process of its own and only "
+            "where the operator of this program allows it; convert it to safetensors.",
+            *_lacking(names),
+        ),
+        pickled=True,
+    )
+
+
+def _inspect_adapter(folder: Path, names: set[str]) -> CheckpointInfo:
+    config = read_json(folder / "adapter_config.json")
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise CheckpointError(f"{folder.name} is an adapter of the kind {kind}, not a LoRA.")
+    files, pickled = weight_files(folder, "adapter_model")
+    targets = config.get("target_modules") or ()
+    tensors = [] if pickled else read_headers(folder / file for file in files)
+    ranks = {t.shape[0] for t in tensors if ".lora_A" in t.name}
+    stored = sum((folder / file).stat().st_size for file in files)
+    dtype, parameters = _amount(tensors) if tensors else ("fp32", stored // 4)
+    base = config.get("base_model_name_or_path")
+    return CheckpointInfo(
+        path=folder,
+        layout="adapter",
+        size="other",
+        parameters=parameters,
+        dtype=dtype,
+        base=str(base) if base else None,
+        lora_rank=max(ranks, default=int(config.get("r") or 0)),
+        lora_targets=(targets,) if isinstance(targets, str) else tuple(map(str, targets)),
+        files=files,
+        ignored=_ignored(names, files),
+        problems=("Its weights are a pickle; convert it to safetensors.",) if pickled else (),
+        pickled=pickled,
+    )
+
+
+def _amount(tensors: Iterable[StoredTensor]) -> tuple[str, int]:
+    """Return the type of most parameters and their number, tied tensors counted once."""
+    counts: Counter[str] = Counter()
+    shared = 0
+    for tensor in tensors:
+        name, number = native_name(tensor.name), math.prod(tensor.shape)
+        if name is None or name.endswith(_BUFFERS):
+            continue
+        if name == SHARED or name in TIED:
+            number, shared = max(0, number - shared), max(number, shared)
+        counts[_DTYPES.get(tensor.dtype, tensor.dtype)] += number
+    return counts.most_common(1)[0][0] if counts else "fp32", sum(counts.values())
+
+
+def _size(config: Mapping[str, Any]) -> str:
+    text, vision = config["text_config"], config["vision_config"]
+    dims = tuple(vision.get("embed_dim") or ())
+    return _SIZES.get((text.get("d_model"), text.get("encoder_layers"), dims), "other")
+
+
+def _base(config: Mapping[str, Any]) -> str | None:
+    name = config.get("_name_or_path")
+    if isinstance(name, str) and name not in ("", "florence2"):
+        return name
+    # "microsoft/Florence-2-base--modeling_florence2.Florence2..." names the repository.
+    for reference in (config.get("auto_map") or {}).values():
+        if isinstance(reference, str) and "--" in reference:
+            return reference.split("--")[0]
+    return None
+
+
+def _ignored(names: set[str], read: tuple[str, ...]) -> tuple[str, ...]:
+    never = (".py", *_PICKLES)
+    return tuple(sorted(n for n in names if n.endswith(never) and n not in read))
+
+
+def _lacking(names: set[str]) -> Iterator[str]:
+    if not {"tokenizer.json", "vocab.json"} & names:
+        yield (
+            "It has no tokenizer: one of the same vocabulary is taken from another checkpoint, "
+            "or add the base model's tokenizer.json."
+        )
+
+
+def _counted(number: int) -> str:
+    if number >= 10_000_000:
+        return f"{number / 1e6:.0f} million"
+    return f"{number / 1e6:.1f} million" if number >= 1_000_000 else f"{number:,}"
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more
+
+
+__all__ = ["HEAD", "CheckpointInfo", "inspect_checkpoint", "is_original"]

@@ -1,0 +1,292 @@
+"""The processor of a checkpoint: its tokenizer and its picture settings, built from what is there.
+
+Knows the files that tokenizers and image processors are saved in, and Florence-2's own tokens.
+Does not know weights. A native folder's processor is loaded as it is; for a 2024 folder it is
+built anew from the vocabulary, so nothing in the folder decides which class is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from florence_demo.checkpoint_files import MAX_JSON, read_json
+from florence_demo.checkpoint_names import FLORENCE_TOKENS
+from florence_demo.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from transformers import BartTokenizer, Florence2Processor
+
+BART_TOKENS = 50_265
+IMAGE_TOKEN = "<image>"
+MASK_TOKEN = "<mask>"
+
+_PICTURE = {
+    "do_resize": True,
+    "size": {"height": 768, "width": 768},
+    "resample": 3,
+    "do_center_crop": False,
+    "crop_size": {"height": 768, "width": 768},
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.485, 0.456, 0.406],
+    "image_std": [0.229, 0.224, 0.225],
+    "do_convert_rgb": True,
+}
+"""Florence-2's picture settings, for a folder that does not say its own."""
+
+_ANSWER_KINDS = (
+    *("pure_text", "ocr", "phrase_grounding", "description_with_bboxes", "bboxes"),
+    *("description_with_polygons", "polygons", "description_with_bboxes_or_polygons"),
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Hold a byte-level BPE vocabulary as its files give it.
+
+    Attributes:
+        pieces: Piece to id.
+        merges: Pairs of pieces, in the order in which they merge.
+        added: The tokens beyond the pieces, content to its settings with "id".
+    """
+
+    pieces: dict[str, int]
+    merges: list[tuple[str, str]]
+    added: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Every token with its id."""
+        return {**self.pieces, **{name: int(token["id"]) for name, token in self.added.items()}}
+
+    def completed(self) -> Vocabulary:
+        """Return it with Florence's own tokens appended where it holds BART's alone."""
+        if len(self.pieces) != BART_TOKENS or self.added:
+            return self
+        added = {name: {"id": BART_TOKENS + i} for i, name in enumerate(FLORENCE_TOKENS)}
+        return Vocabulary(self.pieces, self.merges, added)
+
+
+def load_processor(
+    folder: Path, config: Mapping[str, Any], native: bool, others: Iterable[Path] = ()
+) -> Florence2Processor:
+    """Return the processor of a checkpoint, with its image token inside the embedding.
+
+    Args:
+        folder: The checkpoint.
+        config: Its configuration in native words; without "image_token_id" any free token serves.
+        native: Whether the folder has a native processor of its own, to be loaded as it is.
+        others: Folders to take a tokenizer from where this one has none.
+
+    Raises:
+        CheckpointError: If no tokenizer fits the weights, or the files are damaged.
+    """
+    rows = int(config["text_config"]["vocab_size"])
+    if native and (folder / "tokenizer.json").is_file():
+        processor = _native_processor(folder)
+    else:
+        vocabulary = find_vocabulary(folder, rows, others)
+        tokenizer = build_tokenizer(vocabulary, config)
+        processor = _assembled(tokenizer, _picture_settings(folder, config))
+    expected = config.get("image_token_id", processor.image_token_id)
+    if processor.image_token_id != expected:
+        raise CheckpointError(
+            f"config.json has the picture's token at {expected}, "
+            f"the tokenizer at {processor.image_token_id}."
+        )
+    if len(processor.tokenizer) > rows:
+        raise CheckpointError(
+            f"The tokenizer has {len(processor.tokenizer):,} tokens, "
+            f"the model only {rows:,}: they do not belong together."
+        )
+    return processor
+
+
+def find_vocabulary(folder: Path, rows: int, others: Iterable[Path] = ()) -> Vocabulary:
+    """Return the vocabulary of a folder, or of the first other folder that fits its weights.
+
+    Args:
+        folder: The checkpoint.
+        rows: Rows of its token embedding.
+        others: Folders to look into where this one has no tokenizer.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    own = read_vocabulary(folder)
+    if own is not None:
+        return own.completed()
+    for other in others:
+        try:
+            vocabulary = read_vocabulary(other)
+        except CheckpointError:
+            continue  # a damaged neighbour is no reason to refuse this one
+        if vocabulary is not None and rows - len(vocabulary.completed().ids) in (0, 1):
+            return vocabulary.completed()
+    raise CheckpointError(
+        f"{folder.name} has no tokenizer, and no checkpoint here has one of {rows:,} tokens. "
+        "Add tokenizer.json of the model it was fine-tuned from."
+    )
+
+
+def read_vocabulary(folder: Path) -> Vocabulary | None:
+    """Return the vocabulary in a folder, None where there is none.
+
+    Raises:
+        CheckpointError: If its files are damaged.
+    """
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return _from_tokenizer_json(read_json(folder / "tokenizer.json"))
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            return _from_vocab_files(folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise CheckpointError(f"The tokenizer files in {folder.name} are damaged.") from exc
+    return None
+
+
+def build_tokenizer(vocabulary: Vocabulary, config: Mapping[str, Any]) -> BartTokenizer:
+    """Return a tokenizer whose ids are those of a vocabulary, and which has an image token.
+
+    The native class replaces the embeddings of one token by the picture's. Where the vocabulary
+    has no token for that, the ``<mask>`` that BART left behind serves: nothing ever asks for or
+    answers with it, and the embedding, which is also the output head, keeps its rows. One row
+    more would take its share of every probability.
+
+    Raises:
+        CheckpointError: If a token would get another id than the files say.
+    """
+    from tokenizers import AddedToken
+    from transformers import BartTokenizer
+
+    ids, text = vocabulary.ids, config["text_config"]
+    image_token = IMAGE_TOKEN
+    if IMAGE_TOKEN not in ids:
+        if config.get("image_token_id") == len(ids):
+            vocabulary.added[IMAGE_TOKEN] = {"id": len(ids)}
+            ids = vocabulary.ids
+        else:
+            image_token = MASK_TOKEN
+    if image_token not in ids:
+        raise CheckpointError(
+            "The tokenizer has no <mask> or <image> token to stand for a picture."
+        )
+    tokenizer = BartTokenizer(
+        # With the added tokens among the pieces every token has its id before any is registered;
+        # no merge leads to them, so text is cut into pieces as ever.
+        vocab=dict(ids),
+        merges=vocabulary.merges,
+        mask_token=MASK_TOKEN if MASK_TOKEN in ids else None,
+        model_max_length=int(text.get("max_position_embeddings") or 1024),
+        clean_up_tokenization_spaces=False,
+        extra_special_tokens={"image_token": image_token},
+    )
+    keys = ("lstrip", "rstrip", "single_word")
+    tokens = [
+        AddedToken(
+            name,
+            special=bool(token.get("special", True)),
+            normalized=False,
+            **{key: bool(token.get(key, False)) for key in keys},
+        )
+        for name, token in sorted(vocabulary.added.items(), key=lambda item: int(item[1]["id"]))
+    ]
+    tokenizer.add_tokens(tokens)
+    special = [token for token in tokens if token.special and token.content != image_token]
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": special}, replace_extra_special_tokens=False
+    )
+    got = tokenizer.get_vocab()
+    wrong = [name for name, number in ids.items() if got.get(name) != number]
+    if wrong or len(got) != len(ids):
+        raise CheckpointError(
+            f"The tokenizer files contradict themselves about {len(wrong) or len(got)} tokens."
+        )
+    return tokenizer
+
+
+def picture_tokens(vision: Mapping[str, Any], height: int, width: int) -> int:
+    """Return how many tokens a picture of this size becomes: the last stage's grid and its mean."""
+    grid = [height, width]
+    names = ("patch_size", "patch_stride", "patch_padding")
+    for kernel, stride, padding in zip(*(vision[name] for name in names), strict=True):
+        grid = [(side + 2 * padding - kernel) // stride + 1 for side in grid]
+    return grid[0] * grid[1] + 1
+
+
+def _native_processor(folder: Path) -> Florence2Processor:
+    from transformers import Florence2Processor
+
+    try:
+        processor = Florence2Processor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as exc:  # whatever a damaged file makes the loaders raise
+        raise CheckpointError(
+            f"The processor files in {folder.name} cannot be read: {exc}"
+        ) from exc
+    if not isinstance(processor, Florence2Processor):
+        raise CheckpointError(f"The processor in {folder.name} is not a Florence-2's.")
+    return processor
+
+
+def _assembled(tokenizer: BartTokenizer, picture: dict[str, Any]) -> Florence2Processor:
+    from transformers import CLIPImageProcessor, Florence2Processor
+
+    return Florence2Processor(
+        image_processor=CLIPImageProcessor(**picture),
+        tokenizer=tokenizer,
+        # Without these keys the native post-processing knows no task at all.
+        post_processor_config={kind: {"TASK_NAME": kind} for kind in _ANSWER_KINDS},
+    )
+
+
+def _picture_settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    saved: dict[str, Any] = {}
+    if (folder / "preprocessor_config.json").is_file():
+        saved = read_json(folder / "preprocessor_config.json")
+    settings = {key: saved.get(key, default) for key, default in _PICTURE.items()}
+    if isinstance(settings["size"], int):
+        settings["size"] = {"height": settings["size"], "width": settings["size"]}
+    settings["do_convert_rgb"] = True  # they say null, and then a picture with alpha fails
+    try:
+        size = (int(settings["size"]["height"]), int(settings["size"]["width"]))
+        count = picture_tokens(config["vision_config"], *size)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise CheckpointError(
+            f"The picture settings of {folder.name} cannot be read: "
+            "preprocessor_config.json needs a size with height and width."
+        ) from exc
+    return {**settings, "image_seq_length": count}
+
+
+def _from_tokenizer_json(tokenizer: Mapping[str, Any]) -> Vocabulary:
+    model = tokenizer["model"]
+    if model.get("type") != "BPE":
+        raise CheckpointError(f"Florence-2 has a BPE tokenizer, not {model.get('type')}.")
+    pieces = {str(k): int(v) for k, v in model["vocab"].items()}
+    merges = [_pair(merge) for merge in model["merges"]]
+    added = {t["content"]: t for t in tokenizer.get("added_tokens") or ()}
+    return Vocabulary(pieces, merges, {k: v for k, v in added.items() if k not in pieces})
+
+
+def _from_vocab_files(folder: Path) -> Vocabulary:
+    pieces = {str(k): int(v) for k, v in read_json(folder / "vocab.json").items()}
+    file = folder / "merges.txt"
+    if file.stat().st_size > MAX_JSON:
+        raise ValueError("merges.txt is too large")
+    lines = file.read_text(encoding="utf-8").split("\n")
+    merges = [_pair(line) for line in lines if line.strip() and not line.startswith("#version")]
+    added = {}
+    if (folder / "added_tokens.json").is_file():
+        added = {k: {"id": int(v)} for k, v in read_json(folder / "added_tokens.json").items()}
+    return Vocabulary(pieces, merges, {k: v for k, v in added.items() if k not in pieces})
+
+
+def _pair(merge: str | list[str]) -> tuple[str, str]:
+    first, second = merge.split(" ") if isinstance(merge, str) else merge
+    return first, second

@@ -1,0 +1,23 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder with checkpoints and outputs of the original code."""
+    folder = os.environ.get("FLORENCE2_GOLDEN")
+    if not folder:
+        pytest.skip("not run: FLORENCE2_GOLDEN names no folder with the original code's outputs")
+    path = Path(folder)
+    # Once it is named, a missing folder is a failure, not a reason to skip.
+    assert path.is_dir(), f"FLORENCE2_GOLDEN={folder} is no folder"
+    return path

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from florence_demo.errors import InputError
+from florence_demo.tasks import TASKS, check_region, task_named
+
+SIZE = (200, 100)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
+def test_every_task_explains_itself_and_builds_its_prompt(task):
+    assert task.title
+    assert task.help.endswith(".")
+    text = "the dog" if task.needs == "text" else ""
+    region = (10, 10, 50, 50) if task.needs == "region" else None
+    prompt = task.build_prompt(text, region, SIZE)
+    assert "{input}" not in prompt
+    assert ("the dog" in prompt) == bool(text)
+    assert ("<loc_50><loc_100><loc_250><loc_500>" in prompt) == bool(region)
+
+
+@pytest.mark.parametrize("task", [t for t in TASKS.values() if t.after], ids=lambda t: t.name)
+def test_a_cascade_asks_the_person_for_nothing(task):
+    assert task.asks == "nothing"
+    assert task.after in TASKS
+
+
+@pytest.mark.parametrize("name", ["od", "OD", "<OD>", " od "])
+def test_a_task_is_found_by_name_or_token(name):
+    assert task_named(name).name == "od"
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "region", "words"),
+    [
+        pytest.param("od", "dog", None, "takes no text", id="text not wanted"),
+        pytest.param("od", "", (1, 1, 9, 9), "takes no region", id="region not wanted"),
+        pytest.param("open_vocabulary_detection", " ", None, "needs words", id="no text"),
+        pytest.param("region_to_ocr", "", None, "draw a box", id="no region"),
+        pytest.param("region_to_ocr", "", (5, 5, 5, 50), "no area", id="empty region"),
+        pytest.param("region_to_ocr", "", (300, 5, 400, 50), "outside", id="region outside"),
+        pytest.param("region_to_ocr", "", (float("nan"), 5, 4, 5), "four numbers", id="nan"),
+        pytest.param("docvqa", "<OD> what", None, "task word <OD>", id="task word in the text"),
+        pytest.param("docvqa", "x" * 5000, None, "shorten", id="very long text"),
+    ],
+)
+def test_input_that_does_not_fit_is_told_in_words(task, text, region, words):
+    with pytest.raises(InputError, match=words):
+        TASKS[task].build_prompt(text, region, SIZE)
+
+
+def test_an_unknown_task_names_the_known_ones():
+    with pytest.raises(InputError, match="od, "):
+        task_named("detect")
+
+
+def test_a_custom_prompt_may_hold_a_task_word():
+    assert TASKS["custom"].build_prompt("<DocVQA>What?", None, SIZE) == "<DocVQA>What?"
+
+
+def test_a_region_is_ordered_and_cut_to_the_picture():
+    assert check_region((250, 90, -10, 20), SIZE).tolist() == [0, 20, 200, 90]

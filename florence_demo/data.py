@@ -49,6 +49,7 @@ class Example:
         references: Every accepted wording, ``answer`` among them; empty where it is the only one.
         prefix: The prompt itself, where it is not to be built from the task.
         where: "file:line", for messages.
+        tags: What kind of row it is, to measure kinds apart: "sign", "unseen".
     """
 
     image: Picture
@@ -60,6 +61,7 @@ class Example:
     references: tuple[str, ...] = ()
     prefix: str | None = None
     where: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> tuple[str, ...]:
@@ -133,7 +135,7 @@ def _true_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _picture_problem(image: Picture, exc: Exception) -> str:
-    if isinstance(exc, FileNotFoundError):
+    if isinstance(image, Path) and not image.exists():
         return f"there is no picture {image}: correct the path, or remove the row."
     name = f" {image}" if isinstance(image, Path) else ""
     return f"the picture{name} cannot be read ({exc})"

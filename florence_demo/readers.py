@@ -98,7 +98,8 @@ def read_heldout(source: str, _split: str = "") -> Rows:
                 str(truth.get("answer", "")),
                 detections_from_json(truth.get("detections", [])),
                 tuple(truth.get("references", ())),
-                where=f"{where} {row.get('style', '')}".strip(),
+                where=where,
+                tags=tuple(str(row[k]) for k in ("kind", "style") if k in row),
             )
 
 

@@ -16,6 +16,7 @@ test: $(VENV)/.installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.installed-dev
+	@rm -f florence_demo/ui/*.pyi
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -158,9 +158,9 @@ _REGION_HELP = "Draw a box on the picture; "
 def _cascade(caption: str, title: str) -> Task:
     return Task(
         f"{caption}_then_grounding",
-        f"{title}, then find its phrases",
+        f"{title} + boxes",
         _DESCRIBE,
-        f"Writes a {title.lower()}, then draws a box around each thing that it mentions.",
+        f"Writes a {title.lower()}, then draws a box around each thing it mentions.",
         _GROUND,
         _GROUND_PROMPT,
         PHRASES,

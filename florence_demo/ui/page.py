@@ -59,10 +59,10 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
 
 def _model_info(config: AppConfig) -> str:
     base = (
-        "nano is a tiny model of our own that knows drawn scenes only; the others are Microsoft's"
-        " and are downloaded at first use."
+        "nano is our own tiny model and knows drawn scenes only. The others are Microsoft's and"
+        " are fetched at first use."
     )
-    return base + (" You can also type the id of a hub model." if config.open_hub else "")
+    return base + (" Any hub id works too." if config.open_hub else "")
 
 
 def _resolver(service: Service, config: AppConfig) -> Any:

@@ -89,13 +89,14 @@ def build_surface(
         examples: Whether to offer the example questions.
     """
     found = gr.State(None)
+    strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             picture = SafeImage(
                 label="Your picture",
                 type="pil",
                 sources=["upload", "clipboard", "webcam"],
-                height=340,
+                height=300,
                 elem_classes="fd-picture",
                 buttons=["fullscreen"],
             )
@@ -112,11 +113,11 @@ def build_surface(
             words = gr.Textbox(
                 label="Words", visible=TASKS[task].asks == "text", lines=1, max_lines=4
             )
-            if model.render:
-                model.component.render()
             with gr.Row():
                 ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+            if model.render:
+                model.component.render()
             with gr.Accordion("Advanced", open=False):
                 beams = gr.Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
                 tokens = gr.Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
@@ -125,12 +126,14 @@ def build_surface(
                 seed = gr.Number(0, precision=0, label="Seed of drawing")
         with gr.Column(scale=7, min_width=320):
             answer = AnswerView()
-            with gr.Row(equal_height=True):
+            with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
                 kind = gr.Dropdown(
                     [("Annotated picture (PNG)", ANNOTATED)]
                     + [(e.title, name) for name, e in EXPORTERS.items()],
                     value=ANNOTATED,
+                    show_label=False,
                     label="Download as",
+                    container=False,
                     scale=3,
                 )
                 save = gr.Button("Download", scale=1, min_width=110)
@@ -139,11 +142,10 @@ def build_surface(
                 parsed = gr.JSON(show_label=False, label="Parsed answer")
             with gr.Accordion("Raw text of the model", open=False):
                 raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
-    strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
 
     inputs = [picture, menu, words, picker, model.component]
     inputs += [beams, tokens, sample, temperature, seed]
-    outputs = [answer, parsed, raw, found]
+    outputs = [answer, parsed, raw, found, saving]
     handler = _ask_handler(service, model)
 
     switch = _SWITCH.replace("__ASKS__", _asks())
@@ -220,9 +222,7 @@ _API = (
 )
 
 
-def _ask_handler(
-    service: Service, model: Model
-) -> Callable[..., Iterator[tuple[Any, Any, Any, Any]]]:
+def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple[Any, ...]]]:
     @friendly_stream
     def ask(
         image: Image.Image | None,
@@ -236,7 +236,7 @@ def _ask_handler(
         temperature: float = 1.0,
         seed: float | None = 0,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple[dict[str, Any], Any, Any, Any]]:
+    ) -> Iterator[tuple[Any, ...]]:
         options = Options(int(max_new_tokens), int(beams), do_sample, temperature, int(seed or 0))
         name = model.resolve(model_name)
         found: Prediction | None
@@ -250,9 +250,9 @@ def _ask_handler(
             lambda done, what: progress(done, desc=what),
         ):
             if found is None:
-                yield shown, gr.skip(), gr.skip(), gr.skip()
+                yield shown, gr.skip(), gr.skip(), gr.skip(), gr.skip()
             else:
-                yield shown, found.parsed, found.raw, found
+                yield shown, found.parsed, found.raw, found, gr.update(visible=True)
 
     return ask
 

@@ -1,0 +1,141 @@
+"""What a person does on the page, for each kind of task."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from florence_demo.tasks import TASKS
+
+pytestmark = pytest.mark.browser
+
+
+def choose(page, name: str) -> None:
+    task = TASKS[name]
+    page.get_by_role("radiogroup", name="What to do").first.get_by_text(task.group).click()
+    page.get_by_role("radiogroup", name=task.group).first.get_by_text(
+        task.title, exact=True
+    ).click()
+
+
+def upload(page, picture) -> None:
+    page.locator("input[type=file]").first.set_input_files(picture)
+    expect(page.locator(".fd-figure img").first).to_be_visible()
+
+
+def ask(page) -> None:
+    page.get_by_role("button", name="Ask", exact=True).first.click()
+
+
+def drag(page, start=(0.25, 0.25), end=(0.75, 0.75)) -> None:
+    stage = page.locator(".fd-stage").first
+    expect(stage).to_be_visible()
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    page.mouse.move(box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + end[0] * box["width"], box["y"] + end[1] * box["height"], steps=4)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("name", TASKS, ids=str)
+def test_a_person_asks_every_task(page, picture, engines, name):
+    upload(page, picture)
+    choose(page, name)
+    needs = TASKS[name].asks
+    if needs == "text":
+        page.get_by_label(TASKS[name].text_label, exact=True).first.fill("a dog")
+    if needs == "region":
+        drag(page)
+    ask(page)
+    answer = page.get_by_role("region", name="Answer").first
+    expect(answer.locator(".fd-meta")).to_contain_text("fake, fp32, cpu")
+    asked, text, region = engines.engine.asked[-1]
+    assert asked == name
+    assert text == ("a dog" if needs == "text" else "")
+    assert (region is None) == (needs != "region")
+    if region:
+        # Half a pixel of the screen may be lost on each side.
+        assert region == pytest.approx((100, 75, 300, 225), abs=2)
+
+
+def test_objects_are_drawn_listed_and_linked(page, picture):
+    upload(page, picture)
+    choose(page, "od")
+    ask(page)
+    answer = page.get_by_role("region", name="Answer").first
+    expect(answer.get_by_text("3 objects: 2 × cat, car")).to_be_visible()
+    expect(answer.locator("tbody tr")).to_have_count(3)
+    assert answer.locator("svg [data-index]").count() >= 3
+    answer.locator("tbody tr").nth(1).hover()
+    expect(answer.locator("tbody tr").nth(1)).to_have_class("fd-on")
+
+
+def test_without_a_picture_one_sentence_says_what_to_do(page):
+    ask(page)
+    expect(page.get_by_text("There is no picture yet", exact=False).first).to_be_visible()
+
+
+def test_missing_words_are_asked_for_and_nothing_is_lost(page, picture):
+    upload(page, picture)
+    choose(page, "open_vocabulary_detection")
+    ask(page)
+    expect(page.get_by_text("needs words", exact=False).first).to_be_visible()
+    expect(page.locator(".fd-figure img").first).to_be_visible()
+
+
+def test_keys_move_and_remove_the_region(page, picture):
+    upload(page, picture)
+    choose(page, "region_to_category")
+    stage = page.locator(".fd-stage").first
+    stage.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".fd-hint").first).to_contain_text("Region 104, 75, 304, 225")
+    page.keyboard.press("Escape")
+    expect(page.locator(".fd-hint").first).to_contain_text("Drag a box")
+
+
+def test_a_strangers_text_does_not_run(page, picture, engines):
+    attack = "<img src=x onerror=alert(1)>${document.title='pwned'}{{value.meta}}"
+    engines.engine.raw["QUADS"] = f"{attack}<loc_1><loc_1><loc_9><loc_1><loc_9><loc_9><loc_1><loc_9>"
+    title = page.title()
+    upload(page, picture)
+    choose(page, "ocr_with_region")
+    ask(page)
+    answer = page.get_by_role("region", name="Answer").first
+    expect(answer.locator("tbody td").nth(1)).to_have_text(attack)
+    expect(answer.locator(".fd-sentence")).to_have_text(attack)
+    assert answer.locator("img").count() == 1
+    assert page.title() == title
+
+
+def test_the_answer_is_downloaded(page, picture):
+    upload(page, picture)
+    choose(page, "od")
+    ask(page)
+    expect(page.locator(".fd-table tbody tr").first).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download", exact=True).first.click()
+    assert download.value.suggested_filename == "florence-od.png"
+
+
+def test_no_picture_is_told_in_one_sentence(page, tmp_path):
+    broken = tmp_path / "text.jpg"
+    broken.write_text("this is no picture")
+    page.locator("input[type=file]").first.set_input_files(broken)
+    expect(page.locator(".toast-body, [data-testid=toast-body]").first).to_contain_text("picture")
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, address):
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("button", name="Ask", exact=True).first.wait_for()
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    context.close()
+    assert wide <= 390
+
+
+def test_the_second_tab_says_what_to_do_without_checkpoints(page):
+    page.get_by_role("tab", name="Fine-tuned checkpoints").click()
+    expect(page.get_by_text("There is no checkpoint yet", exact=False)).to_be_visible()

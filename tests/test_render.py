@@ -302,6 +302,16 @@ def test_a_mask_is_laid_over_its_area_only_and_once() -> None:
     assert at(drawn, 175, 200) == at(drawn, 200, 150) == inside
 
 
+def test_no_mask_lies_over_the_line_of_a_box() -> None:
+    found = Detections(
+        np.array([[20, 20, 380, 280], [150, 150, 250, 295]], np.float32),
+        ("car", "cat"),
+        ((), (ring(150, 150, 250, 295),)),
+    )
+    drawn = annotate(Image.new("RGB", SIZE, GREY), found)
+    assert at(drawn, 200, 280) == rgb(color_of("car"))
+
+
 def test_words_in_a_frame_stay_readable() -> None:
     quad = np.array([[50, 100], [250, 100], [250, 150], [50, 150]], np.float32)
     found = Detections.from_polygons([[quad]], ["sign"])

@@ -260,9 +260,10 @@ class _PinnedAdapter(HTTPAdapter):
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> Any:
         """Replace the name by the address; leave the name to the certificate's check."""
-        where, how = super().build_connection_pool_key_attributes(request, verify, cert)
+        keys: tuple[Any, Any] = super().build_connection_pool_key_attributes(request, verify, cert)
+        where, how = keys
         where["host"] = self.address
         if where["scheme"] == "https":
             how["server_hostname"] = how["assert_hostname"] = self.host
@@ -270,7 +271,7 @@ class _PinnedAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool, its connections noting their sockets so that they can be ended."""
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         make = pool.ConnectionCls
 
         def noting(*args: Any, **kwargs: Any) -> Any:

@@ -190,6 +190,11 @@ class Engine:
         first = [Request(requests[i].image, TASKS[requests[i].task.after or ""]) for i in waiting]
         answers = self.predict_batch(first, options, on_step=on_step)
         for i, answer in zip(waiting, answers, strict=True):
+            if not answer.text:
+                raise InputError(
+                    "The model wrote no caption for this picture, so there is nothing to find in"
+                    " it: try another picture or another model."
+                )
             result[i] = Request(requests[i].image, requests[i].task, answer.text)
         return result
 
@@ -411,6 +416,6 @@ class EngineCache:
 
 
 def _release() -> None:
-    from florence_demo.checkpoints import release_memory
+    from florence_demo.memory import release_memory
 
     release_memory()

@@ -146,7 +146,7 @@ def resolve_spec(name: str) -> ModelSpec:
     if name in MODELS:
         return MODELS[name]
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return ModelSpec(name, folder.name, str(folder), public=False)
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1
     if looks_like_path:

@@ -21,3 +21,12 @@ def golden() -> Path:
     # Once it is named, a missing folder is a failure, not a reason to skip.
     assert path.is_dir(), f"FLORENCE2_GOLDEN={folder} is no folder"
     return path
+
+
+@pytest.fixture(scope="session")
+def nano():
+    """The embedded model, loaded once."""
+    from florence_demo.engine import Engine
+    from florence_demo.models import load_model
+
+    return Engine(load_model("nano", device="cpu"))

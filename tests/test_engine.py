@@ -1,0 +1,187 @@
+"""The engine on the embedded model: the order of one request, not the quality of its answers."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from florence_demo import engine as engine_module
+from florence_demo.engine import EngineCache, Options, Request, Stopped
+from florence_demo.errors import CheckpointError, InputError
+from florence_demo.models import MODELS
+from florence_demo.tasks import TASKS
+
+QUICK = Options(max_new_tokens=24, num_beams=1)
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (96, 64)) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+def request(name: str, image: Image.Image) -> Request:
+    task = TASKS[name]
+    text = "a dog" if task.asks == "text" else ""
+    return Request(image, task, text, (5, 5, 60, 50) if task.asks == "region" else None)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_answered(nano, name):
+    asked = request(name, picture())
+    found = nano.predict(asked.image, asked.task, asked.text, asked.region, QUICK)
+    assert found.task == name
+    assert found.size == (96, 64)
+    assert found.parsed.keys() == {asked.task.token}
+    assert found.model == MODELS["nano"].title
+    assert 0 < found.tokens <= 26
+    assert found.raw.startswith("</s>")
+
+
+def test_a_batch_answers_what_each_question_alone_gives(nano):
+    asked = [request(n, picture(i)) for i, n in enumerate(["caption", "od", "ocr", "docvqa"])]
+    options = Options(max_new_tokens=40)
+    together = nano.predict_batch(asked, options)
+    alone = [nano.predict(r.image, r.task, r.text, r.region, options) for r in asked]
+    assert [p.raw for p in together] == [p.raw for p in alone]
+
+
+def test_a_second_task_on_a_picture_does_not_run_the_tower(nano, monkeypatch):
+    calls = []
+    encode = nano._decoder.encode_image
+    monkeypatch.setattr(
+        nano._decoder, "encode_image", lambda pixels: calls.append(len(pixels)) or encode(pixels)
+    )
+    image = picture(77)
+    nano.predict(image, TASKS["caption"], options=QUICK)
+    nano.predict(image.copy(), TASKS["od"], options=QUICK)
+    assert calls == [1]
+    nano.predict(picture(78), TASKS["od"], options=QUICK)
+    assert calls == [1, 1]
+
+
+def test_features_are_forgotten_when_they_exceed_their_room(nano, monkeypatch):
+    monkeypatch.setattr(engine_module, "FEATURE_CACHE_BYTES", 1)
+    for seed in range(3):
+        nano.predict(picture(seed), TASKS["caption"], options=QUICK)
+    assert len(nano._features) == 1
+
+
+def test_a_cut_off_answer_says_so(nano):
+    found = nano.predict(picture(), TASKS["caption"], options=Options(max_new_tokens=2))
+    assert found.truncated
+    assert any("cut off" in n for n in found.notices)
+
+
+def test_too_long_a_question_is_told(nano):
+    with pytest.raises(InputError, match="too long"):
+        nano.predict(picture(), TASKS["docvqa"], "why? " * 790, options=QUICK)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(max_new_tokens=0),
+        Options(num_beams=0),
+        Options(num_beams=11),
+        Options(temperature=0),
+    ],
+    ids=str,
+)
+def test_options_have_limits(nano, options):
+    with pytest.raises(InputError, match="between"):
+        nano.predict(picture(), TASKS["caption"], options=options)
+
+
+def test_the_answer_so_far_is_offered_and_can_be_stopped(nano):
+    seen: list[str] = []
+
+    def on_step(partial) -> bool:
+        seen.append(partial().text)
+        return len(seen) < 3
+
+    with pytest.raises(Stopped):
+        nano.predict(picture(), TASKS["caption"], options=QUICK, on_step=on_step)
+    assert len(seen) == 3
+
+
+def test_threads_get_their_own_answers(nano):
+    wanted = {s: nano.predict(picture(s), TASKS["caption"], options=QUICK).raw for s in range(3)}
+    found: dict[int, str] = {}
+
+    def ask(seed: int) -> None:
+        found[seed] = nano.predict(picture(seed), TASKS["caption"], options=QUICK).raw
+
+    threads = [threading.Thread(target=ask, args=(s,)) for s in wanted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == wanted
+
+
+def test_drawing_at_random_repeats_with_its_seed(nano):
+    options = Options(max_new_tokens=12, num_beams=1, do_sample=True, temperature=2.0, seed=7)
+    first = nano.predict(picture(), TASKS["caption"], options=options).raw
+    assert nano.predict(picture(), TASKS["caption"], options=options).raw == first
+
+
+@pytest.mark.parametrize("text", ["OPEN 24h", "café", "中文 é", "a\nb", "🔎"])
+def test_pieces_keep_characters_that_span_tokens(nano, text):
+    tokenizer = nano.loaded.processor.tokenizer
+    ids = tokenizer(f"{text}<loc_7><sep>", add_special_tokens=False)["input_ids"]
+    pieces = nano.pieces(ids, [-0.5] * len(ids))
+    assert "".join(p.text for p in pieces) == f"{text}<loc_7><sep>"
+    assert pieces[-2].loc == 7
+    assert sum(len(p.logprobs) for p in pieces) == len(ids)
+
+
+# -- the cache of engines -------------------------------------------------------------------
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    names: list[str] = []
+
+    def load(name, **_):
+        if name == "missing":
+            raise CheckpointError("not here")
+        names.append(name)
+        return name
+
+    monkeypatch.setattr(engine_module, "load_model", load)
+    monkeypatch.setattr(engine_module, "Engine", lambda loaded: object())
+    return names
+
+
+def test_a_model_is_loaded_once(loads):
+    cache = EngineCache()
+    assert cache.get("base") is cache.get("base")
+    assert loads == ["base"]
+
+
+def test_the_model_used_longest_ago_goes_and_nano_stays(loads):
+    cache = EngineCache(max_models=1)
+    nano, base = cache.get("nano"), cache.get("base")
+    large = cache.get("large")
+    assert cache.loaded() == [nano, large]
+    assert base not in cache.loaded()
+
+
+def test_a_load_that_fails_leaves_the_others(loads):
+    cache = EngineCache()
+    base = cache.get("base")
+    with pytest.raises(CheckpointError):
+        cache.get("missing")
+    assert cache.loaded() == [base]
+
+
+def test_a_dropped_model_is_loaded_again(loads):
+    cache = EngineCache()
+    cache.get("base")
+    assert cache.drop("base")
+    assert not cache.drop("base")
+    cache.get("base")
+    assert loads == ["base", "base"]

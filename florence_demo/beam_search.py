@@ -1,147 +1,325 @@
-"""What a search over tokens is asked for, and what it returns.
+"""Choose tokens: greedy, drawn at random, or by beam search, as transformers does it.
 
-Knows the rules of generation as transformers names them: beams, bans, forced tokens, lengths. Does
-not know a model, a picture or text.
+Knows scores and token ids. Does not know the model they come from. The reference is the beam search
+of transformers 5 (``GenerationMixin._beam_search``); where float32 rounding could tell two ways of
+writing a sum apart, the operations here are the same and in the same order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers.generation.logits_process import (
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
-# What changes an answer in transformers and is not written out here, with its neutral values: a
-# checkpoint that asks for one of these is decoded by ``generate`` itself.
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "repetition_penalty": (None, 1.0),
-    "encoder_repetition_penalty": (None, 1.0),
-    "encoder_no_repeat_ngram_size": (None, 0),
-    "bad_words_ids": (None, []),
-    "sequence_bias": (None, {}),
-    "min_length": (None, 0),
-    "min_new_tokens": (None, 0),
-    "suppress_tokens": (None, []),
-    "begin_suppress_tokens": (None, []),
-    "exponential_decay_length_penalty": (None,),
-    "renormalize_logits": (None, False),
-    "remove_invalid_values": (None, False),
-    "guidance_scale": (None, 1, 1.0),
-    "num_return_sequences": (None, 1),
-    "typical_p": (None, 1.0),
-    "min_p": (None,),
-    "epsilon_cutoff": (None, 0.0),
-    "eta_cutoff": (None, 0.0),
-}
+from florence_demo.decode_options import DecodeOptions, Generated
+
+WORST = -1.0e9
+"""The score of what must not win; finite, so that sums with it stay numbers."""
+
+CHUNK = 256
+"""Width of the groups in which ``largest`` looks first."""
 
 
-@dataclass(frozen=True)
-class DecodeOptions:
-    """Hold how an answer is searched, under the names transformers uses.
+class Search:
+    """Keep B answers with K hypotheses each, and choose how they go on.
 
-    Attributes:
-        max_new_tokens: Longest answer in tokens, the start token not counted.
-        num_beams: Hypotheses kept in parallel; 1 is greedy.
-        do_sample: Draw tokens instead of taking the likeliest.
-        temperature: Divides the scores before drawing.
-        top_k: Draw among so many tokens; 0 is all.
-        top_p: Draw among the likeliest tokens that hold this much probability.
-        seed: Makes drawing repeatable; None draws anew each time.
-        no_repeat_ngram_size: No n tokens in a row occur twice; 0 allows it.
-        early_stopping: True stops at ``num_beams`` finished answers, False when the running beams
-            will hardly get better, "never" when they cannot.
-        length_penalty: Exponent of the length that divides a finished answer's score.
-        decoder_start_token_id: What the decoder reads first.
-        forced_bos_token_id: The first token of every answer, or None.
-        forced_eos_token_id: The token at the length limit, or None.
-        eos_token_id: Ends an answer.
-        pad_token_id: Fills the rows of a batch that have ended.
+    Every tensor stays on the device and is changed in place, so that a step can be captured as a
+    graph. Rows are independent: what a row answers does not depend on its neighbours.
+
+    Args:
+        batch: Number of answers, B.
+        options: The rules; ``max_new_tokens`` already within the decoder's positions.
+        device: Where the scores are.
+        room: Tokens to make room for, L.
     """
 
-    max_new_tokens: int = 1024
-    num_beams: int = 3
-    do_sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 1.0
-    seed: int | None = None
-    no_repeat_ngram_size: int = 3
-    early_stopping: bool | str = True
-    length_penalty: float = 1.0
-    decoder_start_token_id: int = 2
-    forced_bos_token_id: int | None = 0
-    forced_eos_token_id: int | None = 2
-    eos_token_id: int = 2
-    pad_token_id: int = 1
+    def __init__(
+        self, batch: int, options: DecodeOptions, device: torch.device, room: int = 64
+    ) -> None:
+        beams = options.num_beams
+        self.options = options
+        self.limit = options.max_new_tokens + 1
+        self.length = 1  # tokens so far; the host's twin of `position`
+        self.position = torch.zeros(1, dtype=torch.long, device=device)
+        self.running = torch.full((batch, beams, room), options.pad_token_id, device=device)
+        self.running[:, :, 0] = options.decoder_start_token_id
+        self.running_logprobs = torch.zeros((batch, beams, room), device=device)
+        # Only the first beam counts at first, or all would go the same way.
+        self.running_scores = torch.zeros((batch, beams), device=device)
+        self.running_scores[:, 1:] = WORST
+        self.ids = self.running.clone()
+        self.logprobs = self.running_logprobs.clone()
+        self.scores = torch.full((batch, beams), WORST, device=device)
+        self.finished = torch.zeros((batch, beams), dtype=torch.bool, device=device)
+        self.improvable = torch.ones((batch, 1), dtype=torch.bool, device=device)
+        self.done = torch.zeros(batch, dtype=torch.bool, device=device)
+        # Whether the model itself wanted to end where the length limit ended it, for each of `ids`.
+        self.willing = torch.zeros((batch, beams), dtype=torch.bool, device=device)
+        # Powers taken in float64, as Python takes them, and rounded once.
+        lengths = torch.arange(1, self.limit + 1, dtype=torch.float64)
+        self.penalties = (lengths**options.length_penalty).float().to(device)
+        self.generators = _generators(batch, options, device)
+        self.warpers = _warpers(options)
 
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1 or self.num_beams < 1:
-            raise ValueError(
-                "max_new_tokens and num_beams must be at least 1, got "
-                f"{self.max_new_tokens} and {self.num_beams}"
-            )
-        if self.early_stopping not in (True, False, "never"):
-            raise ValueError(
-                f'early_stopping must be True, False or "never", got {self.early_stopping!r}'
-            )
+    @property
+    def tokens(self) -> Tensor:
+        """Return the last token of every beam, (B, K)."""
+        return self.running.index_select(2, self.position).squeeze(2)
 
-    @classmethod
-    def from_generation_config(cls, config: Any, **overrides: Any) -> DecodeOptions:
-        """Return what a generation config asks for, with some values replaced.
+    @property
+    def forced(self) -> int | None:
+        """Return the token that must come next, or None."""
+        if self.length == self.limit - 1 and self.options.forced_eos_token_id is not None:
+            return self.options.forced_eos_token_id
+        return self.options.forced_bos_token_id if self.length == 1 else None
+
+    @property
+    def at_limit(self) -> bool:
+        """Return whether the next token is the last there is room for."""
+        return self.length + 1 >= self.limit
+
+    def grow(self, room: int) -> None:
+        """Make room for so many tokens."""
+        more = (0, room - self.running.shape[2])
+        self.running = functional.pad(self.running, more, value=self.options.pad_token_id)
+        self.ids = functional.pad(self.ids, more, value=self.options.pad_token_id)
+        self.running_logprobs = functional.pad(self.running_logprobs, more)
+        self.logprobs = functional.pad(self.logprobs, more)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows (n,) alone."""
+        for name in (
+            "running", "running_logprobs", "running_scores", "ids", "logprobs", "scores",
+            "finished", "improvable", "done", "willing",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name)[rows])
+        if self.generators:
+            self.generators = [self.generators[row] for row in rows.tolist()]
+
+    def choose(self, logits: Tensor) -> Tensor | None:
+        """Add one token to every beam.
 
         Args:
-            config: A transformers ``GenerationConfig``. What it leaves out is as ``generate``
-                has it (no ban, no forced token, ``early_stopping=False``), except the length,
-                which is ours.
-            overrides: Fields of this class; None leaves the config's value.
+            logits: The model's scores of the next token, (B, K, V) float32.
+
+        Returns:
+            The beam that each beam goes on from, (B, K), or None with one beam.
         """
-        defaults: dict[str, Any] = {
-            "num_beams": 1,
-            "no_repeat_ngram_size": 0,
-            "early_stopping": False,
-            "forced_bos_token_id": None,
-            "forced_eos_token_id": None,
-        }
-        values = dict(defaults)
-        for field in fields(cls):
-            value = getattr(config, field.name, None)
-            if value is not None:
-                values[field.name] = _one_id(value) if field.name.endswith("_id") else value
-        values.update({name: value for name, value in overrides.items() if value is not None})
-        return cls(**values)
+        source = None
+        if self.options.num_beams == 1:
+            self._choose_one(logits.squeeze(1))
+        else:
+            source = self._choose_beams(logits)
+        self.length += 1
+        return source
 
-    def limited(self, positions: int) -> DecodeOptions:
-        """Return these options with no more tokens than a decoder has positions for."""
-        return replace(self, max_new_tokens=min(self.max_new_tokens, positions))
+    def _choose_one(self, logits: Tensor) -> None:
+        """Add the likeliest token, or one drawn, to each row of scores (B, V)."""
+        options = self.options
+        scores = self._allow(logits, self.running.squeeze(1))
+        token = scores.argmax(-1)
+        if self.generators:
+            token = self._draw(scores.softmax(-1), 1).squeeze(1)
+        logprob = logits.gather(1, token[:, None]).squeeze(1) - logits.logsumexp(-1)
+        token = token.masked_fill(self.done, options.pad_token_id)
+        if self.at_limit:
+            self.willing |= self._wants_end(logits[:, None]) & ~self.done[:, None]
+        self.position += 1
+        self.running.index_copy_(2, self.position, token[:, None, None])
+        self.running_logprobs.index_copy_(2, self.position, self._told(logprob)[:, None, None])
+        self.done |= (token == options.eos_token_id) | self.at_limit
+
+    def _choose_beams(self, logits: Tensor) -> Tensor:
+        """Add one token to each beam of scores (B, K, V); return where each beam came from."""
+        options, beams = self.options, self.options.num_beams
+        vocabulary = logits.shape[2]
+        raw = logits.log_softmax(-1)
+        total = self._allow(raw.flatten(0, 1), self.running.flatten(0, 1)).view_as(raw)
+        total = (total + self.running_scores[:, :, None]).flatten(1)
+        # Twice as many candidates as beams, so that enough go on if some end here.
+        if self.generators:
+            index = self._draw(total.softmax(-1), 2 * beams)
+            best = total.gather(1, index)
+        else:
+            best, index = largest(total, 2 * beams)
+        source, token = index // vocabulary, index % vocabulary
+        willing = torch.zeros_like(token, dtype=torch.bool)
+        if self.at_limit:
+            willing = self._wants_end(raw).gather(1, source)
+        logprob = self._told(raw.flatten(1).gather(1, index))
+        self.position += 1
+        ids = _take(self.running, source)  # (B, 2K, L)
+        ids.index_copy_(2, self.position, token[:, :, None])
+        logprobs = _take(self.running_logprobs, source)
+        logprobs.index_copy_(2, self.position, logprob[:, :, None])
+        ends = (token == options.eos_token_id) | self.at_limit
+        going = best + ends.float() * WORST
+        on = going.topk(beams)[1]
+        self.running.copy_(_take(ids, on))
+        self.running_logprobs.copy_(_take(logprobs, on))
+        self.running_scores.copy_(going.gather(1, on))
+        # Of the candidates only the best K may end; the others are there to go on.
+        ends = ends & (torch.arange(2 * beams, device=ends.device) < beams)
+        self._finish(ends, best, ids, logprobs, willing)
+        self._look_ahead()
+        return source.gather(1, on)
+
+    def _finish(
+        self, ends: Tensor, best: Tensor, ids: Tensor, logprobs: Tensor, willing: Tensor
+    ) -> None:
+        """Keep the best K of the finished answers and of the candidates (B, N) that end."""
+        options, beams = self.options, self.options.num_beams
+        scores = best / self.penalties.index_select(0, self.position - 1)
+        full = self.finished.all(-1, keepdim=True) & (options.early_stopping is True)
+        scores = scores + full.float() * WORST
+        scores = scores + (~self.improvable).float() * WORST
+        scores = scores + (~ends).float() * WORST
+        merged = torch.cat([self.scores, scores], 1)
+        top = merged.topk(beams)[1]
+        self.scores.copy_(merged.gather(1, top))
+        self.ids.copy_(_take(torch.cat([self.ids, ids], 1), top))
+        self.logprobs.copy_(_take(torch.cat([self.logprobs, logprobs], 1), top))
+        self.finished.copy_(torch.cat([self.finished, ends], 1).gather(1, top))
+        self.willing.copy_(torch.cat([self.willing, willing], 1).gather(1, top))
+
+    def _look_ahead(self) -> None:
+        """Note which rows are done: full, at the limit, or beyond hope of something better."""
+        options = self.options
+        penalty = self.penalties.index_select(0, self.position - 1)
+        if options.early_stopping == "never" and options.length_penalty > 0:
+            penalty = self.penalties[self.limit - 2]
+        hope = self.running_scores[:, :1] / penalty
+        worst = self.scores.min(1, keepdim=True)[0]
+        worst = torch.where(self.finished, worst, WORST)
+        self.improvable &= (hope > worst).any(-1, keepdim=True)
+        self.done |= ~self.improvable.squeeze(1) | self.at_limit
+        if options.early_stopping is True:
+            self.done |= self.finished.all(-1)
+
+    def _wants_end(self, scores: Tensor) -> Tensor:
+        """Return for scores (B, K, V) whether the end is the likeliest token, (B, K)."""
+        return scores.argmax(-1) == self.options.eos_token_id
+
+    def _told(self, logprob: Tensor) -> Tensor:
+        """Return log-probabilities as they are told: 0 for a token nobody chose."""
+        return logprob if self.forced is None else torch.zeros_like(logprob)
+
+    def _allow(self, scores: Tensor, ids: Tensor) -> Tensor:
+        """Return scores (R, V) with what may not come next after ids (R, L) at -inf."""
+        forced, n = self.forced, self.options.no_repeat_ngram_size
+        if forced is not None:
+            scores = torch.full_like(scores, -torch.inf)
+            scores[:, forced] = 0
+        elif n and self.length >= n:
+            scores = scores + self._repeats(ids, scores)
+        return self.warpers(ids, scores) if self.generators else scores
+
+    def _repeats(self, ids: Tensor, scores: Tensor) -> Tensor:
+        """Return -inf for each token that would make n tokens in a row occur twice, else 0."""
+        n = self.options.no_repeat_ngram_size
+        windows = ids.unfold(1, n, 1)  # (R, W, n)
+        last = self.position + torch.arange(2 - n, 1, device=ids.device)
+        same = (windows[..., :-1] == ids.index_select(1, last)[:, None]).all(-1)
+        # A window counts only where it is filled: the tensor is longer than the answer.
+        filled = torch.arange(n - 1, ids.shape[1], device=ids.device) <= self.position
+        ban = torch.zeros(same.shape, device=ids.device).masked_fill_(same & filled, -torch.inf)
+        return torch.zeros_like(scores).scatter_add_(1, windows[..., -1], ban)
+
+    def _draw(self, chances: Tensor, count: int) -> Tensor:
+        """Return so many different indices a row, drawn with each row's own generator."""
+        rows = zip(chances.split(1), self.generators, strict=True)
+        return torch.cat([torch.multinomial(row, count, generator=own) for row, own in rows])
+
+    def stop(self) -> None:
+        """End every row that is not done where it stands."""
+        if self.options.num_beams > 1:
+            open_rows = ~self.done[:, None].expand_as(self.finished)
+            self._finish(
+                open_rows, self.running_scores, self.running, self.running_logprobs, ~open_rows
+            )
+        self.done.fill_(True)
+
+    def answers(self) -> list[Generated]:
+        """Return the best answer of every row."""
+        greedy = self.options.num_beams == 1
+        ids = (self.running if greedy else self.ids)[:, 0].tolist()
+        logprobs = (self.running_logprobs if greedy else self.logprobs)[:, 0].tolist()
+        willing = self.willing[:, 0].tolist()
+        size = self.length
+        return [
+            trim(row[:size], told[:size], wanted, self.options)
+            for row, told, wanted in zip(ids, logprobs, willing, strict=True)
+        ]
 
 
-def _one_id(value: Any) -> int:
-    """Return a token id that a config may hold as a list of one."""
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise ValueError(f"expected one token id, got {value}")
-        value = value[0]
-    return int(value)
+def trim(ids: list[int], logprobs: list[float], willing: bool, rules: DecodeOptions) -> Generated:
+    """Cut the padding off one row.
 
-
-def unsupported(config: Any) -> list[str]:
-    """Name what a generation config asks for and only ``generate`` itself can do."""
-    names = [name for name, ok in NEUTRAL.items() if getattr(config, name, None) not in ok]
-    if isinstance(getattr(config, "eos_token_id", None), list) and len(config.eos_token_id) > 1:
-        names.append("eos_token_id")
-    return names
-
-
-@dataclass(frozen=True, eq=False)
-class Generated:
-    """Hold one answer in tokens.
-
-    Attributes:
-        ids: Token ids as ``generate`` returns them: the start token, the answer, its end; the
-            padding behind is cut off.
-        logprobs: For each id the natural log of the probability that the model itself gave it,
-            before bans and temperature; 0.0 for the start and for forced tokens.
-        truncated: Whether the length limit or a caller ended the answer before the model did.
+    Args:
+        ids: The row, start token first.
+        logprobs: One value an id.
+        willing: Whether the model itself wanted to end where the length limit ended it.
+        rules: The rules it was searched by.
     """
+    end = next((i for i, token in enumerate(ids) if i and token == rules.eos_token_id), None)
+    while end is None and len(ids) > 1 and ids[-1] == rules.pad_token_id:
+        ids = ids[:-1]
+    ids = ids if end is None else ids[: end + 1]
+    by_force = len(ids) == rules.max_new_tokens + 1 and rules.forced_eos_token_id is not None
+    truncated = end is None or (by_force and not willing)
+    return Generated(tuple(ids), tuple(logprobs[: len(ids)]), truncated)
 
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    truncated: bool
+
+def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest values of each row and where they are, as ``topk`` does.
+
+    A processor's ``topk`` over 3 beams of 51,289 tokens takes 0.38 ms. Nothing outside the groups
+    with the largest maxima can be among the largest: looking there alone takes 0.04 ms.
+    """
+    groups = values.shape[1] // CHUNK
+    if values.device.type != "cpu" or groups <= 4 * count:
+        return values.topk(count)
+    head = values[:, : groups * CHUNK].view(len(values), groups, CHUNK)
+    where = head.amax(-1).topk(count)[1].sort()[0] * CHUNK
+    inside = torch.arange(CHUNK, device=values.device)
+    tail = torch.arange(groups * CHUNK, values.shape[1], device=values.device)
+    index = torch.cat(
+        [(where[:, :, None] + inside).flatten(1), tail.expand(len(values), -1)], dim=1
+    )
+    best, at = values.gather(1, index).topk(count)
+    return best, index.gather(1, at)
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """Return hypotheses (B, N, L) at index (B, M) as (B, M, L)."""
+    return values.gather(1, index[:, :, None].expand(-1, -1, values.shape[2]))
+
+
+def _generators(batch: int, options: DecodeOptions, device: torch.device) -> list[torch.Generator]:
+    """Return a source of chance for each row, or none; equal seeds draw equally in every row."""
+    generators = [torch.Generator(device) for _ in range(batch if options.do_sample else 0)]
+    for generator in generators:
+        if options.seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(options.seed)
+    return generators
+
+
+def _warpers(options: DecodeOptions) -> LogitsProcessorList:
+    """Return what changes scores before drawing, transformers' own and in its order."""
+    keep = 1 if options.num_beams == 1 else 2  # beams need one token besides the end
+    warpers = LogitsProcessorList()
+    if options.temperature != 1.0:
+        warpers.append(TemperatureLogitsWarper(float(options.temperature)))
+    if options.top_k:
+        warpers.append(TopKLogitsWarper(options.top_k, min_tokens_to_keep=keep))
+    if options.top_p < 1.0:
+        warpers.append(TopPLogitsWarper(options.top_p, min_tokens_to_keep=keep))
+    return warpers

@@ -1,7 +1,8 @@
 """From a picture's features and a question's tokens to the tokens of the answer.
 
 Knows the shape of Florence-2: image features go before the prompt, one encoder pass, then one token
-at a time. Does not know tasks, text or pixels. The reference is transformers' own ``generate``.
+at a time. Does not know tasks, text or pixels. How tokens are chosen is ``beam_search``'s business,
+how a step is computed ``decoder_step``'s. The reference for both is transformers' ``generate``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from transformers import Florence2ForConditionalGeneration, GenerationConfig
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
-from florence_demo.beam_search import DecodeOptions, Generated, unsupported
+from florence_demo.beam_search import Search, trim
+from florence_demo.decode_options import DecodeOptions, Generated, unsupported
+from florence_demo.decoder_step import ROOM, Cache, DecoderStep
 from florence_demo.errors import InputError
 
 __all__ = ["DecodeOptions", "Decoder", "Generated"]
@@ -27,6 +30,9 @@ log = logging.getLogger(__name__)
 OnStep = Callable[[int, list[list[int]]], bool]
 """Called after each token with its number and the leading beam's ids of every row; False stops."""
 
+POLL = 8
+"""Steps between two looks at whether a GPU's answers are all done: each look waits for the GPU."""
+
 
 class Decoder:
     """Answer prompts about encoded pictures with one loaded model.
@@ -34,16 +40,28 @@ class Decoder:
     Args:
         model: The native model in eval mode.
         reference: Use ``generate`` instead of the decoder's own loop.
+        release: Free the decoder's original weights once packed: the peak of memory stays below
+            that of ``generate``, which then no longer works on this model object.
+        plain: Leave weights unpacked, for tests.
     """
 
     def __init__(
-        self, model: Florence2ForConditionalGeneration, *, reference: bool = False
+        self,
+        model: Florence2ForConditionalGeneration,
+        *,
+        reference: bool = False,
+        release: bool = True,
+        plain: bool = False,
     ) -> None:
         self.model = model.eval()
         special = unsupported(model.generation_config)
         if special and not reference:
             log.info("decoding with generate, for the checkpoint's %s", ", ".join(special))
         self.reference = reference or bool(special)
+        self._step = None
+        if not self.reference:
+            with torch.inference_mode():
+                self._step = DecoderStep(model, plain=plain, release=release)
 
     @torch.inference_mode()
     def encode_image(self, pixel_values: Tensor) -> Tensor:
@@ -76,7 +94,9 @@ class Decoder:
             raise ValueError(f"expected {len(prompts)} rows of features, got {len(features)}")
         options = options.limited(int(self.model.config.text_config.max_position_embeddings))
         hidden, mask = self._encode(features, prompts)
-        return self._generate(hidden, mask, options, on_step)
+        if self._step is None:
+            return self._generate(hidden, mask, options, on_step)
+        return _Run(self._step, hidden, mask, options).to_end(on_step)
 
     def _encode(self, features: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind."""
@@ -124,11 +144,80 @@ class Decoder:
             decoder_input_ids=sequences[:, :-1],
         ).logits.float()
         scores = logits.log_softmax(-1).gather(-1, sequences[:, 1:, None])[..., 0]
-        ended = logits.argmax(-1) == options.eos_token_id
+        forced_first = options.forced_bos_token_id is not None
+        at_limit = sequences.shape[1] == options.max_new_tokens + 1
+        if forced_first:
+            scores[:, 0] = 0.0
+        if at_limit and options.forced_eos_token_id is not None:
+            scores[:, -1] = 0.0
+        willing = logits[:, -1].argmax(-1) == options.eos_token_id
         return [
-            _finish(row.tolist(), [0.0, *score.tolist()], end.tolist(), options)
-            for row, score, end in zip(sequences, scores, ended, strict=True)
+            trim(row.tolist(), [0.0, *score.tolist()], bool(wanted), options)
+            for row, score, wanted in zip(sequences, scores, willing, strict=True)
         ]
+
+
+class _Run:
+    """Decode one batch to its end.
+
+    Rows that are done leave the batch on a CPU, where every row costs; on a GPU the shapes stay.
+    """
+
+    def __init__(
+        self, step: DecoderStep, hidden: Tensor, mask: Tensor, options: DecodeOptions
+    ) -> None:
+        self.step = step
+        self.on_cpu = hidden.device.type == "cpu"
+        self.room = min(ROOM, options.max_new_tokens + 1)
+        self.rows = list(range(len(hidden)))
+        self.cache: Cache = step.start(hidden, mask, options.num_beams, self.room)
+        self.search = Search(len(hidden), options, hidden.device, self.room)
+        self.answers: dict[int, Generated] = {}
+
+    def to_end(self, on_step: OnStep | None) -> list[Generated]:
+        """Return the answers in the order of the prompts."""
+        count = 0
+        while self.rows:
+            self._advance()
+            count += 1
+            if on_step is not None and on_step(count, self._leading()) is False:
+                self.search.stop()
+            elif not self.on_cpu and count % POLL and self.search.length < self.search.limit:
+                continue
+            self._collect()
+        return [self.answers[row] for row in sorted(self.answers)]
+
+    def _advance(self) -> None:
+        """Add one token to every row."""
+        search, cache = self.search, self.cache
+        if search.length == self.room:
+            self.room = min(self.room + ROOM if self.on_cpu else self.room * 2, search.limit)
+            cache.grow(self.room)
+            search.grow(self.room)
+        source = search.choose(self.step(search.tokens, search.position, cache))
+        if source is not None:
+            cache.reorder(source)
+
+    def _leading(self) -> list[list[int]]:
+        """Return the best running hypothesis of every prompt, those done as they ended."""
+        running = self.search.running[:, 0, : self.search.length].tolist()
+        now = {row: list(answer.ids) for row, answer in self.answers.items()}
+        now.update(zip(self.rows, running, strict=True))
+        return [now[row] for row in sorted(now)]
+
+    def _collect(self) -> None:
+        """Take out the rows that are done."""
+        done = self.search.done.tolist()
+        if not any(done) or (not all(done) and not self.on_cpu):
+            return
+        answers = self.search.answers()
+        self.answers.update({row: answers[at] for at, row in enumerate(self.rows) if done[at]})
+        left = [at for at, over in enumerate(done) if not over]
+        self.rows = [self.rows[at] for at in left]
+        if self.rows:
+            keep = torch.tensor(left, device=self.search.done.device)
+            self.search.keep(keep)
+            self.cache.keep(keep)
 
 
 class _Stop(StoppingCriteria):
@@ -144,29 +233,3 @@ class _Stop(StoppingCriteria):
         leading = input_ids[:: self.stride].tolist()
         stopped = self.on_step is not None and self.on_step(self.step, leading) is False
         return torch.full((len(input_ids),), stopped, device=input_ids.device)
-
-
-def _finish(
-    ids: list[int], logprobs: list[float], ended: list[bool], options: DecodeOptions
-) -> Generated:
-    """Cut the padding off one row and tell forced tokens from chosen ones.
-
-    Args:
-        ids: The row, start token first.
-        logprobs: One value an id.
-        ended: For each id but the first whether the model itself wanted to end there.
-        options: The rules it was searched by.
-    """
-    limit = options.max_new_tokens + 1
-    end = next((i for i, token in enumerate(ids) if i and token == options.eos_token_id), None)
-    while end is None and len(ids) > 1 and ids[-1] == options.pad_token_id:
-        ids = ids[:-1]
-    ids = ids if end is None else ids[: end + 1]
-    scores = logprobs[: len(ids)]
-    truncated = end is None
-    if options.forced_bos_token_id is not None and len(ids) > 1:
-        scores[1] = 0.0
-    if options.forced_eos_token_id is not None and len(ids) == limit:
-        scores[-1] = 0.0
-        truncated = not ended[limit - 2]
-    return Generated(tuple(ids), tuple(scores), truncated)

@@ -49,6 +49,7 @@ def _predict(args: argparse.Namespace) -> int:
     from florence_demo.images import open_image
     from florence_demo.models import load_model
     from florence_demo.render import annotate
+    from florence_demo.web import fetch_image, is_url
 
     task = task_named(args.task)
     if args.save and len(args.images) > 1:
@@ -59,7 +60,7 @@ def _predict(args: argparse.Namespace) -> int:
     failed = 0
     for source in args.images:
         try:
-            image = open_image(source)
+            image = fetch_image(source) if is_url(source) else open_image(source)
             found = engine.predict(image, task, args.text, args.region, options)
             if args.save:
                 _save(annotate(image, found.detections), args.save)

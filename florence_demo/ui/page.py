@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.models import MODELS
+from florence_demo.render import OVERLAY_CSS
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
 from florence_demo.ui.service import AppConfig, Service
 from florence_demo.ui.surface import Model, build_surface
@@ -17,6 +18,7 @@ TITLE = "Florence-2, on your pictures"
 LAUNCH: dict[str, Any] = {
     "theme": theme(),
     "css_paths": CSS_FILE,
+    "css": OVERLAY_CSS,
     "max_file_size": "50mb",
     "enable_monitoring": False,
     "run_history": False,

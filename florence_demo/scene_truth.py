@@ -7,348 +7,36 @@ text from top to bottom. Knows objects, lines and words. Does not know how anyth
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import numpy as np
 
 from florence_demo.prediction import Detections, FloatArray
-from florence_demo.scene_types import SceneObject, TextLine, Truth
-from florence_demo.sprites import CLASSES, COLORS, PAINTED
-
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-PLURALS = {
-    "fish": "fish",
-    "sheep": "sheep",
-    "butterfly": "butterflies",
-    "strawberry": "strawberries",
-    "cactus": "cactuses",
-    "snowman": "snowmen",
-}
-# Counted by a measure word in English.
-MEASURES = {
-    "grapes": ("bunch", "bunches"), "scissors": ("pair", "pairs"), "glasses": ("pair", "pairs"),
-    "bread": ("loaf", "loaves"),
-}  # fmt: skip
-ANIMALS = frozenset(
-    [
-        "dog",
-        "cat",
-        "horse",
-        "cow",
-        "pig",
-        "sheep",
-        "elephant",
-        "lion",
-        "rabbit",
-        "duck",
-        "penguin",
-        "fish",
-        "turtle",
-        "frog",
-        "butterfly",
-        "bee",
-        "snail",
-        "bear",
-        "tiger",
-        "monkey",
-        "giraffe",
-        "owl",
-        "octopus",
-        "whale",
-        "crab",
-    ]
+from florence_demo.scene_captions import captions
+from florence_demo.scene_phrases import (
+    ANIMALS,
+    Facts,
+    absent,
+    at_position,
+    counted,
+    dense_phrase,
+    extent,
+    groups,
+    join,
+    matching,
+    name,
+    plural,
+    position,
+    referring,
+    spoken,
+    with_article,
 )
-
-SMALL, LARGE = 0.22, 0.42
-"""Square root of an object's share of the picture, under which it is small, over which large."""
-
-_ROWS = (
-    ("top left", "top", "top right"),
-    ("left", "centre", "right"),
-    ("bottom left", "bottom", "bottom right"),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Facts:
-    """Hold everything that is known about a scene before it is put into words.
-
-    Attributes:
-        kind: Kind of the scene.
-        size: (W, H) in pixels.
-        objects: Left to right.
-        lines: In reading order.
-        background: A clause such as "light blue" or "a brick wall".
-        about: What a sheet says about itself.
-        facts: Questions that a document answers.
-    """
-
-    kind: str
-    size: tuple[int, int]
-    objects: tuple[SceneObject, ...]
-    lines: tuple[TextLine, ...]
-    background: str
-    about: dict[str, str] = field(default_factory=dict)
-    facts: tuple[tuple[str, str], ...] = ()
-
-
-def name(thing: SceneObject) -> str:
-    """Return "red car", or "dog" where no colour was painted."""
-    return f"{thing.color} {thing.label}" if thing.color else thing.label
-
-
-def with_article(phrase: str) -> str:
-    """Return a phrase for one thing: "an apple", "a bunch of grapes"."""
-    label = phrase.rsplit(" ", 1)[-1]
-    if label in MEASURES:
-        *words, last = phrase.split(" ")
-        # "a small pair of glasses": size before the measure, as a person says it.
-        phrase = " ".join((*words, MEASURES[label][0], "of", last))
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
-
-
-def plural(phrase: str) -> str:
-    """Return a phrase for several things: "red cars", "pairs of scissors"."""
-    *words, label = phrase.split(" ")
-    if label in MEASURES:
-        return " ".join((*words, MEASURES[label][1], "of", label))
-    if label in PLURALS:
-        ending = PLURALS[label]
-    else:
-        ending = label + ("es" if label.endswith(("s", "x", "ch", "sh")) else "s")
-    return " ".join((*words, ending))
-
-
-def counted(phrase: str, count: int) -> str:
-    """Return "a dog" or "two dogs"."""
-    return with_article(phrase) if count == 1 else f"{NUMBERS[count]} {plural(phrase)}"
-
-
-def join(parts: Sequence[str]) -> str:
-    """Return "a, b and c"."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def sentence(text: str) -> str:
-    """Return a text with a capital and a full stop."""
-    return f"{text[0].upper()}{text[1:]}{'' if text[-1] in '.?!' else '.'}"
-
-
-def groups(objects: Sequence[SceneObject]) -> list[tuple[str, list[int]]]:
-    """Return (phrase, indices) a class, in order of first appearance.
-
-    The phrase carries a colour where everything of the class has the same one.
-    """
-    found: dict[str, list[int]] = {}
-    for i, thing in enumerate(objects):
-        found.setdefault(thing.label, []).append(i)
-    out = []
-    for label, indices in found.items():
-        colors = {objects[i].color for i in indices}
-        out.append((name(objects[indices[0]]) if len(colors) == 1 else label, indices))
-    return out
-
-
-def extent(thing: SceneObject, size: tuple[int, int]) -> float:
-    """Return the square root of the share of the picture that an object's box takes."""
-    x1, y1, x2, y2 = (float(v) for v in thing.xyxy)
-    return float(np.sqrt((x2 - x1) * (y2 - y1) / (size[0] * size[1])))
-
-
-def size_word(thing: SceneObject, size: tuple[int, int]) -> str:
-    """Return "small ", "large " or nothing."""
-    share = extent(thing, size)
-    return "small " if share < SMALL else "large " if share > LARGE else ""
-
-
-def position(thing: SceneObject, size: tuple[int, int]) -> str:
-    """Return where the middle of an object lies in a grid of three by three."""
-    middle = (thing.xyxy[:2] + thing.xyxy[2:]) / 2 / np.array(size, np.float32)
-    column, row = np.clip((middle * 3).astype(int), 0, 2)
-    return _ROWS[row][column]
-
-
-def at_position(thing: SceneObject, size: tuple[int, int]) -> str:
-    """Return "on the left", "in the centre" or "at the top right"."""
-    place = position(thing, size)
-    lead = "in" if place == "centre" else "on" if place in ("left", "right") else "at"
-    return f"{lead} the {place}"
-
-
-def dense_phrase(thing: SceneObject, size: tuple[int, int]) -> str:
-    """Return "a small red car"."""
-    return with_article(f"{size_word(thing, size)}{name(thing)}")
-
-
-def spoken(lines: Sequence[TextLine]) -> str:
-    """Return what a sign says, on one line."""
-    return " ".join(line.text for line in lines)
+from florence_demo.scene_types import SceneObject, Truth
 
 
 def _boxes(objects: Sequence[SceneObject], labels: Sequence[str]) -> Detections:
     boxes = np.array([o.xyxy for o in objects], np.float32).reshape(-1, 4)
     return Detections(boxes, tuple(labels))
-
-
-# ---------------------------------------------------------------------------------- captions
-
-
-def captions(facts: Facts) -> tuple[str, str, str]:
-    """Return the caption at three lengths."""
-    return _DOCUMENT_CAPTIONS.get(facts.kind, _object_captions)(facts)
-
-
-def _object_captions(facts: Facts) -> tuple[str, str, str]:
-    objects, size = facts.objects, facts.size
-    says = f" sign that says {spoken(facts.lines)}" if facts.lines else ""
-    short = join([counted(phrase, len(indices)) for phrase, indices in groups(objects)])
-    placed = [f"{with_article(name(o))} {at_position(o, size)}" for o in objects]
-    middle = f"The image shows {join(placed)}."
-    count = (
-        f"There {'is one object' if len(objects) == 1 else f'are {NUMBERS[len(objects)]} objects'}"
-    )
-    long = [f"{count} in the image."]
-    long += [sentence(f"{at_position(o, size)} is {dense_phrase(o, size)}") for o in objects]
-    behind = f"The background is {facts.background}."
-    if says:
-        sign = f"{with_article(facts.about['color'])}{says}"
-        return (
-            sentence(f"{short} with a{says}"),
-            f"{middle} {sentence(sign)} {behind}",
-            f"{' '.join(long)} {sentence(sign)} {behind}",
-        )
-    return sentence(short), f"{middle} {behind}", f"{' '.join(long)} {behind}"
-
-
-def _sign_captions(facts: Facts) -> tuple[str, str, str]:
-    says, color, count = spoken(facts.lines), facts.about["color"], len(facts.lines)
-    middle = sentence(f"The image shows {with_article(color)} sign that says {says}")
-    rows = "one line" if count == 1 else f"{NUMBERS[count]} lines"
-    behind = f"The background is {facts.background}."
-    long = f"{middle} There {'is' if count == 1 else 'are'} {rows} of text on the sign. {behind}"
-    return sentence(f"A sign that says {says}"), f"{middle} {behind}", long
-
-
-def _page_captions(facts: Facts) -> tuple[str, str, str]:
-    title, count = facts.about.get("title"), len(facts.lines)
-    called = f" with the title {title}" if title else ""
-    rows = "one line" if count == 1 else f"{NUMBERS[count] if count < 11 else count} lines"
-    middle = f"The image shows a page of text with {rows}."
-    first = sentence(f"The first line says {facts.lines[0].text}")
-    return sentence(f"A page of text{called}"), middle, f"{middle} {first}"
-
-
-def _receipt_captions(facts: Facts) -> tuple[str, str, str]:
-    count = int(facts.about["count"])
-    items = "one item" if count == 1 else f"{NUMBERS[count]} items"
-    middle = f"The image shows a receipt from {facts.about['shop']} with {items}."
-    total = f"The total is {facts.about['total']}."
-    bought = [
-        q.removeprefix("What is the price of ").rstrip("?") for q, _ in facts.facts if "price" in q
-    ]
-    return (
-        f"A receipt with {items}.",
-        f"{middle} {total}",
-        f"{middle} It lists {join(bought)}. {total}",
-    )
-
-
-def _form_captions(facts: Facts) -> tuple[str, str, str]:
-    count = int(facts.about["count"])
-    fields = "one field" if count == 1 else f"{NUMBERS[count]} fields"
-    middle = f"The image shows a form with the title {facts.about['title']} and {fields}."
-    return f"A form with {fields}.", middle, f"{middle} It gives {facts.about['fields']}."
-
-
-def _table_captions(facts: Facts) -> tuple[str, str, str]:
-    count = int(facts.about["count"])
-    rows = "one row" if count == 1 else f"{NUMBERS[count]} rows"
-    middle = f"The image shows a table of {facts.about['heads']} with {rows}."
-    first = f"The first row is {facts.about['first']}."
-    return f"A table with {rows}.", middle, f"{middle} {first}"
-
-
-def _chart_captions(facts: Facts) -> tuple[str, str, str]:
-    bars = f"{NUMBERS[int(facts.about['count'])]} bars"
-    middle = f"The image shows a bar chart of {facts.about['title']} with {bars}."
-    answers = dict(facts.facts)
-    high, low = answers["Which bar is the highest?"], answers["Which bar is the lowest?"]
-    long = f"{middle} The highest bar is {high} and the lowest bar is {low}."
-    return f"A bar chart with {bars}.", middle, long
-
-
-_DOCUMENT_CAPTIONS: dict[str, Callable[[Facts], tuple[str, str, str]]] = {
-    "sign": _sign_captions,
-    "page": _page_captions,
-    "receipt": _receipt_captions,
-    "form": _form_captions,
-    "table": _table_captions,
-    "chart": _chart_captions,
-}
-
-# ----------------------------------------------------------------------------------- phrases
-
-
-def matching(objects: Sequence[SceneObject], phrase: str) -> list[int]:
-    """Return the indices of the objects that "car" or "red car" names."""
-    return [i for i, o in enumerate(objects) if phrase in (o.label, name(o))]
-
-
-def referring(facts: Facts, index: int) -> list[str]:
-    """Return every phrase of the grammar that means this object and no other.
-
-    Differences have to be plain to see: a phrase about size or place is given only where the
-    next object of the class is clearly smaller, or clearly further away.
-    """
-    objects, size = facts.objects, facts.size
-    thing = objects[index]
-    phrases = [
-        p for p in dict.fromkeys((thing.label, name(thing))) if matching(objects, p) == [index]
-    ]
-    rivals = [o for i, o in enumerate(objects) if o.label == thing.label and i != index]
-    if rivals:
-        phrases += _comparisons(thing, rivals, size)
-    if len({*map(id, rivals)}) == 0 and len(objects) > 1:
-        phrases.append(f"{thing.label} {at_position(thing, size)}")
-    return phrases
-
-
-def _comparisons(
-    thing: SceneObject, rivals: Sequence[SceneObject], size: tuple[int, int]
-) -> list[str]:
-    """Return phrases that tell an object from others of its class by place or size."""
-    out = []
-    middle = (thing.xyxy[:2] + thing.xyxy[2:]) / 2 / np.array(size, np.float32)
-    others = np.array([(r.xyxy[:2] + r.xyxy[2:]) / 2 for r in rivals]) / np.array(size, np.float32)
-    for axis, low, high in ((0, "left", "right"), (1, "top", "bottom")):
-        if middle[axis] < others[:, axis].min() - 0.1:
-            out += [f"{low} {thing.label}"]
-        elif middle[axis] > others[:, axis].max() + 0.1:
-            out += [f"{high} {thing.label}"]
-    mine, theirs = extent(thing, size), [extent(r, size) for r in rivals]
-    if mine > 1.2 * max(theirs):
-        out.append(f"largest {thing.label}")
-    elif mine < min(theirs) / 1.2:
-        out.append(f"smallest {thing.label}")
-    return out
-
-
-def _absent(rng: random.Random, facts: Facts) -> str:
-    """Return a class, or a class in a colour, that is not in the scene."""
-    present = {o.label for o in facts.objects}
-    painted = [o for o in facts.objects if o.color]
-    if painted and rng.random() < 0.35:
-        thing = rng.choice(painted)
-        used = {o.color for o in facts.objects if o.label == thing.label}
-        return f"{rng.choice([c for c in COLORS if c not in used])} {thing.label}"
-    label = rng.choice([c for c in CLASSES if c not in present])
-    if label in PAINTED and rng.random() < 0.4:
-        return f"{rng.choice(tuple(COLORS))} {label}"
-    return label
-
-
-# ------------------------------------------------------------------------- truths about objects
 
 
 def object_truths(rng: random.Random, facts: Facts) -> list[Truth]:
@@ -418,7 +106,7 @@ def _vocabulary(rng: random.Random, facts: Facts) -> list[Truth]:
     if rng.random() < 0.6:
         wanted.append(rng.choice((name(rng.choice(objects)), rng.choice(objects).label)))
     if rng.random() < 0.5:
-        wanted.append(_absent(rng, facts))
+        wanted.append(absent(rng, facts))
     out = []
     for phrase in dict.fromkeys(wanted):
         found = [objects[i] for i in matching(objects, phrase)]
@@ -455,9 +143,6 @@ def _region_truths(rng: random.Random, facts: Facts, thing: SceneObject) -> list
     ]
 
 
-# --------------------------------------------------------------------------------- questions
-
-
 def object_questions(rng: random.Random, facts: Facts) -> list[Truth]:
     """Return questions about objects with answers of a few words."""
     objects, size = facts.objects, facts.size
@@ -474,7 +159,7 @@ def object_questions(rng: random.Random, facts: Facts) -> list[Truth]:
             (f"{rng.choice(('Which', 'What'))} {word} is the {one.label}?", str(one.color))
         )
     asked.append((f"Is there {with_article(rng.choice((thing.label, name(thing))))}?", "yes"))
-    asked.append((f"Is there {with_article(_absent(rng, facts))}?", "no"))
+    asked.append((f"Is there {with_article(absent(rng, facts))}?", "no"))
     single = [o for o in objects if matching(objects, o.label) == [objects.index(o)]]
     placed = [o for o in single if _clearly_placed(o, size)]
     if placed:
@@ -522,9 +207,6 @@ def _neighbours(
         if out:
             break
     return out[:1]
-
-
-# ------------------------------------------------------------------------------- text truths
 
 
 def text_truths(rng: random.Random, facts: Facts) -> list[Truth]:

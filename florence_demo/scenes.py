@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from florence_demo.prediction import FloatArray, Rings
 from florence_demo.scene_backgrounds import draw_background
-from florence_demo.scene_text import LAYOUTS, Desk, Sheet, place, sign
-from florence_demo.scene_truth import Facts, truths
+from florence_demo.scene_contours import contours
+from florence_demo.scene_documents import LAYOUTS
+from florence_demo.scene_phrases import Facts
+from florence_demo.scene_text import Desk, Sheet, place, sign
+from florence_demo.scene_truth import truths
 from florence_demo.scene_types import Scene, SceneObject, TextLine, Truth
 from florence_demo.sprites import CLASSES, COLORS, PAINTED, Library, Pose, Sprite, lay
 
@@ -36,8 +38,8 @@ KINDS = {
 }
 """Kind of scene to its share."""
 
-POINTS = 24
-"""Points of an instance's largest ring; a further ring has half as many."""
+_SIGN = 255
+"""Number of the pixels that a sheet of text covers, while a scene is put together."""
 
 _COVERED = 0.22
 """Share of an object that a later one may hide."""
@@ -71,7 +73,8 @@ def make_scene(seed: int, size: int = 256, *, library: Library, kind: str | None
     width, height = (size, short) if ratio > 1 else (short, size)
     image, background = draw_background(rng, (width, height), library)
     canvas = _Canvas(image, np.zeros((height, width), np.uint8), [], [])
-    sheet, lines = None, ()
+    sheet: Sheet | None = None
+    lines: tuple[TextLine, ...] = ()
     if kind != "objects":
         sheet, lines = _lay_sheet(rng, canvas, kind, size / 256, library)
     elif rng.random() < 0.33:
@@ -92,28 +95,23 @@ def make_scene(seed: int, size: int = 256, *, library: Library, kind: str | None
     )
 
 
-# ----------------------------------------------------------------------------------- objects
-
-
 def _lay_objects(
     rng: random.Random, canvas: _Canvas, library: Library, size: int
 ) -> tuple[SceneObject, ...]:
     """Put one to six objects onto the canvas; returns them in the order they were laid."""
     wanted = rng.choices((1, 2, 3, 4, 5, 6), (14, 22, 23, 18, 13, 10))[0]
     largest = (0.58, 0.52, 0.46, 0.42, 0.38, 0.34)[wanted - 1]
-    styles = {s.style for found in library.sprites.values() for s in found}
-    style = rng.choice(sorted(styles)) if rng.random() < 0.6 else None
+    style = rng.choice(library.name.split("+")) if rng.random() < 0.6 else None
+    labels = library.labels
     placed: list[tuple[Sprite, str | None]] = []
     for _ in range(wanted):
-        if placed and rng.random() < 0.3:
-            label = rng.choice(placed)[0].label
-        else:
-            label = rng.choice(library.labels)
+        label = rng.choice(placed)[0].label if placed and rng.random() < 0.3 else rng.choice(labels)
         sprite = _choose(rng, library.sprites[label], style)
         color = rng.choice(tuple(COLORS)) if label in PAINTED else None
-        for _ in range(6):
+        for _ in range(4):
             edge = size * (0.14 + (largest - 0.14) * rng.random() ** 0.8)
-            if _try(rng, canvas, (sprite, color), edge):
+            cut = _cut(rng, (sprite, color), edge, canvas.image.size)
+            if cut is not None and _find_place(rng, canvas, cut):
                 placed.append((sprite, color))
                 break
     if not placed:
@@ -126,46 +124,56 @@ def _choose(rng: random.Random, sprites: tuple[Sprite, ...], style: str | None) 
     return rng.choice(same or sprites)
 
 
-def _try(rng: random.Random, canvas: _Canvas, what: tuple[Sprite, str | None], edge: float) -> bool:
-    """Lay one object at a random place if it hides nothing too much; say whether it was laid."""
+def _cut(
+    rng: random.Random, what: tuple[Sprite, str | None], edge: float, room: tuple[int, int]
+) -> Image.Image | None:
+    """Draw a sprite stretched a little, mirrored and turned or not; None if it gets too thin."""
     sprite, color = what
-    height, width = canvas.instances.shape
     top = sprite.levels(color)[0]
     aspect = top.width / top.height * rng.uniform(0.9, 1.1)
     wide, tall = (edge, edge / aspect) if aspect > 1 else (edge * aspect, edge)
-    shrink = min(1.0, 0.92 * width / wide, 0.92 * height / tall)
+    shrink = min(1.0, 0.92 * room[0] / wide, 0.92 * room[1] / tall)
     wide, tall = wide * shrink, tall * shrink
-    if min(wide, tall) < 0.04 * max(width, height):
-        return False
+    if min(wide, tall) < 0.04 * max(room):
+        return None
     turn = rng.uniform(-15, 15) if rng.random() < 0.7 else 0.0
-    cut = lay(sprite, color, Pose(wide, tall, rng.random() < 0.5, turn))
-    over = 0.22 if rng.random() < 0.14 else 0.0
-    x = round(rng.uniform(-over * cut.width, width - (1 - over) * cut.width))
-    y = round(rng.uniform(-over * cut.height, height - (1 - over) * cut.height))
-    x1, y1, x2, y2 = max(0, x), max(0, y), min(width, x + cut.width), min(height, y + cut.height)
-    if x2 - x1 < 6 or y2 - y1 < 6:
-        return False
-    cut = cut.crop((x1 - x, y1 - y, x2 - x, y2 - y))
-    mask = np.asarray(cut.getchannel("A")) > 127
-    under = canvas.instances[y1:y2, x1:x2]
-    hidden = np.bincount(under[mask], minlength=256)
-    if hidden[_SIGN]:
-        return False
-    for i, full in enumerate(canvas.full):
-        if canvas.seen[i] - hidden[i + 1] < (1 - _COVERED) * full:
-            return False
-    for i in range(len(canvas.full)):
-        canvas.seen[i] -= int(hidden[i + 1])
-    area = int(mask.sum())
-    canvas.seen.append(area)
-    canvas.full.append(area)
-    under[mask] = len(canvas.full)
+    return lay(sprite, color, Pose(wide, tall, rng.random() < 0.5, turn))
+
+
+def _find_place(rng: random.Random, canvas: _Canvas, cut: Image.Image) -> bool:
+    """Put a cut-out where it hides nothing too much; say whether there was such a place."""
+    height, width = canvas.instances.shape
+    whole = np.asarray(cut.getchannel("A")) > 127
+    for _ in range(3):
+        over = 0.22 if rng.random() < 0.14 else 0.0
+        x = round(rng.uniform(-over * cut.width, width - (1 - over) * cut.width))
+        y = round(rng.uniform(-over * cut.height, height - (1 - over) * cut.height))
+        x1, y1 = max(0, x), max(0, y)
+        x2, y2 = min(width, x + cut.width), min(height, y + cut.height)
+        mask = whole[y1 - y : y2 - y, x1 - x : x2 - x]
+        under = canvas.instances[y1:y2, x1:x2]
+        hidden = np.bincount(under[mask], minlength=256)
+        if not hidden.sum() or hidden[_SIGN]:
+            continue
+        left = [seen - int(hidden[i + 1]) for i, seen in enumerate(canvas.seen)]
+        if any(n < (1 - _COVERED) * full for n, full in zip(left, canvas.full, strict=True)):
+            continue
+        area = int(mask.sum())
+        canvas.seen[:] = [*left, area]
+        canvas.full.append(area)
+        under[mask] = len(canvas.full)
+        _paste(rng, canvas.image, cut.crop((x1 - x, y1 - y, x2 - x, y2 - y)), (x1, y1))
+        return True
+    return False
+
+
+def _paste(rng: random.Random, image: Image.Image, cut: Image.Image, at: tuple[int, int]) -> None:
+    """Draw a cut-out, with a shadow or without, a little brighter or darker or as it is."""
     if rng.random() < 0.8:
-        _shadow(rng, canvas.image, cut, (x1, y1))
+        _shadow(rng, image, cut, at)
     if rng.random() < 0.6:
         cut = _relit(rng, cut)
-    canvas.image.paste(cut, (x1, y1), cut)
-    return True
+    image.paste(cut, at, cut)
 
 
 def _relit(rng: random.Random, cut: Image.Image) -> Image.Image:
@@ -216,101 +224,6 @@ def _in_order(
     return numbers[instances], tuple(objects[i] for i in order)
 
 
-# ---------------------------------------------------------------------------------- contours
-
-
-def contours(mask: NDArray[np.bool_], offset: tuple[int, int]) -> Rings:
-    """Return the outlines of a mask as evenly spaced points, the largest part first.
-
-    Args:
-        mask: (h, w) bool, cut to what is seen.
-        offset: Where the cut lies in the picture, x and y.
-
-    Returns:
-        Rings (k, 2) float32, clockwise from the topmost point. Holes are left out, and so are
-        parts under a twelfth of the whole.
-    """
-    step = max(1, -(-max(mask.shape) // 120))
-    if step > 1:
-        # Thinned for speed: the outline of a large mask moves by half a step at most.
-        mask = mask[step // 2 :: step, step // 2 :: step]
-    rings = [r for r in _trace(mask) if len(r) > 6]
-    areas = [_area(r) for r in rings]
-    kept = sorted(((a, i) for i, a in enumerate(areas) if a > 0), reverse=True)
-    total = sum(a for a, _ in kept)
-    out: list[FloatArray] = []
-    for area, i in kept[:3]:
-        if area >= total / 12:
-            ring = _resample(rings[i], POINTS if not out else POINTS // 2)
-            out.append((ring * step + np.array(offset)).astype(np.float32))
-    if not out:
-        height, width = mask.shape
-        box = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-        out.append((box * step + np.array(offset)).astype(np.float32))
-    return tuple(out)
-
-
-def _trace(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Walk along the edges between mask and not-mask; outer rings run clockwise."""
-    padded = np.pad(mask, 1)
-    width = padded.shape[1] + 1
-    inside = padded[1:-1, 1:-1]
-    ways: dict[int, list[int]] = {}
-    # Each side of a pixel that faces outside is a step from one grid point to the next.
-    for there, (ya, xa), (yb, xb) in (
-        (padded[:-2, 1:-1], (0, 0), (0, 1)),
-        (padded[1:-1, 2:], (0, 1), (1, 1)),
-        (padded[2:, 1:-1], (1, 1), (1, 0)),
-        (padded[1:-1, :-2], (1, 0), (0, 0)),
-    ):
-        ys, xs = np.nonzero(inside & ~there)
-        starts, ends = (ys + ya) * width + xs + xa, (ys + yb) * width + xs + xb
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            ways.setdefault(start, []).append(end)
-    rings = []
-    while ways:
-        first = here = next(iter(ways))
-        path = []
-        while here in ways:
-            path.append(here)
-            ends = ways[here]
-            following = ends.pop()
-            if not ends:
-                del ways[here]
-            here = following
-            if here == first:
-                break
-        points = np.array(path)
-        ring = np.stack([points % width, points // width], axis=1).astype(np.float64)
-        # The middles of the steps cut the corners of the staircase.
-        rings.append((ring + np.roll(ring, -1, axis=0)) / 2)
-    return rings
-
-
-def _area(ring: NDArray[np.float64]) -> float:
-    """Return the signed area, positive where the ring runs clockwise on the screen."""
-    x, y = ring[:, 0], ring[:, 1]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
-
-
-def _resample(ring: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return evenly spaced points along a ring, from its topmost, then leftmost point."""
-    ring = np.roll(ring, -int(np.lexsort((ring[:, 0], ring[:, 1]))[0]), axis=0)
-    closed = np.concatenate([ring, ring[:1]])
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
-    at = np.linspace(0, along[-1], count, endpoint=False)
-    return np.stack([np.interp(at, along, closed[:, k]) for k in (0, 1)], axis=1)
-
-
-# -------------------------------------------------------------------------------------- text
-
-_SIGN = 255
-
-
-def _fonts(library: Library, rng: random.Random, unit: float, room: tuple[int, int]) -> Desk:
-    return Desk(rng, room, unit, library.fonts)
-
-
 def _lay_sheet(
     rng: random.Random, canvas: _Canvas, kind: str, unit: float, library: Library
 ) -> tuple[Sheet, tuple[TextLine, ...]]:
@@ -320,7 +233,7 @@ def _lay_sheet(
     share = 1.0 if full else rng.uniform(0.86, 0.98)
     for attempt in range(40):
         room = (round(width * share), round(height * share))
-        sheet = LAYOUTS[kind](_fonts(library, rng, unit, room))
+        sheet = LAYOUTS[kind](Desk(rng, room, unit, library.fonts))
         if sheet is not None:
             break
         share = min(1.0, share + 0.03)
@@ -338,7 +251,7 @@ def _lay_label(
     """Lay a small sign that no object will hide; nothing where it finds no room."""
     width, height = canvas.image.size
     room = (round(0.7 * width), round(0.3 * height))
-    sheet = sign(_fonts(library, rng, unit, room), label=True)
+    sheet = sign(Desk(rng, room, unit, library.fonts), label=True)
     if sheet is None:
         return None, ()
     return sheet, _paste_sheet(rng, canvas, sheet, rng.choice((0.0, 0.0, rng.uniform(-6, 6))))
@@ -367,9 +280,6 @@ def _paste_sheet(
     )
     at = (x + turned.width / 2, y + turned.height / 2)
     return tuple(place(line, at, turn, center) for line in sheet.lines)
-
-
-# -------------------------------------------------------------------------------- photograph
 
 
 def _photograph(rng: random.Random, image: Image.Image, *, calm: bool) -> Image.Image:

@@ -116,7 +116,7 @@ def _run(command: list[str], folder: Path) -> None:
     except FileNotFoundError as exc:
         raise DatasetError(f"{command[0]} is not installed; install it and try again.") from exc
     except subprocess.CalledProcessError as exc:
-        raise DatasetError(f"{' '.join(command)} failed: {exc.stderr.strip()[-300:]}") from exc
+        raise DatasetError(f"{' '.join(command)} failed: {str(exc.stderr).strip()[-300:]}") from exc
 
 
 def _npm(package: str, folder: Path) -> tarfile.TarFile:
@@ -131,7 +131,7 @@ def _npm(package: str, folder: Path) -> tarfile.TarFile:
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     handle = archive.extractfile(name)
     if handle is None:
-        raise DatasetError(f"{name} is missing from {archive.name}.")
+        raise DatasetError(f"{name} is missing from {archive.name!s}.")
     return handle.read()
 
 

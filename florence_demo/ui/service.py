@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 EXAMPLES = ASSETS / "examples"
 
-_HUB_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 

@@ -66,9 +66,11 @@ def test_objects_are_drawn_listed_and_linked(page, picture):
     answer = page.get_by_role("region", name="Answer").first
     expect(answer.get_by_text("3 objects: 2 × cat, car")).to_be_visible()
     expect(answer.locator("tbody tr")).to_have_count(3)
-    assert answer.locator("svg [data-index]").count() >= 3
+    drawn = answer.locator(".fd-item[data-index]")
+    expect(drawn).to_have_count(3)
     answer.locator("tbody tr").nth(1).hover()
-    expect(answer.locator("tbody tr").nth(1)).to_have_class("fd-on")
+    expect(answer.locator('.fd-item[data-index="1"]')).to_contain_class("fd-on")
+    expect(answer.locator("tbody tr").nth(1)).to_contain_class("fd-on")
 
 
 def test_without_a_picture_one_sentence_says_what_to_do(page):
@@ -97,7 +99,9 @@ def test_keys_move_and_remove_the_region(page, picture):
 
 def test_a_strangers_text_does_not_run(page, picture, engines):
     attack = "<img src=x onerror=alert(1)>${document.title='pwned'}{{value.meta}}"
-    engines.engine.raw["QUADS"] = f"{attack}<loc_1><loc_1><loc_9><loc_1><loc_9><loc_9><loc_1><loc_9>"
+    engines.engine.raw["QUADS"] = (
+        f"{attack}<loc_1><loc_1><loc_9><loc_1><loc_9><loc_9><loc_1><loc_9>"
+    )
     title = page.title()
     upload(page, picture)
     choose(page, "ocr_with_region")

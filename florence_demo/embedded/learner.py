@@ -1,0 +1,184 @@
+"""One training step: pictures once through the tower, every question about them from there.
+
+Knows how the losses come together and in which order gradients are computed, so that the costly
+tower runs once a picture and short questions are not padded to long ones. Does not know files,
+processes or schedules.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import Florence2ForConditionalGeneration, Florence2Processor
+
+from florence_demo.embedded.architecture import square
+from florence_demo.embedded.heads import AnswerLoss, CellHead, DenseHead, MarkHead
+from florence_demo.embedded.samples import (
+    ALPHABET,
+    IGNORE,
+    TEXT_CLASS,
+    Question,
+    Sample,
+    pad,
+    stack,
+)
+from florence_demo.embedded.tokenizer import IMAGE_TOKENS
+from florence_demo.sprites import CLASSES
+
+GROUP = 8
+"""Questions that go through the language model together; more fall out of a processor's cache."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Hold how much each throw-away head counts beside the answers."""
+
+    dense: float = 1.0
+    cells: float = 1.0
+    marks: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One question of a batch: which sample it belongs to."""
+
+    row: int
+    question: Question
+
+
+class Learner(nn.Module):
+    """Hold the model with its throw-away heads."""
+
+    def __init__(
+        self, model: Florence2ForConditionalGeneration, processor: Florence2Processor
+    ) -> None:
+        super().__init__()
+        tokenizer = processor.tokenizer
+        self.model = model
+        width = model.config.text_config.d_model
+        self.pad_id = tokenizer.pad_token_id
+        first = tokenizer.convert_tokens_to_ids("<loc_0>")
+        self.dense = DenseHead(model.config.vision_config.embed_dim[-1])
+        self.cells = CellHead(
+            width,
+            first,
+            torch.tensor([IGNORE, *(_single(tokenizer, name) for name in CLASSES), IGNORE]),
+            torch.tensor([self.pad_id, *(_single(tokenizer, c) for c in ALPHABET)]),
+        )
+        assert len(self.cells.words) == TEXT_CLASS + 1
+        self.marks = MarkHead(width)
+        self.answer = AnswerLoss(first)
+
+    def learn(self, samples: Sequence[Sample], shares: Shares) -> dict[str, float]:
+        """Add the gradients of a batch to the parameters; return what to log.
+
+        Args:
+            samples: The batch; without any question only the tower learns.
+            shares: Weights of the throw-away heads.
+        """
+        device = next(self.model.parameters()).device
+        names = ("classes", "boxes", "masks", "colours", "slots")
+        batch = {name: stack(samples, name).to(device) for name in names}
+        pixels = square(stack(samples, "pixels").to(device))
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        features = self.model.model.vision_tower(pixels).last_hidden_state
+        dense, said = self.dense(features, batch)
+        asked = [_Asked(i, q) for i, sample in enumerate(samples) for q in sample.questions]
+        if not asked:
+            (dense * shares.dense).backward()
+            return said
+        projected = self.model.model.multi_modal_projector(features)  # (B, 1 + N, width)
+        # The language model's graph is walked group by group up to this leaf; the tower's once.
+        leaf = projected.detach().requires_grad_()
+        asked.sort(key=lambda a: len(a.question.answer))
+        groups = [asked[i : i + GROUP] for i in range(0, len(asked), GROUP)]
+        weight = sum(_weight(a.question) for a in asked)
+        sums: dict[str, list[float]] = defaultdict(list)
+        for group in groups:
+            self._learn_group(group, leaf, batch, shares, len(group) / len(asked), weight, sums)
+        torch.autograd.backward([projected, dense * shares.dense], [leaf.grad, None])
+        for name, values in sums.items():
+            said[name] = float(np.mean(values))
+        return said
+
+    def _learn_group(
+        self,
+        group: Sequence[_Asked],
+        leaf: Tensor,
+        batch: dict[str, Tensor],
+        shares: Shares,
+        part: float,
+        weight: float,
+        sums: dict[str, list[float]],
+    ) -> None:
+        device = leaf.device
+        rows = torch.tensor([a.row for a in group], device=device)
+        prompts = pad([a.question.prompt for a in group], self.pad_id).to(device)
+        encoded, mask = self.encode(leaf[rows], prompts)
+        cells = encoded[:, 1:IMAGE_TOKENS]
+        loss = self._answers(group, encoded, mask, sums) / weight
+        embeddings = self.model.model.language_model.shared.weight
+        if shares.cells:
+            cell, said = self.cells(cells, embeddings, {k: v[rows] for k, v in batch.items()})
+            loss = loss + cell * shares.cells * part
+            for name, value in said.items():
+                sums[name].append(value)
+        if shares.marks:
+            marks = torch.from_numpy(np.stack([a.question.marks for a in group])).to(device)
+            mark = self.marks(cells, marks)
+            loss = loss + mark * shares.marks * part
+            sums["mark"].append(mark.item())
+        loss.backward()
+
+    def encode(self, pictures: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the encoder's output and mask for projected pictures and padded prompts."""
+        language = self.model.model.language_model
+        words = language.shared(prompts)
+        inputs = torch.cat([pictures, words], dim=1)
+        seen = torch.ones(pictures.shape[:2], dtype=torch.long, device=prompts.device)
+        mask = torch.cat([seen, (prompts != self.pad_id).long()], dim=1)
+        return language.encoder(inputs_embeds=inputs, attention_mask=mask)[0], mask
+
+    def _answers(
+        self,
+        group: Sequence[_Asked],
+        encoded: Tensor,
+        mask: Tensor,
+        sums: dict[str, list[float]],
+    ) -> Tensor:
+        """Return the weighted sum of the group's answer losses."""
+        start = self.model.config.text_config.decoder_start_token_id
+        labels = pad([a.question.answer for a in group], self.pad_id).to(encoded.device)
+        inputs = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], dim=1)
+        hidden = self.model.model.language_model.decoder(
+            input_ids=inputs,
+            encoder_hidden_states=encoded,
+            encoder_attention_mask=mask,
+            use_cache=False,
+        )[0]
+        # The answer's <s> is forced when decoding: it is no choice to learn.
+        real = labels != self.pad_id
+        real[:, 0] = False
+        losses = self.answer(self.model.lm_head(hidden[real]), labels[real])
+        lengths = real.sum(dim=1)
+        means = torch.stack([part.mean() for part in losses.split(lengths.tolist())])
+        weights = torch.tensor([_weight(a.question) for a in group], device=means.device)
+        for asked, mean in zip(group, means.tolist(), strict=True):
+            sums["answer"].append(mean)
+            sums[f"task_{asked.question.task}"].append(mean)
+        return (means * weights).sum()
+
+
+def _weight(question: Question) -> float:
+    """Return how much an answer counts: more than a short one, less than its length says."""
+    return float(len(question.answer)) ** 0.5
+
+
+def _single(tokenizer: object, word: str) -> int:
+    ids = tokenizer(word, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+    return ids[0] if len(ids) == 1 else IGNORE

@@ -1,0 +1,130 @@
+"""Muon on the matrices, AdamW on everything else, in one step over several processes.
+
+Knows how gradients of side-by-side processes are averaged and how the costly part of Muon is
+shared out among them. State is kept by parameter name, so that a checkpoint survives a change of
+the throw-away heads. Does not know the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from timm.optim.muon import zeropower_via_newtonschulz
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+# The quintic of Keller Jordan's Muon: five steps reach orthogonality within what training feels.
+_COEFFICIENTS = [(3.4445, -4.7750, 2.0315)]
+_STEPS = 5
+
+
+class MuonAdamW:
+    """Update named parameters; learning rates are given at each step."""
+
+    def __init__(
+        self,
+        named: Iterable[tuple[str, nn.Parameter]],
+        *,
+        muon_lr: float,
+        adam_lr: float,
+        weight_decay: float = 0.01,
+    ) -> None:
+        parameters = {name: p for name, p in named if p.requires_grad}
+        self.matrices = {n: p for n, p in parameters.items() if is_matrix(n, p)}
+        self.others = {n: p for n, p in parameters.items() if n not in self.matrices}
+        self.momentum = {n: torch.zeros_like(p) for n, p in self.matrices.items()}
+        self.muon_lr, self.adam_lr, self.weight_decay = muon_lr, adam_lr, weight_decay
+        self.adam = torch.optim.AdamW(
+            list(self.others.values()), lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0
+        )
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for p in (*self.matrices.values(), *self.others.values()):
+            p.grad = None
+
+    @torch.no_grad()
+    def step(self, scale: float, clip: float = 1.0) -> float:
+        """Take one step with all learning rates times ``scale``; return the gradient's norm."""
+        self._average()
+        norm = nn.utils.clip_grad_norm_([*self.others.values()], clip)
+        for group in self.adam.param_groups:
+            group["lr"] = self.adam_lr * scale
+        self.adam.step()
+        self._step_matrices(self.muon_lr * scale)
+        return float(norm)
+
+    def _average(self) -> None:
+        """Average gradients over the processes; one that has none counts as zero."""
+        if self.world == 1:
+            return
+        parameters = [*self.matrices.values(), *self.others.values()]
+        flat = torch.cat(
+            [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
+        )
+        dist.all_reduce(flat)
+        flat /= self.world
+        for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = part.view_as(p)
+
+    def _step_matrices(self, lr: float) -> None:
+        for name, p in self.matrices.items():
+            if p.grad is not None:
+                self.momentum[name].lerp_(p.grad, 1 - MOMENTUM)
+        moving = {n: p for n, p in self.matrices.items() if p.grad is not None}
+        # Each process orthogonalises its share; the sum of the shares is the whole update.
+        updates = {n: torch.zeros_like(p) for n, p in moving.items()}
+        mine = [n for i, n in enumerate(moving) if i % self.world == self.rank]
+        for shape in {_flat(moving[n]).shape for n in mine}:
+            names = [n for n in mine if _flat(moving[n]).shape == shape]
+            grads = torch.stack([_flat(moving[n].grad.lerp(self.momentum[n], MOMENTUM))
+                                 for n in names])  # fmt: skip
+            ortho = zeropower_via_newtonschulz(grads, _STEPS, _COEFFICIENTS, dtype=torch.float32)
+            for name, update in zip(names, ortho, strict=True):
+                updates[name] = update.reshape(moving[name].shape)
+        if self.world > 1:
+            flat = torch.cat([u.flatten() for u in updates.values()])
+            dist.all_reduce(flat)
+            parts = flat.split([u.numel() for u in updates.values()])
+            updates = dict(zip(updates, parts, strict=True))
+        for name, p in moving.items():
+            rows, columns = _flat(p).shape
+            # An orthogonal update of any shape moves its weights about as far as AdamW would.
+            reach = 0.2 * max(rows, columns) ** 0.5
+            p.mul_(1 - lr * self.weight_decay)
+            p.add_(updates[name].view_as(p), alpha=-lr * reach)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state by parameter name."""
+        return {
+            "momentum": self.momentum,
+            "adam": {n: self.adam.state[p] for n, p in self.others.items() if p in self.adam.state},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the state of every parameter that still has its name and shape."""
+        for name, kept in state["momentum"].items():
+            if name in self.momentum and self.momentum[name].shape == kept.shape:
+                self.momentum[name].copy_(kept)
+        for name, kept in state["adam"].items():
+            p = self.others.get(name)
+            if p is not None and kept["exp_avg"].shape == p.shape:
+                self.adam.state[p] = {
+                    k: v.clone().to(p.device if k != "step" else "cpu") for k, v in kept.items()
+                }
+
+
+def is_matrix(name: str, p: Tensor) -> bool:
+    """Return whether Muon moves a parameter: inner matrices, neither embeddings nor outputs."""
+    if p.ndim < 2 or min(_flat(p).shape) < 16:
+        return False
+    return "embed" not in name and "shared" not in name and ".out." not in name
+
+
+def _flat(p: Tensor) -> Tensor:
+    return p.reshape(p.shape[0], -1)

@@ -1,0 +1,326 @@
+"""The training of the embedded model: one loop that can stop and go on at any step.
+
+Knows the order of the recipe (the tower alone, then a question a picture, then several), the
+schedule, and how processes side by side share a step. What is learned from lies in ``learner``.
+
+    python -m florence_demo.embedded --out runs/nano --processes 2
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from timm.utils import ModelEmaV3
+
+from florence_demo.embedded import store
+from florence_demo.embedded.architecture import build_model
+from florence_demo.embedded.check import check
+from florence_demo.embedded.learner import Learner, Shares
+from florence_demo.embedded.optimizer import MuonAdamW
+from florence_demo.embedded.samples import Stream
+from florence_demo.embedded.tokenizer import build_processor, common_words, load_processor
+from florence_demo.scenes import make_scene
+from florence_demo.sprites import CLASSES, Library
+from florence_demo.tasks import TASKS
+
+FIRST_SEED = 100_000_000
+"""Training scenes start here; every held-out seed lies below."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Hold the settings of a training.
+
+    Attributes:
+        out: Folder of the run: checkpoint, log, processor.
+        sprites: Folder of the sprites; where it does not exist, drawn stand-ins are used.
+        processes: Processes that share each step, one core each.
+        threads: Threads a process.
+        batch: Pictures a step, over all processes.
+        questions: Questions a picture in the last phase.
+        tower_pictures: Pictures after which questions begin.
+        single_pictures: Pictures with one question each, after that.
+        muon_lr: Step of the matrices.
+        adam_lr: Step of everything else.
+        ema: Decay of the running average that is shipped.
+        hours: Stop after so long; 0 means never.
+        pictures: Stop after so many; 0 means never.
+        checkpoint_minutes: Minutes between checkpoints.
+        check_minutes: Minutes between looks at held-out scenes.
+        cooldown: Let the steps shrink to nothing over ``hours``, as before shipping.
+        device: "cpu" or "cuda".
+    """
+
+    out: Path = Path("runs/nano")
+    sprites: Path = Path("build/sprites")
+    processes: int = 2
+    threads: int = 1
+    batch: int = 8
+    questions: int = 4
+    tower_pictures: int = 20_000
+    single_pictures: int = 6_000
+    muon_lr: float = 2e-3
+    adam_lr: float = 2e-3
+    ema: float = 0.998
+    hours: float = 0.0
+    pictures: int = 0
+    checkpoint_minutes: float = 4.0
+    check_minutes: float = 10.0
+    cooldown: bool = False
+    device: str = "cpu"
+
+    def questions_at(self, pictures: int) -> int:
+        """Return the questions a picture after so many pictures."""
+        if pictures < self.tower_pictures:
+            return 0
+        return 1 if pictures < self.tower_pictures + self.single_pictures else self.questions
+
+    def shares_at(self, pictures: int) -> Shares:
+        """Return the weights of the throw-away heads: they lead at first and only help later."""
+        later = pictures - self.tower_pictures
+        if later < self.single_pictures:
+            return Shares()
+        fade = min(1.0, (later - self.single_pictures) / 20_000)
+        return Shares(dense=0.5, cells=1.0 - 0.7 * fade, marks=1.0 - 0.5 * fade)
+
+
+@dataclass
+class _Progress:
+    step: int = 0
+    pictures: int = 0
+    pairs: int = 0
+    seconds: float = 0.0
+    sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+def library(folder: Path) -> Library:
+    """Return the sprites of a folder, or drawn stand-ins."""
+    if folder.is_dir():
+        return Library.load(folder)
+    _log.warning("%s does not exist: learning from drawn stand-ins", folder)
+    return Library.drawn()
+
+
+def prepare(config: TrainConfig) -> None:
+    """Write the run's processor, whose words are those of the scenes, unless it is there."""
+    folder = config.out / store.PROCESSOR
+    if folder.exists():
+        return
+    sprites = library(config.sprites)
+    sentences = []
+    for seed in range(FIRST_SEED - 1500, FIRST_SEED):
+        for truth in make_scene(seed, 128, library=sprites).truths:
+            # What is read off a picture is spelled; what is said about it comes in words.
+            sentences.append(truth.text)
+            if "ocr" not in truth.task and truth.task != "docvqa":
+                sentences += [truth.answer, *truth.detections.labels]
+    prompts = [task.prompt.replace("{input}", "") for task in TASKS.values()]
+    always = [*common_words(prompts, least=1), *CLASSES, "VQA", "DocVQA"]
+    words = list(dict.fromkeys([*always, *common_words(sentences, least=8)]))[:720]
+    build_processor(words).save_pretrained(folder)
+    store.log(config.out, {"event": "processor", "words": len(words)})
+
+
+class Trainer:
+    """Run the loop in one process of several."""
+
+    def __init__(self, config: TrainConfig, rank: int) -> None:
+        self.config, self.rank = config, rank
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(0)
+        self.processor = load_processor(config.out / store.PROCESSOR)
+        model = build_model(self.processor)
+        model.model.vision_tower.to(memory_format=torch.channels_last)
+        self.learner = Learner(model, self.processor).to(config.device).train()
+        self.optimizer = MuonAdamW(
+            self.learner.named_parameters(), muon_lr=config.muon_lr, adam_lr=config.adam_lr
+        )
+        self.ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if rank == 0 else None
+        self.at = _Progress()
+        self.stopped = False
+        self._resume()
+        # Without this the heads would draw the same cells in every process.
+        torch.manual_seed(self.at.step * 16 + rank)
+        self.sprites = library(config.sprites)
+
+    def _resume(self) -> None:
+        state = store.load_checkpoint(self.config.out)
+        if state is None:
+            return
+        load_matching(self.learner, state["learner"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            load_matching(self.ema.module, state["ema"])
+        self.at = _Progress(*(state[k] for k in ("step", "pictures", "pairs", "seconds")))
+        _log.info("going on from step %d, %d pictures", self.at.step, self.at.pictures)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that is needed to go on."""
+        assert self.ema is not None
+        return {
+            "learner": self.learner.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.at.step,
+            "pictures": self.at.pictures,
+            "pairs": self.at.pairs,
+            "seconds": self.at.seconds,
+        }
+
+    def _batches(self, questions: int) -> Any:
+        world = self.config.processes
+        start = FIRST_SEED + self.at.pictures + self.rank
+        stream = Stream(
+            self.sprites,
+            self.processor.tokenizer,
+            self.config.batch // world,
+            questions,
+            start,
+            world,
+        )
+        workers = 12 if self.config.device == "cuda" else 0
+        return iter(
+            torch.utils.data.DataLoader(
+                stream,
+                batch_size=None,
+                num_workers=workers,
+                prefetch_factor=4 if workers else None,
+                collate_fn=_as_is,
+            )
+        )
+
+    def run(self) -> None:
+        """Learn until told to stop; what was learned is kept in any case."""
+        try:
+            self._loop()
+        finally:
+            if self.ema is not None:
+                store.save_checkpoint(self.config.out, self.state())
+
+    def _loop(self) -> None:
+        config, at = self.config, self.at
+        began = last = saved = checked = time.monotonic()
+        seconds_before = at.seconds
+        questions, batches = -1, iter(())
+        while not self.stopped:
+            wanted = config.questions_at(at.pictures)
+            if wanted != questions:
+                questions, batches = wanted, self._batches(wanted)
+            samples = next(batches)
+            elapsed = time.monotonic() - began
+            with torch.autocast(config.device, torch.bfloat16, enabled=config.device == "cuda"):
+                said = self.learner.learn(samples, config.shares_at(at.pictures))
+            norm = self.optimizer.step(self._scale(elapsed))
+            self.optimizer.zero_grad()
+            at.step += 1
+            at.pictures += config.batch
+            at.pairs += config.processes * sum(len(s.questions) for s in samples)
+            at.seconds = seconds_before + time.monotonic() - began
+            for name, value in {**said, "norm": norm}.items():
+                at.sums[name].append(value)
+            if self.ema is None:
+                continue
+            self.ema.update(self.learner.model, step=at.step)
+            now = time.monotonic()
+            if at.step % 50 == 0:
+                self._log(now - last)
+                last = now
+            if now - saved > 60 * config.checkpoint_minutes:
+                store.save_checkpoint(config.out, self.state())
+                saved = now
+            if now - checked > 60 * config.check_minutes and questions:
+                self._check()
+                checked = time.monotonic()
+                last += checked - now
+            self.stopped |= bool(config.hours) and at.seconds - seconds_before > 3600 * config.hours
+            self.stopped |= bool(config.pictures) and at.pictures >= config.pictures
+
+    def _scale(self, elapsed: float) -> float:
+        """Return the factor of the learning rates: up at first, then level, or down to nothing."""
+        if self.config.cooldown:
+            return max(0.02, 1 - elapsed / (3600 * self.config.hours))
+        return min(1.0, (self.at.step + 1) / 150)
+
+    def _log(self, seconds: float) -> None:
+        at = self.at
+        row = {
+            "step": at.step,
+            "pictures": at.pictures,
+            "pairs": at.pairs,
+            "minutes": round(at.seconds / 60, 2),
+            "pictures_a_second": 50 * self.config.batch / seconds,
+            **{name: float(np.mean(values)) for name, values in at.sums.items()},
+        }
+        at.sums.clear()
+        store.log(self.config.out, row)
+
+    def _check(self) -> None:
+        assert self.ema is not None
+        row = check(self.ema.module, self.processor, self.sprites)
+        at = self.at
+        store.log(
+            self.config.out,
+            {"event": "check", "step": at.step, "pictures": at.pictures, "pairs": at.pairs,
+             "minutes": at.seconds / 60, **row},
+        )  # fmt: skip
+
+
+def load_matching(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Take over every weight that still has its name and shape: throw-away heads may change."""
+    own = module.state_dict()
+    usable = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    module.load_state_dict(usable, strict=False)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _work(rank: int, config: TrainConfig, meeting: str) -> None:
+    """Run one process of a training."""
+    if config.processes > 1:
+        dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=config.processes)
+    trainer = Trainer(config, rank)
+    if rank == 0:
+
+        def stop(*_: object) -> None:
+            trainer.stopped = True
+
+        signal.signal(signal.SIGTERM, stop)
+    else:
+        # A signal to the whole group must not take the helpers away in the middle of a step.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    trainer.run()
+
+
+def train(config: TrainConfig) -> None:
+    """Train, or go on training, in as many processes as the configuration says."""
+    prepare(config)
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = str(Path(folder) / "meeting")
+        context = mp.get_context("spawn")
+        # Daemons end with this process, which alone decides when to stop.
+        helpers = [
+            context.Process(target=_work, args=(rank, config, meeting), daemon=True)
+            for rank in range(1, config.processes)
+        ]
+        for helper in helpers:
+            helper.start()
+        _work(0, config, meeting)
+        for helper in helpers:
+            helper.kill()
+            helper.join()
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from florence_demo.embedded import store
+from florence_demo.embedded.architecture import Sizes, build_model, sinusoids
+from florence_demo.embedded.check import edit_distance, f1
+from florence_demo.embedded.heads import AnswerLoss, soft_places
+from florence_demo.embedded.learner import Learner, Shares
+from florence_demo.embedded.optimizer import MuonAdamW, is_matrix
+from florence_demo.embedded.samples import (
+    IGNORE,
+    TEXT_CLASS,
+    Stream,
+    ask,
+    grid,
+    make_sample,
+    marked_cells,
+)
+from florence_demo.embedded.tokenizer import (
+    FLORENCE_TOKENS,
+    IMAGE_TOKENS,
+    POSITIONS,
+    SIDE,
+    build_processor,
+    common_words,
+)
+from florence_demo.embedded.trainer import TrainConfig, Trainer, load_matching, train
+from florence_demo.prediction import Detections
+from florence_demo.scene_types import Truth
+from florence_demo.scenes import make_scene
+from florence_demo.sprites import CLASSES, Library
+from florence_demo.tasks import TASKS
+
+WORDS = ["Ġdog", "dog", "Ġcats", "What", "Ġis", "Ġthe", "Ġimage", *CLASSES]
+MICRO = Sizes(stages=(16, 32, 32), depths=(0, 1, 1), width=32, layers=(1, 1), head=16)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return build_processor(WORDS)
+
+
+@pytest.fixture(scope="module")
+def library():
+    return Library.drawn()
+
+
+@pytest.fixture(scope="module")
+def samples(processor, library):
+    rng = np.random.default_rng(0)
+    scenes = [make_scene(seed, 192, library=library) for seed in range(4)]
+    return [make_sample(scene, processor.tokenizer, 3, rng) for scene in scenes]
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["dog", "dogs", "Total 12.50 €", "Crème brûlée\n2 × 3", "a  b", "the dog's cats!", "汉字 🙂"],
+)
+def test_text_is_spelled_without_loss(processor, text):
+    tokenizer = processor.tokenizer
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids) == text
+
+
+def test_an_unknown_word_is_spelled_letter_by_letter(processor):
+    assert processor.tokenizer.tokenize("dogma doge") == [*"dogma", "Ġ", *"doge"]
+
+
+def test_a_known_word_is_one_token(processor):
+    assert processor.tokenizer.tokenize("What is the dog") == ["What", "Ġis", "Ġthe", "Ġdog"]
+
+
+def test_florence_tokens_follow_the_image_token_in_order(processor):
+    first = processor.image_token_id
+    ids = processor.tokenizer.convert_tokens_to_ids(["<image>", *FLORENCE_TOKENS])
+    assert ids == list(range(first, first + 1025))
+    assert ids[-1] == len(processor.tokenizer) - 1
+    assert FLORENCE_TOKENS[4] == "<loc_0>"
+    assert FLORENCE_TOKENS[1003] == "<loc_999>"
+    assert len(FLORENCE_TOKENS) == 1024
+
+
+def test_words_are_chosen_by_how_often_they_are_said():
+    found = common_words(["The dog. A dog sees Rex", "a dog", "The cat"], least=2)
+    assert found == ["Ġdog", "The"]
+
+
+def test_the_processor_opens_in_plain_transformers(processor, tmp_path):
+    from transformers import AutoProcessor
+
+    processor.save_pretrained(tmp_path)
+    opened = AutoProcessor.from_pretrained(tmp_path)
+    made = opened(text="<OD>", images=Image.new("RGB", (300, 200)), return_tensors="pt")
+    ours = processor(text="<OD>", images=Image.new("RGB", (300, 200)), return_tensors="pt")
+    assert made["pixel_values"].shape == (1, 3, SIDE, SIDE)
+    assert torch.equal(made["input_ids"], ours["input_ids"])
+    assert int((made["input_ids"] == opened.image_token_id).sum()) == IMAGE_TOKENS
+    read = opened.post_process_generation(
+        "dog<loc_0><loc_0><loc_500><loc_999>", task="<OD>", image_size=(100, 100)
+    )
+    assert read["<OD>"]["labels"] == ["dog"]
+
+
+# Model
+
+
+def test_a_saved_folder_opens_in_plain_transformers(processor, tmp_path):
+    from transformers import Florence2ForConditionalGeneration
+
+    store.save_folder(tmp_path / "nano", build_model(processor, MICRO), processor)
+    model, info = Florence2ForConditionalGeneration.from_pretrained(
+        tmp_path / "nano", output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert model.dtype == torch.float16
+    assert model.config.text_config.max_position_embeddings == POSITIONS >= 1026
+    assert model.generation_config.no_repeat_ngram_size == 0
+    assert model.generation_config.num_beams == 3
+    assert model.generation_config.decoder_start_token_id == 2
+    assert json.loads((tmp_path / "nano/config.json").read_text())["dtype"] == "float16"
+    modes = {p.stat().st_mode & 0o777 for p in (tmp_path / "nano").iterdir()}
+    assert modes == {0o644}
+
+
+def test_the_default_model_is_small_enough_to_ship(processor):
+    model = build_model(processor)
+    assert sum(p.numel() for p in model.parameters()) * 2 < 9_600_000
+
+
+def test_neighbouring_places_begin_alike():
+    places = torch.nn.functional.normalize(
+        sinusoids(torch.arange(1000) + 0.5, 192, longest=2000.0, shortest=16.0)
+    )
+    like = places @ places.T
+    assert like[500, 501] > like[500, 510] > like[500, 600]
+
+
+# Losses
+
+
+def test_soft_places_are_distributions_around_the_place():
+    soft = soft_places()
+    assert soft.shape == (1000, 1000)
+    torch.testing.assert_close(soft.sum(dim=1), torch.ones(1000))
+    assert torch.equal(soft.argmax(dim=1), torch.arange(1000))
+
+
+def test_a_near_miss_costs_less_than_a_far_one():
+    loss = AnswerLoss(first_location=10)
+    logits = torch.zeros(3, 1010)
+    for row, said in enumerate((500, 503, 700)):
+        logits[row, 10 + said] = 10
+    near, close, far = loss(logits, torch.full((3,), 510)).tolist()
+    assert near < close < far
+
+
+def test_words_are_compared_exactly():
+    logits = torch.randn(4, 1010)
+    targets = torch.tensor([0, 3, 7, 9])
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(AnswerLoss(10)(logits, targets), expected)
+
+
+# Samples
+
+
+def test_the_grid_says_what_the_scene_says(library):
+    scene = make_scene(11, 256, library=library, kind="objects")
+    cells = grid(scene)
+    for thing in scene.objects:
+        assert CLASSES.index(thing.label) + 1 in cells["classes"]
+    empty = cells["classes"] == 0
+    assert (cells["masks"][empty] == 0).all()
+    assert (cells["slots"][cells["classes"] != TEXT_CLASS] == 0).all()
+    assert cells["boxes"].min() >= 0
+    assert cells["boxes"].max() <= 1
+
+
+def test_every_character_of_a_page_has_its_slot(library):
+    scene = make_scene(5, 256, library=library, kind="sign")
+    count = sum(not c.isspace() for line in scene.lines for c in line.text)
+    slots = grid(scene)["slots"]
+    assert 0 < ((slots > 0) | (slots == IGNORE)).sum() <= count
+
+
+@pytest.mark.parametrize(
+    ("truth", "marked"),
+    [
+        pytest.param(Truth("caption", answer="A dog."), -1, id="a caption names no place"),
+        pytest.param(Truth("od"), 0, id="nothing there"),
+        pytest.param(
+            Truth("region_to_category", region=(0.0, 0.0, 64.0, 32.0), answer="dog"),
+            4 * 2,
+            id="a region",
+        ),
+        pytest.param(
+            Truth(
+                "od",
+                detections=Detections(np.array([[128, 128, 256, 256]], np.float32), ("dog",)),
+            ),
+            64,
+            id="a quarter of the picture",
+        ),
+    ],
+)
+def test_marked_cells(truth, marked):
+    shares = marked_cells(truth, (256, 256))
+    if marked < 0:
+        assert (shares == -1).all()
+    else:
+        assert shares.sum() == pytest.approx(marked)
+
+
+def test_questions_are_asked_and_answered_in_the_language_of_the_codec(processor, library):
+    scene = make_scene(3, 256, library=library, kind="objects")
+    truth = next(t for t in scene.truths if t.task == "od")
+    question = ask(truth, scene.image.size, processor.tokenizer)
+    assert question is not None
+    said = processor.tokenizer.decode(question.answer)
+    found = TASKS["od"].answer.decode(said, scene.image.size).detections
+    assert found.labels == truth.detections.labels
+    np.testing.assert_allclose(found.xyxy, truth.detections.xyxy, atol=0.3)
+
+
+def test_streams_side_by_side_share_the_seeds(processor, library):
+    seen = []
+    for rank in range(2):
+        stream = Stream(library, processor.tokenizer, 2, 0, 100 + rank, 2)
+        stream.one = seen.append
+        batches = iter(stream)
+        next(batches), next(batches)
+    assert sorted(seen) == list(range(100, 108))
+
+
+# Training
+
+
+def test_a_bad_scene_is_skipped(processor, library, caplog):
+    stream = Stream(library, processor.tokenizer, 2, 0, 0)
+
+    def one(seed):
+        if seed == 1:
+            raise ValueError("empty range")
+        return seed
+
+    stream.one = one
+    assert next(iter(stream)) == [0, 2]
+    assert "seed 1 makes no scene" in caplog.text
+
+
+def test_muon_moves_inner_matrices_only(processor):
+    names = {n for n, p in build_model(processor, MICRO).named_parameters() if is_matrix(n, p)}
+    assert "model.vision_tower.convs.1.conv.weight" in names
+    assert "model.language_model.encoder.layers.0.fc1.weight" in names
+    assert not any("embed" in n or "shared" in n or "norm" in n for n in names)
+    assert not any("conv1" in n for n in names)  # depthwise: no matrix at all
+
+
+def test_a_few_steps_learn_a_batch_by_heart(processor, samples):
+    torch.manual_seed(0)
+    learner = Learner(build_model(processor, MICRO), processor).train()
+    optimizer = MuonAdamW(learner.named_parameters(), muon_lr=4e-3, adam_lr=4e-3)
+    losses = []
+    for _ in range(30):
+        said = learner.learn(samples, Shares())
+        optimizer.step(1.0)
+        optimizer.zero_grad()
+        losses.append(said)
+    assert losses[-1]["answer"] < 0.75 * losses[0]["answer"]
+    assert losses[-1]["dense_class"] < 0.7 * losses[0]["dense_class"]
+    assert losses[-1]["mark"] < losses[0]["mark"]
+
+
+def test_without_questions_only_the_tower_learns(processor, samples):
+    learner = Learner(build_model(processor, MICRO), processor)
+    blind = [type(s)(**{**vars(s), "questions": ()}) for s in samples]
+    learner.learn(blind, Shares())
+    moved = {n.split(".")[0] for n, p in learner.named_parameters() if p.grad is not None}
+    parts = {n for n, p in learner.named_parameters() if p.grad is not None and "model." in n}
+    assert moved == {"dense", "model"}
+    assert all("vision_tower" in n for n in parts)
+
+
+@pytest.fixture
+def config(tmp_path, processor, monkeypatch):
+    monkeypatch.setattr(
+        "florence_demo.embedded.trainer.build_model", lambda p: build_model(p, MICRO)
+    )
+    processor.save_pretrained(tmp_path / "run" / store.PROCESSOR)
+    return TrainConfig(
+        out=tmp_path / "run",
+        sprites=tmp_path / "none",
+        processes=1,
+        batch=2,
+        questions=1,
+        tower_pictures=2,
+        single_pictures=2,
+        pictures=6,
+    )
+
+
+def test_a_training_goes_on_where_it_was_stopped(config):
+    torch.set_num_threads(1)
+    train(config)
+    first = store.load_checkpoint(config.out)
+    assert first is not None
+    assert (first["step"], first["pictures"]) == (3, 6)
+    again = Trainer(config, rank=0)
+    assert (again.at.step, again.at.pictures, again.at.pairs) == (3, 6, first["pairs"])
+    for name, value in again.learner.state_dict().items():
+        assert torch.equal(value, first["learner"][name]), name
+    for name, value in again.optimizer.momentum.items():
+        assert torch.equal(value, first["optimizer"]["momentum"][name]), name
+    state = again.state()["optimizer"]["adam"]
+    assert state.keys() == first["optimizer"]["adam"].keys()
+
+
+def test_a_checkpoint_survives_a_changed_head():
+    module, state = torch.nn.Linear(3, 2), {"weight": torch.ones(5, 3), "bias": torch.ones(2)}
+    load_matching(module, state)
+    assert torch.equal(module.bias, torch.ones(2))
+    assert not torch.equal(module.weight, torch.ones(2, 3))
+
+
+def test_the_recipe_goes_from_the_tower_to_questions():
+    config = TrainConfig(tower_pictures=100, single_pictures=50, questions=4)
+    assert [config.questions_at(n) for n in (0, 99, 100, 149, 150)] == [0, 0, 1, 1, 4]
+    assert config.shares_at(0).cells == 1
+    assert config.shares_at(10**6).cells == pytest.approx(0.3)
+
+
+def test_an_interrupted_checkpoint_leaves_the_one_before(tmp_path: Path, monkeypatch):
+    store.save_checkpoint(tmp_path, {"step": 1})
+
+    def broken(*_args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(OSError, match="disk full"):
+        store.save_checkpoint(tmp_path, {"step": 2})
+    monkeypatch.undo()
+    assert store.load_checkpoint(tmp_path) == {"step": 1}
+
+
+# The cheap look
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "distance"),
+    [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 2)],
+)
+def test_edit_distance(a, b, distance):
+    assert edit_distance(a, b) == distance
+
+
+def test_f1_counts_boxes_with_the_right_label_once():
+    box = np.array([[0, 0, 10, 10]], np.float32)
+    twice = Detections(np.concatenate([box, box]), ("dog", "dog"))
+    assert f1(twice, Detections(box, ("dog",)), 0.5) == (2, 3)
+    assert f1(twice, Detections(box, ("cat",)), 0.5) == (0, 3)
+    assert f1(Detections.empty(), Detections(box, ("cat",)), 0.5) == (0, 1)

@@ -35,7 +35,13 @@ def main() -> None:
     service = Service(config)
     # The page answers at once; the model follows behind it.
     threading.Thread(target=service.warm_up, daemon=True).start()
-    build_app(config, service).launch(server_name=args.host, server_port=args.port, **LAUNCH)
+    build_app(config, service).launch(
+        server_name=args.host,
+        server_port=args.port,
+        # Checkpoints are large; where strangers come, they are not welcome in any size.
+        max_file_size="50mb" if on_space else "4gb",
+        **LAUNCH,
+    )
 
 
 if __name__ == "__main__":

@@ -1,105 +1,150 @@
-"""The tab "Fine-tuned checkpoints": find a folder, see what it is, load it, ask it.
+"""The tab "Fine-tuned checkpoints": find one, see what it is, load it, ask it.
 
-Only folders under the one allowed root are offered, and a name is checked against it again when it
-comes back from the browser.
+A checkpoint comes from a folder under the one allowed root, from the visitor's own upload (which
+nobody else sees) or from the hub. What the browser sends is checked again here.
 """
 
 from __future__ import annotations
 
 import html
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from florence_demo.checkpoints import checkpoint_under, inspect_checkpoint, list_checkpoints
+from florence_demo.checkpoints import (
+    checkpoint_under,
+    inspect_checkpoint,
+    list_checkpoints,
+    unpack_upload,
+)
 from florence_demo.errors import InputError
+from florence_demo.models import folder_of
+from florence_demo.ui.memory_bar import memory_bar
 from florence_demo.ui.service import Service, friendly
 from florence_demo.ui.surface import Model, build_surface
+
+_CHOOSE = "Choose a checkpoint to see what it holds."
 
 
 def build_checkpoint_tab(service: Service) -> None:
     """Lay out the tab and connect it."""
     root = service.config.checkpoints
-    chosen = gr.State(None)
-    with gr.Row(equal_height=True):
-        folder = gr.Dropdown(
-            _names(root),
-            label="Checkpoint",
-            info=f"Folders under {root.name}/ on the machine that runs this page.",
-            scale=5,
-        )
-        refresh = gr.Button("Look again", scale=1, min_width=120)
-        load = gr.Button("Load", variant="primary", scale=1, min_width=120)
-        unload = gr.Button("Unload", scale=1, min_width=120)
-    card = gr.Markdown(_nothing(root), elem_classes="fd-card")
-    build_surface(service, Model(chosen, _resolve), api="ask_checkpoint", task="docvqa")
+    # Both hold paths that this server found or made, never text of the browser.
+    candidate = gr.State(None)
+    loaded = gr.State(None)
+    with gr.Row():
+        with gr.Column(scale=5, min_width=320):
+            with gr.Row(equal_height=True):
+                folder = gr.Dropdown(
+                    _names(root), value=None, label=f"A folder under {root.name}/", scale=4
+                )
+                refresh = gr.Button("Look again", scale=1, min_width=110)
+            with gr.Accordion("Upload one, or take one from the hub", open=False):
+                upload = gr.File(
+                    label="A zip, or the files of one checkpoint (safetensors and JSON)",
+                    file_count="multiple",
+                    height=120,
+                )
+                hub = gr.Textbox(
+                    label="Id of a model on the Hugging Face hub",
+                    placeholder="owner/name",
+                    max_lines=1,
+                    visible=service.config.open_hub,
+                    submit_btn="Look",
+                )
+        with gr.Column(scale=7, min_width=320):
+            card = gr.Markdown(_nothing(root), elem_classes="fd-card", min_height=60)
+            with gr.Row():
+                load = gr.Button("Load", variant="primary", scale=2)
+                unload = gr.Button("Unload", scale=1)
+            memory = gr.HTML(memory_bar(service.engines))
+    build_surface(
+        service, Model(loaded, _resolve), api="ask_checkpoint", task="docvqa", examples=False
+    )
 
     @friendly
-    def look_again() -> Any:
+    def look_again() -> tuple[Any, str, str]:
         names = _names(root)
-        return gr.update(choices=names, value=names[0] if names else None), (
-            _nothing(root) if not names else "Choose a folder and press Load."
-        )
+        return gr.update(choices=names, value=None), _nothing(root), memory_bar(service.engines)
 
     @friendly
-    def describe(name: str | None) -> str:
+    def describe(name: str | None) -> tuple[str | None, str]:
         """Say in words what a checkpoint's folder holds, without opening its weights."""
         if not name:
-            return _nothing(root)
-        return _card(inspect_checkpoint(checkpoint_under(root, name)).sentences())
+            return None, _nothing(root)
+        return _described(checkpoint_under(root, name))
 
     @friendly
-    def open_folder(
-        name: str | None,
+    def take_upload(files: list[str] | None) -> tuple[str | None, str]:
+        """Take a zip or the loose files of a checkpoint; only this visitor sees it."""
+        if not files:
+            return None, _nothing(root)
+        private = Path(tempfile.mkdtemp(prefix="florence-upload-"))
+        return _described(unpack_upload([Path(f) for f in files], private / "upload"))
+
+    @friendly
+    def take_hub(
+        name: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[str | None, str]:
-        """Load a checkpoint by its folder's name under the allowed root."""
-        if not name:
-            raise InputError("Choose a checkpoint first.")
-        path = checkpoint_under(root, name)
-        info = inspect_checkpoint(path)
-        engine = service.engines.get(str(path), lambda done, what: progress(done, desc=what))
-        loaded = f"**Loaded:** {engine.loaded.describe()}. Ask it below."
-        return str(path), f"{_card(info.sentences())}\n\n{loaded}"
+        """Fetch a checkpoint from the hub by its id and say what it holds."""
+        checked = service.check_model(name)
+        return _described(folder_of(checked, lambda done, what: progress(done, desc=what)))
 
     @friendly
-    def close_folder(path: str | None) -> tuple[None, str]:
+    def open_candidate(
+        path: str | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[str | None, str, str]:
+        """Load the checkpoint that was described last."""
+        if not path:
+            raise InputError("Choose a checkpoint first: a folder, an upload or a hub id.")
+        info = inspect_checkpoint(Path(path))
+        engine = service.engines.get(path, lambda done, what: progress(done, desc=what))
+        done = f"**Loaded:** {_escape(engine.loaded.describe())}. Ask it below."
+        return path, f"{_card(info.sentences())}\n\n{done}", memory_bar(service.engines)
+
+    @friendly
+    def close_loaded(path: str | None) -> tuple[None, str, str]:
         """Forget the loaded checkpoint and give its memory back."""
         if not path or not service.engines.drop(path):
             raise InputError("No checkpoint is loaded.")
-        return None, "Unloaded; its memory is free again."
+        return None, "Unloaded; its memory is free again.", memory_bar(service.engines)
 
-    refresh.click(look_again, None, [folder, card], api_visibility="private")
-    folder.change(describe, folder, card, api_name="describe_checkpoint")
+    model_queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+    refresh.click(look_again, None, [folder, card, memory], api_visibility="private")
+    folder.input(describe, folder, [candidate, card], api_name="describe_checkpoint")
+    upload.upload(take_upload, upload, [candidate, card], api_name="upload_checkpoint")
+    hub.submit(take_hub, hub, [candidate, card], api_name="hub_checkpoint")
     load.click(
-        open_folder,
-        folder,
-        [chosen, card],
-        api_name="load_checkpoint",
-        concurrency_id="model",
-        concurrency_limit=1,
+        open_candidate, candidate, [loaded, card, memory], api_name="load_checkpoint", **model_queue
     )
-    unload.click(close_folder, chosen, [chosen, card], api_name="unload_checkpoint")
+    unload.click(close_loaded, loaded, [loaded, card, memory], api_name="unload_checkpoint")
+
+
+def _described(path: Path) -> tuple[str, str]:
+    return str(path), _card(inspect_checkpoint(path).sentences())
 
 
 def _resolve(path: Any) -> str:
     if not path:
-        raise InputError("No checkpoint is loaded: choose a folder above and press Load.")
+        raise InputError("No checkpoint is loaded: choose one above and press Load.")
     return str(path)
 
 
 def _names(root: Path) -> list[str]:
-    return [str(path.relative_to(root)) for path in list_checkpoints(root)] if root.is_dir() else []
+    return [str(path.relative_to(root)) for path in list_checkpoints(root) if path != root]
 
 
 def _nothing(root: Path) -> str:
     if _names(root):
-        return "Choose a folder to see what it holds."
+        return _CHOOSE
     return (
-        f"There is no checkpoint yet. Put its folder into `{root.name}/` beside the app, or start"
-        " the app with `--checkpoints DIR`, then press **Look again**."
+        f"There is no checkpoint yet. Put its folder into `{root.name}/` beside the app and press"
+        " **Look again**, start the app with `--checkpoints DIR`, or upload one."
     )
 
 

@@ -19,12 +19,11 @@ LAUNCH: dict[str, Any] = {
     "theme": theme(),
     "css_paths": CSS_FILE,
     "css": OVERLAY_CSS,
-    "max_file_size": "50mb",
     "enable_monitoring": False,
     "run_history": False,
     "footer_links": ["api", "gradio", "settings"],
 }
-"""Arguments of ``Blocks.launch`` that belong to this page."""
+"""Arguments of ``Blocks.launch`` that belong to this page; pictures have limits of their own."""
 
 
 def build_app(config: AppConfig | None = None, service: Service | None = None) -> gr.Blocks:

@@ -10,23 +10,19 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from florence_demo.checkpoint_info import CheckpointInfo, Layout, StoredTensor, listed
 from florence_demo.checkpoint_names import (
-    HEAD,
     SHARED,
     TIED,
-    is_original,
     native_config,
     native_name,
     unwrapped,
 )
 from florence_demo.errors import CheckpointError
-
-Layout = Literal["native", "original", "hub", "adapter"]
 
 MAX_JSON = 64 << 20
 """Bytes of the largest JSON file read; the largest tokenizer.json in use has 4 MB."""
@@ -39,95 +35,11 @@ _SIZES = {
     (768, 6, (128, 256, 512, 1024)): "base 0.23B",
     (1024, 12, (256, 512, 1024, 2048)): "large 0.77B",
 }
-_LAYOUT_WORDS = {
-    "native": "in the native layout of transformers",
-    "original": "in the 2024 layout",
-    "hub": "in the 2024 layout, as the hub repositories have it",
-}
+_PICKLED = (
+    "Its weights are a pickle, which is opened in a process of its own and only where the operator "
+    "of this program allows it; converting it once to safetensors is better."
+)
 _BUFFERS = (".pos_idx_to_embed", ".final_logits_bias")
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """Hold where one tensor lies.
-
-    Attributes:
-        file: The safetensors file.
-        key: Its name in that file.
-        name: The same without a trainer's wrapper prefixes.
-        shape: Its shape.
-        dtype: safetensors' word for its type, such as "F32".
-    """
-
-    file: Path
-    key: str
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """Hold what a folder says about itself.
-
-    Attributes:
-        path: The folder.
-        layout: "native", "original" (as the 2024 script saves it), "hub" (as Microsoft's
-            repositories have it) or "adapter".
-        size: "base 0.23B", "large 0.77B" or "other".
-        parameters: Number of parameters, tied ones once; of an adapter, its own. An estimate from
-            the file's size where the weights are pickled.
-        dtype: "fp32", "fp16", "bf16" or "fp64": the type of most parameters.
-        base: What it was fine-tuned from, as it says itself; of an adapter, its base.
-        lora_rank: Rank of an adapter, the largest where they differ.
-        lora_targets: The modules an adapter changes, as its configuration names them.
-        tokens: Rows of the token embedding.
-        files: Names of the files that hold weights.
-        ignored: Names of files that are there and never read: code, pickles, a trainer's state.
-        problems: Sentences about what stands in the way of opening it, or is lacking.
-        pickled: Whether the weights are a pickle.
-    """
-
-    path: Path
-    layout: Layout
-    size: str
-    parameters: int
-    dtype: str
-    base: str | None = None
-    lora_rank: int | None = None
-    lora_targets: tuple[str, ...] = ()
-    tokens: int = 0
-    files: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    pickled: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain Python values that ``json.dumps`` takes as they are."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in {**asdict(self), "path": str(self.path)}.items()
-        }
-
-    def sentences(self) -> str:
-        """Return what a person reads about it."""
-        about = "about " if self.pickled else ""
-        amount = f"{about}{_counted(self.parameters)} parameters in {self.dtype}"
-        lines = []
-        if self.layout == "adapter":
-            lines.append(f"A LoRA adapter of rank {self.lora_rank}, {amount}.")
-            lines.append(f"It changes {listed(self.lora_targets, 6)}.")
-            lines.append(f"Its base is {self.base}." if self.base else "It does not name its base.")
-        else:
-            kind = {"base 0.23B": "base", "large 0.77B": "large"}.get(self.size, "of its own size")
-            what = f"A Florence-2 {kind} {'fine-tune' if self.base else 'model'}"
-            lines.append(f"{what} {_LAYOUT_WORDS[self.layout]}, {amount}.")
-            if self.base:
-                lines.append(f"Fine-tuned from {self.base}.")
-            lines.append(f"Its vocabulary has {self.tokens:,} tokens.")
-        if self.ignored:
-            lines.append(f"Never read: {listed(self.ignored, 4)}.")
-        return " ".join([*lines, *self.problems])
 
 
 def inspect_checkpoint(folder: Path) -> CheckpointInfo:
@@ -141,7 +53,7 @@ def inspect_checkpoint(folder: Path) -> CheckpointInfo:
     """
     folder = Path(folder)
     names = _file_names(folder)
-    if "adapter_config.json" in names and not _has_model(names):
+    if "adapter_config.json" in names and not has_model(names):
         return _inspect_adapter(folder, names)
     config = _florence_config(folder, names)
     files, pickled = weight_files(folder)
@@ -290,6 +202,45 @@ def contradictions(
             yield f"config.json says {what} {said}, the weights have {stored}."
 
 
+_UNMERGEABLE = {
+    "lora_bias": "biases of its own",
+    "layer_replication": "layers that are used twice",
+    "target_parameters": "parameters outside of modules",
+    "trainable_token_indices": "single rows of the token embedding",
+    "alora_invocation_tokens": "tokens that switch it on",
+    "megatron_config": "a model that is spread over machines",
+    "arrow_config": "a router between adapters",
+    "kasa_config": "KaSA's third factor",
+    "monteclora_config": "random factors",
+}
+
+
+_KNOWN_VARIANTS = ("use_rslora", "use_dora")
+_CHANGED_BASES = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+def unmergeable(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what an ``adapter_config.json`` asks for that cannot be merged into a base."""
+    for field, what in _UNMERGEABLE.items():
+        if config.get(field):
+            yield f"The adapter has {what} ({field}), which cannot be merged here."
+    for field, used in config.items():
+        # A kind of LoRA that came after this was written must not be merged as a plain one.
+        if field.startswith("use_") and used and field not in _KNOWN_VARIANTS:
+            yield f"The adapter is of a kind that cannot be merged here ({field})."
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().split("_")[0] in (
+        "pissa",
+        "olora",
+        "corda",
+        "loftq",
+    ):
+        yield (
+            f"The adapter began from a changed base ({start}); convert it to a plain LoRA where it "
+            "was trained."
+        )
+
+
 def _layers(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
     start = len(prefix) + 1
     return len({name[start:].split(".")[0] for name in shapes if name.startswith(f"{prefix}.")})
@@ -313,7 +264,8 @@ def _file_names(folder: Path) -> set[str]:
     raise CheckpointError(f"The folder {folder.name} is empty.")
 
 
-def _has_model(names: set[str]) -> bool:
+def has_model(names: Collection[str]) -> bool:
+    """Say whether these names of files are a whole checkpoint's."""
     return "config.json" in names and any(
         name.startswith(("model", "pytorch_model")) and name.endswith((".safetensors", ".bin"))
         for name in names
@@ -377,8 +329,7 @@ def _inspect_pickled(
         files=files,
         ignored=_ignored(names, files),
         problems=(
-            "Its weights are a pickle, which is opened only in a process of its own and only "
-            "where the operator of this program allows it; convert it to safetensors.",
+            _PICKLED,
             *_lacking(names),
         ),
         pickled=True,
@@ -408,7 +359,7 @@ def _inspect_adapter(folder: Path, names: set[str]) -> CheckpointInfo:
         lora_targets=(targets,) if isinstance(targets, str) else tuple(map(str, targets)),
         files=files,
         ignored=_ignored(names, files),
-        problems=("Its weights are a pickle; convert it to safetensors.",) if pickled else (),
+        problems=((_PICKLED,) if pickled else ()) + tuple(unmergeable(config)),
         pickled=pickled,
     )
 
@@ -455,18 +406,3 @@ def _lacking(names: set[str]) -> Iterator[str]:
             "It has no tokenizer: one of the same vocabulary is taken from another checkpoint, "
             "or add the base model's tokenizer.json."
         )
-
-
-def _counted(number: int) -> str:
-    if number >= 10_000_000:
-        return f"{number / 1e6:.0f} million"
-    return f"{number / 1e6:.1f} million" if number >= 1_000_000 else f"{number:,}"
-
-
-def listed(names: Iterable[str], most: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "nothing") + more
-
-
-__all__ = ["HEAD", "CheckpointInfo", "inspect_checkpoint", "is_original"]

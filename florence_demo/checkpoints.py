@@ -8,6 +8,8 @@ never changes it. The functions that a folder is only looked at with need no tor
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,17 +17,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from florence_demo.adapters import Merge, merge_adapter
 from florence_demo.checkpoint_files import (
-    CheckpointInfo,
-    StoredTensor,
     contradictions,
     inspect_checkpoint,
     native_shapes,
     read_headers,
     read_json,
 )
-from florence_demo.checkpoint_names import native_config, native_generation
+from florence_demo.checkpoint_folders import (
+    UploadLimits,
+    checkpoint_under,
+    list_checkpoints,
+    unpack_upload,
+)
+from florence_demo.checkpoint_info import CheckpointInfo, StoredTensor
+from florence_demo.checkpoint_names import TIED, native_config, native_generation
 from florence_demo.errors import CheckpointError
+from florence_demo.memory import device_memory, model_memory, release_memory
 from florence_demo.processors import load_processor
 from florence_demo.weights import empty_model, fill, stored_dtype
 
@@ -53,11 +62,15 @@ class Opened:
         processor: Its processor; ``processor.image_token`` stands for a picture's token and must
             not occur in a person's text.
         info: What it is; ``problems`` holds what a person should know.
+        base: Where an adapter is merged, what its base is.
+        merge: Where an adapter is merged, how to take it out.
     """
 
     model: Florence2ForConditionalGeneration
     processor: Florence2Processor
     info: CheckpointInfo
+    base: CheckpointInfo | None = None
+    merge: Merge | None = None
 
 
 def open_checkpoint(
@@ -69,10 +82,10 @@ def open_checkpoint(
     allow_pickle: bool = False,
     tokenizers: Iterable[Path] = (),
 ) -> Opened:
-    """Return the model and the processor of any Florence-2 checkpoint.
+    """Return the model and the processor of any Florence-2 checkpoint or adapter.
 
     Args:
-        folder: A native or a 2024 checkpoint.
+        folder: A native or a 2024 checkpoint, or a LoRA adapter over either.
         dtype: Type of the parameters; None keeps the stored one.
         device: Where they go.
         resolve_base: Returns the folder of a model by its name, for an adapter's base and for a
@@ -85,6 +98,16 @@ def open_checkpoint(
     """
     folder = Path(folder)
     info = inspect_checkpoint(folder)
+    if info.layout == "adapter":
+        opened = open_checkpoint(
+            _base_of(info, resolve_base),
+            dtype=dtype,
+            device=device,
+            resolve_base=resolve_base,
+            allow_pickle=allow_pickle,
+            tokenizers=tokenizers,
+        )
+        return switch_adapter(opened, folder, allow_pickle=allow_pickle)
     config = _settings(folder, info)
     with _stored(info, allow_pickle) as tensors:
         for problem in contradictions(config, native_shapes(tensors)):
@@ -98,6 +121,112 @@ def open_checkpoint(
     model.generation_config = _generation(folder, info)
     log.info("opened %s: %s, %s parameters", folder.name, info.layout, f"{info.parameters:,}")
     return Opened(model.eval(), processor, replace(info, problems=(*info.problems, *notes)))
+
+
+def switch_adapter(opened: Opened, folder: Path | None, *, allow_pickle: bool = False) -> Opened:
+    """Take the merged adapter out of a model and merge another, without reading the base again.
+
+    Nobody may use the model meanwhile. If the new adapter cannot be merged, the one in use stays.
+
+    Args:
+        opened: A base, or a base with an adapter merged; it is used up.
+        folder: The new adapter; None leaves the base alone.
+        allow_pickle: Whether the operator allows an ``adapter_model.bin`` from this place.
+
+    Raises:
+        CheckpointError: If it is no adapter, or not one of this base.
+    """
+    base = opened.base or opened.info
+    if folder is None:
+        if opened.merge is not None:
+            opened.merge.toggle(opened.model)
+        return Opened(opened.model, opened.processor, base)
+    folder = Path(folder)
+    info = inspect_checkpoint(folder)
+    if info.layout != "adapter":
+        raise CheckpointError(f"{folder.name} is a whole model, not an adapter of one.")
+    config = read_json(folder / "adapter_config.json")
+    with _stored(info, allow_pickle) as tensors:
+        merge = merge_adapter(opened.model, tensors, config, instead_of=opened.merge)
+    log.info("merged %s into %s", folder.name, base.path.name)
+    info = replace(info, size=base.size, tokens=base.tokens)
+    return Opened(opened.model, opened.processor, info, base, merge)
+
+
+def convert_checkpoint(
+    src: Path,
+    dst: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    resolve_base: ResolveBase | None = None,
+    allow_pickle: bool = False,
+    tokenizers: Iterable[Path] = (),
+) -> CheckpointInfo:
+    """Write any checkpoint as a native folder that plain ``transformers`` opens.
+
+    The same source gives the same bytes. The folder appears whole under its name or not at all.
+
+    Args:
+        src: Any checkpoint; an adapter is merged into its base.
+        dst: The folder to make.
+        dtype: Type of the parameters; None keeps the stored one.
+        resolve_base: As for ``open_checkpoint``.
+        allow_pickle: As for ``open_checkpoint``.
+        tokenizers: As for ``open_checkpoint``.
+
+    Raises:
+        CheckpointError: If it cannot be opened whole, or there is something under the new name.
+    """
+    dst = Path(dst)
+    if os.path.lexists(dst):
+        raise CheckpointError(f"{dst} is already there; choose another name.")
+    opened = open_checkpoint(
+        src,
+        dtype=dtype,
+        resolve_base=resolve_base,
+        allow_pickle=allow_pickle,
+        tokenizers=tokenizers,
+    )
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        # A hidden neighbour is on the same disk, so the last step is one rename.
+        partial = Path(tempfile.mkdtemp(prefix=f".{dst.name}-", dir=dst.parent))
+        try:
+            _save(opened, partial)
+            if os.path.lexists(dst):
+                raise CheckpointError(f"{dst} appeared meanwhile; choose another name.")
+            partial.rename(dst)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as exc:
+        raise CheckpointError(f"{dst} could not be written ({exc.strerror}).") from exc
+    return inspect_checkpoint(dst)
+
+
+def _save(opened: Opened, folder: Path) -> None:
+    state = opened.model.state_dict()
+    if not opened.model.config.tie_word_embeddings:
+        # With an output head of its own, transformers ties nothing when it loads, and would make
+        # up the embeddings that are one tensor here; so they are written out.
+        state = {k: v.clone() if k in TIED else v for k, v in state.items()}
+    opened.model.save_pretrained(folder, state_dict=state)
+    opened.processor.save_pretrained(folder)
+    # What the temporary folder was made with would shut others out of the copy.
+    umask = os.umask(0)
+    os.umask(umask)
+    folder.chmod(0o777 & ~umask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~umask)
+
+
+def _base_of(info: CheckpointInfo, resolve_base: ResolveBase | None) -> Path:
+    if not info.base or resolve_base is None:
+        named = f"its base, {info.base}," if info.base else "its base, which it does not name,"
+        raise CheckpointError(f"{info.path.name} is an adapter and needs {named} beside it.")
+    folder = resolve_base(info.base)
+    if inspect_checkpoint(folder).layout == "adapter":
+        raise CheckpointError(f"The base of {info.path.name} is an adapter itself, not a model.")
+    return folder
 
 
 def _settings(folder: Path, info: CheckpointInfo) -> dict[str, Any]:
@@ -150,4 +279,22 @@ def _generation(folder: Path, info: CheckpointInfo) -> GenerationConfig:
         # A native folder without the file generates with its token ids alone.
         return GenerationConfig.from_dict(saved or native_generation(config))
     except (ValueError, TypeError) as exc:
-        raise CheckpointError(f"generation_config.json cannot be used: {exc}") from exc
+        said = str(exc).strip().split("\n")[0].rstrip(".")[:200]
+        raise CheckpointError(f"generation_config.json cannot be used ({said}).") from exc
+
+
+__all__ = [
+    "CheckpointInfo",
+    "Opened",
+    "UploadLimits",
+    "checkpoint_under",
+    "convert_checkpoint",
+    "device_memory",
+    "inspect_checkpoint",
+    "list_checkpoints",
+    "model_memory",
+    "open_checkpoint",
+    "release_memory",
+    "switch_adapter",
+    "unpack_upload",
+]

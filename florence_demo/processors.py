@@ -266,7 +266,7 @@ def _picture_settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]
 
 def _from_tokenizer_json(tokenizer: Mapping[str, Any]) -> Vocabulary:
     model = tokenizer["model"]
-    if model.get("type") != "BPE":
+    if model.get("type", "BPE") != "BPE":  # the hub's tokenizer.json does not say
         raise CheckpointError(f"Florence-2 has a BPE tokenizer, not {model.get('type')}.")
     pieces = {str(k): int(v) for k, v in model["vocab"].items()}
     merges = [_pair(merge) for merge in model["merges"]]

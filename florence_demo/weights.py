@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from florence_demo.checkpoint_files import StoredTensor, listed
+from florence_demo.checkpoint_info import StoredTensor, listed
 from florence_demo.checkpoint_names import (
     HEAD,
     LOGITS_BIAS,
@@ -48,7 +47,8 @@ def empty_model(config: Mapping[str, Any]) -> Florence2ForConditionalGeneration:
             return Florence2ForConditionalGeneration(Florence2Config.from_dict(dict(config)))
     except Exception as exc:  # a configuration of lies can fail anywhere in the library
         reason = str(exc).strip().splitlines() or [type(exc).__name__]
-        raise CheckpointError(f"config.json describes no working model: {reason[-1]}") from exc
+        said = reason[-1].strip().rstrip(".")[:200]
+        raise CheckpointError(f"config.json describes no working model ({said}).") from exc
 
 
 def fill(
@@ -76,7 +76,7 @@ def fill(
     filled: dict[str, torch.Tensor] = {}
     broken, notes = [], []
     with ExitStack() as files:
-        read = _reader(files, tensors)
+        read = reader(files, tensors)
         _check_logits_bias(tensors, read)
         for name, tensor in stored.items():
             if name in tied:
@@ -87,7 +87,7 @@ def fill(
             if name in TRANSPOSED and is_original(tensor.name):
                 source = source.t()
             value = torch.empty(source.shape, dtype=dtype, device=device).copy_(source)
-            if not _finite(value):
+            if not finite(value):
                 broken.append(tensor.name)
             filled[name] = value
     if broken:
@@ -108,25 +108,20 @@ def stored_dtype(name: str) -> torch.dtype:
     return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(name, torch.float32)
 
 
-def open_files(files: ExitStack, paths: Iterable[Path]) -> dict[Path, Any]:
-    """Return the safetensors files mapped into memory, until the stack closes.
+def reader(files: ExitStack, tensors: Iterable[StoredTensor]) -> Read:
+    """Return a function that reads one tensor, its files mapped until the stack closes.
 
     Raises:
-        CheckpointError: If one is gone or damaged.
+        CheckpointError: If a file is gone or damaged.
     """
     from safetensors import SafetensorError, safe_open
 
     opened = {}
-    for path in paths:
+    for path in sorted({tensor.file for tensor in tensors}):
         try:
             opened[path] = files.enter_context(safe_open(path, framework="pt"))
         except (SafetensorError, OSError, RuntimeError) as exc:
             raise CheckpointError(f"{path.name} vanished or changed while it was read.") from exc
-    return opened
-
-
-def _reader(files: ExitStack, tensors: Iterable[StoredTensor]) -> Read:
-    opened = open_files(files, sorted({tensor.file for tensor in tensors}))
 
     def read(tensor: StoredTensor) -> torch.Tensor:
         value: torch.Tensor = opened[tensor.file].get_tensor(tensor.key)
@@ -200,7 +195,7 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def _finite(value: torch.Tensor) -> bool:
+def finite(value: torch.Tensor) -> bool:
     """Say whether all numbers are finite, without the copies that ``isfinite`` makes."""
     import torch
 

@@ -1,0 +1,247 @@
+"""Where checkpoints may lie: the folders under an allowed root, and what a visitor uploads.
+
+Knows paths and archives. Does not look into weights; that is the work of ``checkpoint_files``.
+Everything a path or an archive says is a stranger's word here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from florence_demo.checkpoint_files import has_model
+from florence_demo.checkpoint_info import listed
+from florence_demo.errors import CheckpointError
+
+MAX_DEPTH = 5
+MAX_FOLDERS = 5_000
+
+_KEPT = (".safetensors", ".json", ".txt")
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    """Hold what an upload may be.
+
+    Attributes:
+        unpacked: Bytes of all its files, unpacked.
+        files: Number of files.
+    """
+
+    unpacked: int = 4 << 30
+    files: int = 200
+
+
+def list_checkpoints(root: Path) -> list[Path]:
+    """Return the folders under an allowed root that hold a model or an adapter, sorted.
+
+    Args:
+        root: The allowed root; a root that does not exist holds none.
+    """
+    root = Path(root)
+    return sorted(folder for folder in _folders(root) if _holds_model(folder, root))
+
+
+def checkpoint_under(root: Path, name: str) -> Path:
+    """Return a folder under the allowed root by the name that ``list_checkpoints`` led to.
+
+    Args:
+        root: The allowed root.
+        name: The folder's path within it, from a browser, so not to be believed.
+
+    Raises:
+        CheckpointError: If it is not there, or leads out of the root.
+    """
+    refused = CheckpointError(f"There is no checkpoint “{name}” here; press refresh.")
+    parts = PurePosixPath(name).parts
+    if not parts or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
+        raise refused
+    folder = Path(root, *parts)
+    try:
+        if not folder.is_dir():
+            raise refused
+        if not _stays(folder, root) or not all(_stays(file, root) for file in folder.iterdir()):
+            raise CheckpointError(f"“{name}” holds a link that leads out of the allowed folder.")
+    except OSError as exc:
+        raise refused from exc
+    return folder
+
+
+def unpack_upload(files: Sequence[Path], dst: Path, limits: UploadLimits | None = None) -> Path:
+    """Put an uploaded zip, or uploaded loose files, into a new folder.
+
+    Only the files a checkpoint is read from are kept: safetensors, JSON and text. Names within a
+    zip lose their folders, so nothing in it decides where a file goes.
+
+    Args:
+        files: One zip, or the loose files of one checkpoint.
+        dst: The folder to make; it must not exist.
+        limits: How much is taken.
+
+    Raises:
+        CheckpointError: If the upload is too large, damaged, or no checkpoint.
+    """
+    limits = limits or UploadLimits()
+    dst.parent.mkdir(parents=True, exist_ok=True)
+    if dst.exists():
+        raise CheckpointError(f"{dst.name} is already there.")
+    # Everything goes into a private neighbour first, so that dst is whole or not there.
+    private = Path(tempfile.mkdtemp(prefix=".upload-", dir=dst.parent))
+    try:
+        if len(files) == 1 and files[0].suffix.lower() == ".zip":
+            _unpack_zip(files[0], private, limits)
+        else:
+            _copy_loose(files, private, limits)
+        names = {file.name for file in private.iterdir()}
+        if not has_model(names) and "adapter_config.json" not in names:
+            raise CheckpointError(
+                "The upload is no checkpoint: it needs config.json and model.safetensors, or "
+                "adapter_config.json and adapter_model.safetensors; "
+                f"it has {listed(sorted(names))}."
+            )
+        private.rename(dst)
+    except OSError as exc:
+        raise CheckpointError(f"The upload could not be stored ({exc.strerror}).") from exc
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    return dst
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Yield the folders under a root, no hidden ones, none behind a link."""
+    waiting = [(root, 0)]
+    for _ in range(MAX_FOLDERS):
+        if not waiting:
+            return
+        folder, depth = waiting.pop()
+        yield folder
+        if depth < MAX_DEPTH:
+            try:
+                inner = sorted(folder.iterdir(), reverse=True)
+            except OSError:
+                continue  # gone or forbidden: it holds no checkpoint for us
+            waiting += [
+                (path, depth + 1)
+                for path in inner
+                if not path.name.startswith(".") and not path.is_symlink() and path.is_dir()
+            ]
+
+
+def _holds_model(folder: Path, root: Path) -> bool:
+    try:
+        files = [path for path in folder.iterdir() if path.is_file()]
+    except OSError:
+        return False
+    names = {path.name for path in files}
+    if folder == root or not (has_model(names) or "adapter_config.json" in names):
+        return False
+    return all(_stays(path, root) for path in files)
+
+
+def _stays(path: Path, root: Path) -> bool:
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def _unpack_zip(file: Path, folder: Path, limits: UploadLimits) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            for entry in entries:
+                _check_entry(entry)
+            chosen = _one_checkpoint(entries)
+            _check_amount([entry.file_size for entry in chosen], limits)
+            left = limits.unpacked
+            for entry in chosen:
+                with archive.open(entry) as source:
+                    left -= _copy(source, folder / PurePosixPath(entry.filename).name, left)
+    # A hostile archive makes the zip reader raise many things; all of them mean the same.
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as exc:
+        raise CheckpointError(f"{file.name} is no zip file that can be unpacked.") from exc
+    except Exception as exc:
+        if type(exc).__module__ in ("zlib", "_lzma", "lzma", "bz2"):
+            raise CheckpointError(f"{file.name} is a damaged zip file.") from exc
+        raise
+
+
+def _check_entry(entry: zipfile.ZipInfo) -> None:
+    parts = PurePosixPath(entry.filename).parts
+    # ``orig_filename`` still has what zipfile cuts off at a NUL or turns from a backslash.
+    odd = "\\" in entry.orig_filename or "\0" in entry.orig_filename or ":" in entry.filename
+    if odd or ".." in parts or entry.filename.startswith("/"):
+        raise CheckpointError("The zip holds names that lead out of its folder; it was not opened.")
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise CheckpointError("The zip holds a link; pack the files themselves.")
+    if entry.flag_bits & 1:
+        raise CheckpointError("The zip is encrypted; pack it without a password.")
+
+
+def _one_checkpoint(entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
+    """Return the entries of the one folder of a zip that holds a checkpoint."""
+    paths = {PurePosixPath(entry.filename): entry for entry in entries}
+    folders = {path.parent for path in paths if path.name in ("config.json", "adapter_config.json")}
+    if not folders:
+        raise CheckpointError("The zip holds no config.json and no adapter_config.json.")
+    shallowest = min(len(folder.parts) for folder in folders)
+    top = sorted(folder for folder in folders if len(folder.parts) == shallowest)
+    if len(top) > 1:
+        raise CheckpointError(
+            f"The zip holds several checkpoints ({listed(map(str, top))}): pack one of them."
+        )
+    inside = {path.name: entry for path, entry in paths.items() if path.parent == top[0]}
+    return [inside[name] for name in _kept(list(inside))]
+
+
+def _copy_loose(files: Sequence[Path], folder: Path, limits: UploadLimits) -> None:
+    named = {file.name: file for file in files}
+    if len(named) < len(files):
+        raise CheckpointError("Two of the files have the same name: upload one checkpoint.")
+    chosen = [named[name] for name in _kept(list(named))]
+    _check_amount([file.stat().st_size for file in chosen], limits)
+    left = limits.unpacked
+    for file in chosen:
+        with file.open("rb") as source:
+            left -= _copy(source, folder / file.name, left)
+
+
+def _kept(names: Sequence[str]) -> list[str]:
+    """Return the names a checkpoint is read from, and refuse pickles that stand for weights."""
+    kept = [n for n in names if n.lower().endswith(_KEPT) and not n.startswith(".")]
+    if not any(name.endswith(".safetensors") for name in kept):
+        pickles = [name for name in names if name.lower().endswith(_PICKLES)]
+        if pickles:
+            raise CheckpointError(
+                f"The weights ({listed(pickles)}) are a pickle, which is not opened from an "
+                "upload: save them as safetensors."
+            )
+    return kept
+
+
+def _check_amount(sizes: Sequence[int], limits: UploadLimits) -> None:
+    if len(sizes) > limits.files:
+        raise CheckpointError(f"The upload has {len(sizes)} files, more than {limits.files}.")
+    if sum(sizes) > limits.unpacked:
+        raise _too_large()
+
+
+def _copy(source: IO[bytes], target: Path, most: int) -> int:
+    """Copy a file block by block and return its bytes: an archive's own word is not believed."""
+    copied = 0
+    with target.open("xb") as out:
+        while block := source.read(_BLOCK):
+            copied += len(block)
+            if copied > most:
+                raise _too_large()
+            out.write(block)
+    return copied
+
+
+def _too_large() -> CheckpointError:
+    return CheckpointError("The upload is larger than this page takes; copy the folder instead.")

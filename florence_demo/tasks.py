@@ -326,8 +326,8 @@ _ALL = (
         "docvqa",
         "Question about a document",
         _QUESTION,
-        "Type a question about a page. Only models fine-tuned for it answer: Microsoft's four"
-        " were not trained on questions.",
+        "Type a question about a page. It takes a model that was trained on questions: nano and"
+        " fine-tuned ones were, Microsoft's four were not.",
         "<DocVQA>",
         "<DocVQA>{input}",
         TEXT,
@@ -339,8 +339,8 @@ _ALL = (
         "vqa",
         "Question about a picture",
         _QUESTION,
-        "Type a question about the picture. Only models fine-tuned for it answer: Microsoft's"
-        " four were not trained on questions.",
+        "Type a question about the picture. It takes a model that was trained on questions: nano"
+        " and fine-tuned ones were, Microsoft's four were not.",
         "<VQA>",
         "<VQA>{input}",
         TEXT,

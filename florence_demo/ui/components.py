@@ -135,7 +135,7 @@ class RegionPicker(gr.HTML):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
-            value={},
+            value={"box": None},
             html_template=(
                 '<div class="fd-picker" hidden><div class="fd-stage" tabindex="0" role="group"'
                 ' aria-label="Drag a box on the picture. Arrow keys move it, Shift with arrow keys'

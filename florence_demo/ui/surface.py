@@ -110,8 +110,14 @@ def build_surface(
                     max_lines=1,
                 )
             menu = TaskMenu(task, uid=api)
+            first = TASKS[task]
             words = gr.Textbox(
-                label="Words", visible=TASKS[task].asks == "text", lines=1, max_lines=4
+                "",
+                label=first.text_label or "Words",
+                placeholder=f"For example: {first.example}" if first.example else "",
+                visible=first.asks == "text",
+                lines=1,
+                max_lines=4,
             )
             with gr.Row():
                 ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
@@ -186,6 +192,7 @@ def build_surface(
         concurrency_limit=1,
         concurrency_id="model",
         show_progress_on=answer,
+        show_progress="minimal",
     )
     events = [event]
     if strip is not None:

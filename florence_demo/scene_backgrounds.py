@@ -14,9 +14,7 @@ from florence_demo.sprites import Library
 
 PLAIN: dict[str, tuple[int, int, int]] = {
     "white": (246, 246, 246),
-    "light grey": (206, 208, 210),
     "grey": (146, 148, 150),
-    "dark grey": (74, 76, 80),
     "black": (24, 24, 28),
     "beige": (232, 214, 180),
     "brown": (128, 88, 56),
@@ -36,6 +34,8 @@ PHOTOGRAPHS = {"grass": "grass", "gravel": "gravel", "brick": "a brick wall"}
 
 
 def _color(rng: random.Random, name: str) -> np.ndarray:
+    if name == "grey":
+        return np.full(3, rng.uniform(92, 182), np.float32)
     return np.clip(
         np.array(PLAIN[name], np.float32) + [rng.uniform(-9, 9) for _ in range(3)], 0, 255
     )

@@ -32,6 +32,7 @@ from florence_demo.scene_phrases import (
     with_article,
 )
 from florence_demo.scene_types import SceneObject, Truth
+from florence_demo.sprite_catalogue import CLASSES
 
 
 def _boxes(objects: Sequence[SceneObject], labels: Sequence[str]) -> Detections:
@@ -78,11 +79,7 @@ def _grounding(rng: random.Random, facts: Facts, *, whole: bool) -> Truth:
     else:
         keep = sorted(rng.sample(range(len(found)), rng.randint(1, len(found) - 1)))
         chosen = [found[k] for k in keep]
-    style = (
-        rng.choice(("caption", "caption", "bare", "the"))
-        if whole
-        else rng.choice(("caption", "bare", "the"))
-    )
+    style = rng.choice(("caption", "caption", "bare", "the"))
     if style == "caption":
         phrases = [counted(p, len(i)) for p, i in chosen]
         phrases[0] = phrases[0][0].upper() + phrases[0][1:]
@@ -110,8 +107,9 @@ def _vocabulary(rng: random.Random, facts: Facts) -> list[Truth]:
     out = []
     for phrase in dict.fromkeys(wanted):
         found = [objects[i] for i in matching(objects, phrase)]
-        places = _boxes(found, [phrase] * len(found))
-        out.append(Truth("open_vocabulary_detection", phrase, detections=places))
+        text = plural(phrase) if len(found) > 1 and rng.random() < 0.3 else phrase
+        places = _boxes(found, [text] * len(found))
+        out.append(Truth("open_vocabulary_detection", text, detections=places))
     return out
 
 
@@ -143,42 +141,82 @@ def _region_truths(rng: random.Random, facts: Facts, thing: SceneObject) -> list
     ]
 
 
+def typed(rng: random.Random, question: str) -> str:
+    """Return a question as somebody in a hurry types it, now and then."""
+    roll = rng.random()
+    if roll < 0.1:
+        return question[0].lower() + question[1:].rstrip("?")
+    if roll < 0.2:
+        return question[0].lower() + question[1:]
+    return question
+
+
 def object_questions(rng: random.Random, facts: Facts) -> list[Truth]:
     """Return questions about objects with answers of a few words."""
-    objects, size = facts.objects, facts.size
-    asked: list[tuple[str, str]] = []
-    thing = rng.choice(objects)
-    same = sum(o.label == thing.label for o in objects)
-    asked.append((f"How many {plural(thing.label)} are there?", str(same)))
+    asked = _counting(rng, facts) + _naming(facts) + _looking(rng, facts)
+    chosen = rng.sample(asked, min(5, len(asked)))
+    # Asked about equally often, or "yes" would be a good guess.
+    thing = rng.choice(facts.objects)
+    if rng.random() < 0.5:
+        chosen.append((f"Is there {with_article(rng.choice((thing.label, name(thing))))}?", "yes"))
+    else:
+        chosen.append((f"Is there {with_article(absent(rng, facts))}?", "no"))
+    return [Truth("vqa", typed(rng, question), answer=answer) for question, answer in chosen]
+
+
+def _counting(rng: random.Random, facts: Facts) -> list[tuple[str, str]]:
+    """Return questions that ask how many."""
+    objects = facts.objects
+    several = [o for o in objects if sum(p.label == o.label for p in objects) > 1]
+    # Something there is more than one of is asked about more often than its share.
+    label = rng.choice(several if several and rng.random() < 0.5 else objects).label
+    count = sum(o.label == label for o in objects)
+    asked = [(f"How many {plural(label)} are there?", str(count))]
     asked.append(("How many objects are there?", str(len(objects))))
-    painted = [o for o in objects if o.color and matching(objects, o.label) == [objects.index(o)]]
-    if painted:
-        one = rng.choice(painted)
-        word = rng.choice(("colour", "color"))
-        asked.append(
-            (f"{rng.choice(('Which', 'What'))} {word} is the {one.label}?", str(one.color))
-        )
-    asked.append((f"Is there {with_article(rng.choice((thing.label, name(thing))))}?", "yes"))
-    asked.append((f"Is there {with_article(absent(rng, facts))}?", "no"))
-    single = [o for o in objects if matching(objects, o.label) == [objects.index(o)]]
-    placed = [o for o in single if _clearly_placed(o, size)]
-    if placed:
-        one = rng.choice(placed)
-        asked.append((f"Where is the {one.label}?", position(one, size)))
-    asked += _neighbours(rng, single, facts)
+    animals = sum(o.label in ANIMALS for o in objects)
+    if animals:
+        asked.append(("How many animals are there?", str(animals)))
+    if rng.random() < 0.15:
+        missing = rng.choice([c for c in CLASSES if all(o.label != c for o in objects)])
+        asked.append((f"How many {plural(missing)} are there?", "0"))
+    return asked
+
+
+def _naming(facts: Facts) -> list[tuple[str, str]]:
+    """Return questions that ask what is there, or what it says."""
+    objects, size = facts.objects, facts.size
+    everything = join([counted(p, len(i)) for p, i in groups(objects)])
+    asked = [("What is in the image?", everything)]
     extents = sorted(((extent(o, size), i) for i, o in enumerate(objects)), reverse=True)
-    if len(objects) > 1 and extents[0][0] > 1.2 * extents[1][0]:
+    if len(objects) == 1:
+        asked.append(("What is this?", everything))
+    elif extents[0][0] > 1.2 * extents[1][0]:
         asked.append(("What is the largest object?", objects[extents[0][1]].label))
     if len(objects) > 1 and extents[-1][0] < extents[-2][0] / 1.2:
         asked.append(("What is the smallest object?", objects[extents[-1][1]].label))
-    asked.append(("What is in the image?", join([counted(p, len(i)) for p, i in groups(objects)])))
     animals = [o for o in objects if o.label in ANIMALS]
     if len(animals) == 1:
         asked.append(("What animal is in the image?", animals[0].label))
     if facts.lines:
         asked.append(("What does the sign say?", spoken(facts.lines)))
-    chosen = rng.sample(asked, min(5, len(asked)))
-    return [Truth("vqa", question, answer=answer) for question, answer in chosen]
+    return asked
+
+
+def _looking(rng: random.Random, facts: Facts) -> list[tuple[str, str]]:
+    """Return questions about the colour and the place of things there is one of."""
+    labels = [o.label for o in facts.objects]
+    single = [o for o in facts.objects if labels.count(o.label) == 1]
+    asked = []
+    painted = [o for o in single if o.color]
+    if painted:
+        one = rng.choice(painted)
+        which, color = rng.choice(("Which", "What")), rng.choice(("colour", "color"))
+        asked.append((f"{which} {color} is the {one.label}?", str(one.color)))
+    placed = [o for o in single if _clearly_placed(o, facts.size)]
+    if placed:
+        one = rng.choice(placed)
+        asked.append((f"Where is the {one.label}?", position(one, facts.size)))
+    return asked + _neighbours(rng, single, facts)
 
 
 def _clearly_placed(thing: SceneObject, size: tuple[int, int]) -> bool:
@@ -231,31 +269,30 @@ def text_truths(rng: random.Random, facts: Facts) -> list[Truth]:
 
 
 def document_truths(rng: random.Random, facts: Facts) -> list[Truth]:
-    """Return questions about a document, and about a sign."""
-    chosen = rng.sample(facts.facts, min(4, len(facts.facts)))
-    out = [Truth("docvqa", question, answer=answer) for question, answer in chosen]
+    """Return questions about a document or a sign: its text word for word, its looks."""
+    read = list(rng.sample(facts.facts, min(4, len(facts.facts))))
+    seen: list[tuple[str, str]] = []
     if facts.kind == "sign":
-        out.append(Truth("vqa", "What does the sign say?", answer=spoken(facts.lines)))
-        out.append(Truth("docvqa", "What does the sign say?", answer=spoken(facts.lines)))
+        read.append(("What does the sign say?", spoken(facts.lines)))
+        seen.append(("What does the sign say?", spoken(facts.lines)))
         color = rng.choice(("colour", "color"))
-        out.append(Truth("vqa", f"What {color} is the sign?", answer=facts.about["color"]))
+        seen.append((f"What {color} is the sign?", facts.about["color"]))
+        seen.append(("What is in the image?", "a sign"))
     elif facts.kind == "page":
-        out.append(Truth("docvqa", "What is the first line?", answer=facts.lines[0].text))
-        out.append(Truth("docvqa", "What is the last line?", answer=facts.lines[-1].text))
-        out.append(Truth("vqa", "How many lines are there?", answer=str(len(facts.lines))))
+        read.append(("What is the first line?", facts.lines[0].text))
+        read.append(("What is the last line?", facts.lines[-1].text))
+        seen.append(("How many lines are there?", str(len(facts.lines))))
+        seen.append(("What is in the image?", "a page of text"))
     else:
-        things = {"receipt": "items", "form": "fields", "table": "rows", "chart": "bars"}[
-            facts.kind
-        ]
-        out.append(Truth("vqa", f"How many {things} are there?", answer=facts.about["count"]))
-        out.append(
-            Truth(
-                "vqa",
-                "What is in the image?",
-                answer=f"a {facts.kind}".replace("a chart", "a bar chart"),
-            )
-        )
-    return out
+        parts = {"receipt": "items", "form": "fields", "table": "rows", "chart": "bars"}
+        seen.append((f"How many {parts[facts.kind]} are there?", facts.about["count"]))
+        what = "a bar chart" if facts.kind == "chart" else f"a {facts.kind}"
+        seen.append(("What is in the image?", what))
+    return [
+        Truth(task, typed(rng, question), answer=answer)
+        for task, asked in (("docvqa", read), ("vqa", seen))
+        for question, answer in asked
+    ]
 
 
 def truths(rng: random.Random, facts: Facts) -> tuple[Truth, ...]:

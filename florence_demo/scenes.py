@@ -292,7 +292,7 @@ def _photograph(rng: random.Random, image: Image.Image, *, calm: bool) -> Image.
     """
     width, height = image.size
     if rng.random() < 0.3:
-        image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.8, 1.15))
+        image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.86, 1.12))
     if rng.random() < 0.25:
         image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.75, 1.2))
     if rng.random() < 0.2:

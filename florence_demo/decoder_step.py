@@ -76,21 +76,14 @@ def _pack_half(weight: Tensor, bias: Tensor | None, *, split: bool) -> Linear | 
             whole = pack(weight, bias)
             run(weight.new_zeros(1, weight.shape[1]), whole)
             return lambda rows: run(rows, whole)
-        # A power of two changes no digit; this one puts the largest weight near fp16's largest.
+        # Powers of two change no digit; this one puts the largest weight near fp16's largest.
         scale = 2.0 ** (15 - math.frexp(float(weight.abs().max()))[1])
         high = (weight * scale).half().float()
-        upper, lower = pack(high, None), pack((weight * scale - high) * 2048, None)
-        run(weight.new_zeros(1, weight.shape[1]), upper)
+        pair = pack(torch.cat([high, (weight * scale - high) * 2048], dim=1), bias)
+        run(weight.new_zeros(1, 2 * weight.shape[1]), pair)
     except (AttributeError, RuntimeError):  # no FBGEMM in this build or on this processor
         return None
-
-    def both(rows: Tensor) -> Tensor:
-        product = torch.add(run(rows, upper), run(rows, lower), alpha=1 / 2048)
-        return (
-            product.mul_(1 / scale) if bias is None else torch.add(bias, product, alpha=1 / scale)
-        )
-
-    return both
+    return lambda rows: run(torch.cat([rows / scale, rows / (2048 * scale)], dim=1), pair)
 
 
 def _pack_mkldnn(weight: Tensor, bias: Tensor | None) -> Linear | None:

@@ -76,7 +76,9 @@ class DenseHead(nn.Module):
         thing = truth > 0
         solid = thing & (truth < TEXT_CLASS)
         losses = {
-            "class": F.cross_entropy(classes.flatten(0, 1), truth.flatten()),
+            # Most cells are empty: what stands in the others would hardly count.
+            "class": F.cross_entropy(classes.flatten(0, 1), truth.flatten())
+            + 2 * _mean_over(classes, truth.masked_fill(~solid, IGNORE)),
             "box": (boxes.sigmoid() - batch["boxes"]).abs()[thing].sum(-1).mean()
             if thing.any()
             else boxes.sum() * 0,
@@ -87,21 +89,24 @@ class DenseHead(nn.Module):
         }
         text = truth == TEXT_CLASS
         guesses = slots[text].unflatten(-1, (SLOTS, len(ALPHABET) + 1))
-        losses["slots"] = _mean_over(guesses, batch["slots"][text])
+        slot = batch["slots"][text]
+        losses["slots"] = _mean_over(guesses, slot) + 2 * _mean_over(
+            guesses, slot.masked_fill(slot == 0, IGNORE)
+        )
         total = (
-            2 * losses["class"]
+            losses["class"]
             + 4 * losses["box"]
             + losses["mask"]
             + 0.3 * losses["colour"]
-            + 2 * losses["slots"]
+            + losses["slots"]
         )
         said = {f"dense_{name}": loss.item() for name, loss in losses.items()}
         with torch.no_grad():
             right = classes.argmax(-1) == truth
             said["cell_acc"] = right[solid].float().mean().item() if solid.any() else 0.0
-            filled = batch["slots"][text] > 0
+            filled = slot > 0
             if filled.any():
-                hit = guesses.argmax(-1) == batch["slots"][text]
+                hit = guesses.argmax(-1) == slot
                 said["slot_acc"] = hit[filled].float().mean().item()
         return total, said
 
@@ -180,7 +185,7 @@ class MarkHead(nn.Module):
 
     def forward(self, cells: Tensor, marks: Tensor) -> Tensor:
         """Return the mean loss of cells (n, N, width) against shares (n, N), -1 ignored."""
-        logits = self.out(F.gelu(self.hidden(self.norm(cells))))[..., 0]
+        logits: Tensor = self.out(F.gelu(self.hidden(self.norm(cells))))[..., 0]
         asked = marks[:, 0] >= 0
         if not asked.any():
             return logits.sum() * 0

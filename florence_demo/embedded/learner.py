@@ -7,14 +7,19 @@ processes or schedules.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import Florence2ForConditionalGeneration, Florence2Processor
+from transformers import (
+    Florence2ForConditionalGeneration,
+    Florence2Processor,
+    PreTrainedTokenizerFast,
+)
 
 from florence_demo.embedded.architecture import square
 from florence_demo.embedded.heads import AnswerLoss, CellHead, DenseHead, MarkHead
@@ -49,6 +54,27 @@ class _Asked:
 
     row: int
     question: Question
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What the groups of a step have in common.
+
+    Attributes:
+        pictures: (B, 1 + N, width) projected features, the leaf that collects their gradient.
+        batch: What stands in the cells.
+        shares: Weights of the throw-away heads.
+        questions: Questions in all.
+        weight: Their weights together.
+        sums: What to log, by name.
+    """
+
+    pictures: Tensor
+    batch: dict[str, Tensor]
+    shares: Shares
+    questions: int
+    weight: float
+    sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 class Learner(nn.Module):
@@ -87,6 +113,8 @@ class Learner(nn.Module):
         pixels = square(stack(samples, "pixels").to(device))
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         features = self.model.model.vision_tower(pixels).last_hidden_state
+        dense: Tensor
+        said: dict[str, float]
         dense, said = self.dense(features, batch)
         asked = [_Asked(i, q) for i, sample in enumerate(samples) for q in sample.questions]
         if not asked:
@@ -96,43 +124,33 @@ class Learner(nn.Module):
         # The language model's graph is walked group by group up to this leaf; the tower's once.
         leaf = projected.detach().requires_grad_()
         asked.sort(key=lambda a: len(a.question.answer))
-        groups = [asked[i : i + GROUP] for i in range(0, len(asked), GROUP)]
         weight = sum(_weight(a.question) for a in asked)
-        sums: dict[str, list[float]] = defaultdict(list)
-        for group in groups:
-            self._learn_group(group, leaf, batch, shares, len(group) / len(asked), weight, sums)
+        step = _Step(leaf, batch, shares, len(asked), weight)
+        for at in range(0, len(asked), GROUP):
+            self._learn_group(asked[at : at + GROUP], step)
         torch.autograd.backward([projected, dense * shares.dense], [leaf.grad, None])
-        for name, values in sums.items():
-            said[name] = float(np.mean(values))
-        return said
+        return {**said, **{name: float(np.mean(values)) for name, values in step.sums.items()}}
 
-    def _learn_group(
-        self,
-        group: Sequence[_Asked],
-        leaf: Tensor,
-        batch: dict[str, Tensor],
-        shares: Shares,
-        part: float,
-        weight: float,
-        sums: dict[str, list[float]],
-    ) -> None:
-        device = leaf.device
+    def _learn_group(self, group: Sequence[_Asked], step: _Step) -> None:
+        device = step.pictures.device
         rows = torch.tensor([a.row for a in group], device=device)
         prompts = pad([a.question.prompt for a in group], self.pad_id).to(device)
-        encoded, mask = self.encode(leaf[rows], prompts)
+        encoded, mask = self.encode(step.pictures[rows], prompts)
         cells = encoded[:, 1:IMAGE_TOKENS]
-        loss = self._answers(group, encoded, mask, sums) / weight
-        embeddings = self.model.model.language_model.shared.weight
-        if shares.cells:
-            cell, said = self.cells(cells, embeddings, {k: v[rows] for k, v in batch.items()})
-            loss = loss + cell * shares.cells * part
+        loss = self._answers(group, encoded, mask, step.sums) / step.weight
+        part = len(group) / step.questions
+        if step.shares.cells:
+            embeddings = self.model.model.language_model.shared.weight
+            batch = {name: values[rows] for name, values in step.batch.items()}
+            cell, said = self.cells(cells, embeddings, batch)
+            loss = loss + cell * step.shares.cells * part
             for name, value in said.items():
-                sums[name].append(value)
-        if shares.marks:
+                step.sums[name].append(value)
+        if step.shares.marks:
             marks = torch.from_numpy(np.stack([a.question.marks for a in group])).to(device)
             mark = self.marks(cells, marks)
-            loss = loss + mark * shares.marks * part
-            sums["mark"].append(mark.item())
+            loss = loss + mark * step.shares.marks * part
+            step.sums["mark"].append(mark.item())
         loss.backward()
 
     def encode(self, pictures: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,14 +189,15 @@ class Learner(nn.Module):
         for asked, mean in zip(group, means.tolist(), strict=True):
             sums["answer"].append(mean)
             sums[f"task_{asked.question.task}"].append(mean)
-        return (means * weights).sum()
+        total: Tensor = (means * weights).sum()
+        return total
 
 
 def _weight(question: Question) -> float:
     """Return how much an answer counts: more than a short one, less than its length says."""
-    return float(len(question.answer)) ** 0.5
+    return math.sqrt(len(question.answer))
 
 
-def _single(tokenizer: object, word: str) -> int:
-    ids = tokenizer(word, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+def _single(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
+    ids: list[int] = tokenizer(word, add_special_tokens=False)["input_ids"]
     return ids[0] if len(ids) == 1 else IGNORE

@@ -73,26 +73,27 @@ class MuonAdamW:
             p.grad = part.view_as(p)
 
     def _step_matrices(self, lr: float) -> None:
-        for name, p in self.matrices.items():
-            if p.grad is not None:
-                self.momentum[name].lerp_(p.grad, 1 - MOMENTUM)
-        moving = {n: p for n, p in self.matrices.items() if p.grad is not None}
+        moving = {n: (p, p.grad) for n, p in self.matrices.items() if p.grad is not None}
+        for name, (_, grad) in moving.items():
+            self.momentum[name].lerp_(grad, 1 - MOMENTUM)
         # Each process orthogonalises its share; the sum of the shares is the whole update.
-        updates = {n: torch.zeros_like(p) for n, p in moving.items()}
+        updates = {n: torch.zeros_like(p) for n, (p, _) in moving.items()}
         mine = [n for i, n in enumerate(moving) if i % self.world == self.rank]
-        for shape in {_flat(moving[n]).shape for n in mine}:
-            names = [n for n in mine if _flat(moving[n]).shape == shape]
-            grads = torch.stack([_flat(moving[n].grad.lerp(self.momentum[n], MOMENTUM))
-                                 for n in names])  # fmt: skip
-            ortho = zeropower_via_newtonschulz(grads, _STEPS, _COEFFICIENTS, dtype=torch.float32)
+        for shape in {_flat(moving[n][0]).shape for n in mine}:
+            names = [n for n in mine if _flat(moving[n][0]).shape == shape]
+            # Nesterov: the gradient looks ahead along the momentum.
+            ahead = [_flat(moving[n][1].lerp(self.momentum[n], MOMENTUM)) for n in names]
+            ortho = zeropower_via_newtonschulz(
+                torch.stack(ahead), _STEPS, _COEFFICIENTS, dtype=torch.float32
+            )
             for name, update in zip(names, ortho, strict=True):
-                updates[name] = update.reshape(moving[name].shape)
+                updates[name] = update.reshape(moving[name][0].shape)
         if self.world > 1:
             flat = torch.cat([u.flatten() for u in updates.values()])
             dist.all_reduce(flat)
             parts = flat.split([u.numel() for u in updates.values()])
             updates = dict(zip(updates, parts, strict=True))
-        for name, p in moving.items():
+        for name, (p, _) in moving.items():
             rows, columns = _flat(p).shape
             # An orthogonal update of any shape moves its weights about as far as AdamW would.
             reach = 0.2 * max(rows, columns) ** 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from florence_demo.codec import BINS
 from florence_demo.embedded.tokenizer import CELLS, SIDE
 from florence_demo.errors import InputError
-from florence_demo.scene_types import Scene, Truth
+from florence_demo.scene_types import Scene, TextLine, Truth
 from florence_demo.scenes import make_scene
 from florence_demo.sprites import CLASSES, COLORS, Library
 from florence_demo.tasks import TASKS
@@ -179,12 +179,14 @@ def marked_cells(truth: Truth, size: tuple[int, int]) -> NDArray[np.float32]:
             for ring in rings:
                 draw.polygon([tuple(p) for p in ring * scale], fill=16, outline=16)
             if not rings:
-                x1, y1, x2, y2 = (box.reshape(2, 2) * scale).ravel()
+                x1, y1, x2, y2 = (box.reshape(2, 2) * scale).ravel().tolist()
                 draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
     else:
-        x1, y1, x2, y2 = (np.asarray(truth.region).reshape(2, 2) * scale).ravel()
+        x1, y1, x2, y2 = (np.asarray(truth.region).reshape(2, 2) * scale).ravel().tolist()
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
-    shares = np.asarray(canvas, np.float32).reshape(CELLS, 4, CELLS, 4).mean(axis=(1, 3)) / 16
+    shares: NDArray[np.float32] = (
+        np.asarray(canvas, np.float32).reshape(CELLS, 4, CELLS, 4).mean(axis=(1, 3)) / 16
+    )
     return shares.reshape(-1)
 
 
@@ -222,6 +224,51 @@ def make_sample(
     return Sample(pixels=pixels, questions=tuple(asked), **grid(scene))
 
 
+def crowded(scenes: Sequence[Scene]) -> Scene:
+    """Return the first scene with what there is room for of the others' objects.
+
+    A tower that learns alone needs many things a picture more than it needs tidy pictures.
+    """
+    first = scenes[0]
+    pixels = np.asarray(squeeze(first.image)).copy()
+    instances = _square(first.instances).copy()
+    scale = SIDE / np.asarray(first.image.size, np.float32)
+    lines = tuple(
+        TextLine(line.text, line.quad * scale, line.chars * np.tile(scale, 2))
+        for line in first.lines
+    )
+    written = np.zeros((SIDE, SIDE), bool)
+    for line in lines:
+        (x1, y1), (x2, y2) = line.quad.min(axis=0).astype(int), line.quad.max(axis=0).astype(int)
+        written[max(0, y1) : y2 + 1, max(0, x1) : x2 + 1] = True
+    things = list(first.objects)
+    for other in scenes[1:]:
+        theirs, colours = _square(other.instances), np.asarray(squeeze(other.image))
+        for i, thing in enumerate(other.objects):
+            mask = theirs == i + 1
+            taken = (mask & ((instances > 0) | written)).sum() / max(1, mask.sum())
+            if taken < 0.3 and len(things) < 200:
+                things.append(thing)
+                mask &= ~written
+                pixels[mask], instances[mask] = colours[mask], len(things)
+    seen = []
+    for i, thing in enumerate(things):
+        rows, columns = np.nonzero(instances == i + 1)
+        edges = (
+            [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else [0] * 4
+        )
+        seen.append(replace(thing, xyxy=np.array(edges, np.float32)))
+    image = Image.fromarray(pixels)
+    return replace(
+        first, image=image, instances=instances, objects=tuple(seen), lines=lines, truths=()
+    )
+
+
+def _square(instances: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    square = Image.fromarray(instances).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+    return np.asarray(square)
+
+
 @dataclass
 class Stream(torch.utils.data.IterableDataset[list[Sample]]):
     """Make batches of samples for ever, each seed once.
@@ -248,7 +295,7 @@ class Stream(torch.utils.data.IterableDataset[list[Sample]]):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         seed = self.start + self.step * worker
         while True:
-            samples = []
+            samples: list[Sample] = []
             while len(samples) < self.batch:
                 try:
                     samples.append(self.one(seed))
@@ -264,6 +311,10 @@ class Stream(torch.utils.data.IterableDataset[list[Sample]]):
         # Mostly at the model's own size; sometimes larger, so that sharp pictures are no surprise.
         size = int(rng.choice([SIDE, SIDE, SIDE, SIDE, 400]))
         scene = make_scene(seed, size, library=self.library)
+        if not self.questions and scene.objects:
+            others = [-3 * seed - i for i in range(2)]
+            made = (make_scene(s, SIDE, library=self.library, kind="objects") for s in others)
+            scene = crowded([scene, *made])
         return make_sample(scene, self.tokenizer, self.questions, rng)
 
 

@@ -13,6 +13,7 @@ import signal
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from florence_demo.embedded.architecture import build_model
 from florence_demo.embedded.check import check
 from florence_demo.embedded.learner import Learner, Shares
 from florence_demo.embedded.optimizer import MuonAdamW
-from florence_demo.embedded.samples import Stream
+from florence_demo.embedded.samples import Sample, Stream
 from florence_demo.embedded.tokenizer import build_processor, common_words, load_processor
 from florence_demo.scenes import make_scene
 from florence_demo.sprites import CLASSES, Library
@@ -179,7 +180,7 @@ class Trainer:
             "seconds": self.at.seconds,
         }
 
-    def _batches(self, questions: int) -> Any:
+    def _batches(self, questions: int) -> Iterator[list[Sample]]:
         world = self.config.processes
         start = FIRST_SEED + self.at.pictures + self.rank
         stream = Stream(
@@ -213,7 +214,8 @@ class Trainer:
         config, at = self.config, self.at
         began = last = saved = checked = time.monotonic()
         seconds_before = at.seconds
-        questions, batches = -1, iter(())
+        questions = -1
+        batches: Iterator[list[Sample]] = iter(())
         while not self.stopped:
             wanted = config.questions_at(at.pictures)
             if wanted != questions:

@@ -22,6 +22,12 @@ from florence_demo.decode_options import DecodeOptions, Generated
 WORST = -1.0e9
 """The score of what must not win; finite, so that sums with it stay numbers."""
 
+ROWS = (
+    "running", "running_logprobs", "running_scores", "ids", "logprobs", "scores", "finished",
+    "improvable", "done", "willing",
+)  # fmt: skip
+"""The tensors of a search whose first dimension is the answers."""
+
 CHUNK = 256
 """Width of the groups in which ``largest`` looks first."""
 
@@ -84,6 +90,12 @@ class Search:
         """Return whether the next token is the last there is room for."""
         return self.length + 1 >= self.limit
 
+    @property
+    def steady(self) -> bool:
+        """Return whether the next step is like most: nothing forced, drawn, first or last."""
+        first = self.length < max(2, self.options.no_repeat_ngram_size)
+        return not (first or self.at_limit or self.generators or self.forced is not None)
+
     def grow(self, room: int) -> None:
         """Make room for so many tokens."""
         more = (0, room - self.running.shape[2])
@@ -92,12 +104,13 @@ class Search:
         self.running_logprobs = functional.pad(self.running_logprobs, more)
         self.logprobs = functional.pad(self.logprobs, more)
 
+    def tensors(self) -> list[Tensor]:
+        """Return all that a step changes."""
+        return [self.position, *(getattr(self, name) for name in ROWS)]
+
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows (n,) alone."""
-        for name in (
-            "running", "running_logprobs", "running_scores", "ids", "logprobs", "scores",
-            "finished", "improvable", "done", "willing",
-        ):  # fmt: skip
+        for name in ROWS:
             setattr(self, name, getattr(self, name)[rows])
         if self.generators:
             self.generators = [self.generators[row] for row in rows.tolist()]

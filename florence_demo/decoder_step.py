@@ -143,6 +143,11 @@ class Cache:
         """Return the number of steps there is room for."""
         return self.mask.shape[3]
 
+    def tensors(self) -> list[Tensor]:
+        """Return all that a step reads or changes."""
+        held = [*self.picture_keys, *self.picture_values, *self.keys, *self.values, self.mask]
+        return held if self.picture_mask is None else [*held, self.picture_mask]
+
     def grow(self, steps: int) -> None:
         """Make room for so many steps."""
         more = steps - self.steps
@@ -215,7 +220,7 @@ class DecoderStep:
             norm=layer.final_layer_norm,
         )
 
-    def start(self, hidden: Tensor, mask: Tensor, beams: int, steps: int = ROOM) -> Cache:
+    def start(self, hidden: Tensor, mask: Tensor, beams: int, steps: int) -> Cache:
         """Return the memory of a new batch.
 
         Args:
@@ -234,12 +239,12 @@ class DecoderStep:
         other = ~torch.eye(beams, dtype=torch.bool, device=hidden.device)
         fresh = hidden.new_zeros(beams, beams).masked_fill_(other, -torch.inf)
         slots = (batch * self.heads, steps, beams, width // self.heads)
-        padded = mask.new_zeros((batch, 1, 1, length), dtype=hidden.dtype)
-        padded.masked_fill_(mask[:, None, None, :] == 0, -torch.inf)
+        unread = hidden.new_zeros(batch, 1, 1, length)
+        unread.masked_fill_(mask[:, None, None, :] == 0, -torch.inf)
         return Cache(
             picture_keys=keys,
             picture_values=values,
-            picture_mask=None if bool(mask.all()) else padded,
+            picture_mask=None if bool(mask.all()) else unread,
             # Zeros, not garbage: an unused slot has probability 0, and 0 times NaN is NaN.
             keys=[hidden.new_zeros(slots) for _ in self.layers],
             values=[hidden.new_zeros(slots) for _ in self.layers],

@@ -7,6 +7,7 @@ how a step is computed ``decoder_step``'s. The reference for both is transformer
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,13 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import Florence2ForConditionalGeneration, GenerationConfig
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
 from florence_demo.beam_search import Search, trim
 from florence_demo.decode_options import DecodeOptions, Generated, unsupported
-from florence_demo.decoder_step import ROOM, Cache, DecoderStep
+from florence_demo.decoder_graphs import WIDTH, Graphs, filled_up, take_step
+from florence_demo.decoder_step import ROOM, DecoderStep
 from florence_demo.errors import InputError
 
 __all__ = ["DecodeOptions", "Decoder", "Generated"]
@@ -58,10 +61,13 @@ class Decoder:
         if special and not reference:
             log.info("decoding with generate, for the checkpoint's %s", ", ".join(special))
         self.reference = reference or bool(special)
-        self._step = None
+        self._step: DecoderStep | None = None
+        self._graphs: Graphs | None = None
         if not self.reference:
             with torch.inference_mode():
                 self._step = DecoderStep(model, plain=plain, release=release)
+            if model.device.type == "cuda":
+                self._graphs = Graphs(self._step)
 
     @torch.inference_mode()
     def encode_image(self, pixel_values: Tensor) -> Tensor:
@@ -96,7 +102,13 @@ class Decoder:
         hidden, mask = self._encode(features, prompts)
         if self._step is None:
             return self._generate(hidden, mask, options, on_step)
-        return _Run(self._step, hidden, mask, options).to_end(on_step)
+        graphs = None if options.do_sample else self._graphs
+        if graphs is None or not graphs.lock.acquire(blocking=False):
+            return _Run(self._step, (hidden, mask), options).to_end(on_step)
+        try:
+            return _Run(self._step, (hidden, mask), options, graphs).to_end(on_step)
+        finally:
+            graphs.lock.release()
 
     def _encode(self, features: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind."""
@@ -160,19 +172,34 @@ class Decoder:
 class _Run:
     """Decode one batch to its end.
 
-    Rows that are done leave the batch on a CPU, where every row costs; on a GPU the shapes stay.
+    On a CPU every row costs, and rows that are done leave the batch; on a GPU the shapes stay.
     """
 
     def __init__(
-        self, step: DecoderStep, hidden: Tensor, mask: Tensor, options: DecodeOptions
+        self,
+        step: DecoderStep,
+        encoded: tuple[Tensor, Tensor],
+        options: DecodeOptions,
+        graphs: Graphs | None = None,
     ) -> None:
-        self.step = step
-        self.on_cpu = hidden.device.type == "cpu"
-        self.room = min(ROOM, options.max_new_tokens + 1)
+        hidden, mask = encoded
         self.rows = list(range(len(hidden)))
-        self.cache: Cache = step.start(hidden, mask, options.num_beams, self.room)
+        self.step, self.graphs = step, graphs
+        self.shrinks = hidden.device.type == "cpu" and graphs is None
+        if graphs is not None:
+            hidden, mask = _fill_up(hidden, mask)
+        self.room = min(ROOM, options.max_new_tokens + 1)
         self.search = Search(len(hidden), options, hidden.device, self.room)
+        self.search.done[len(self.rows) :] = True
+        self.cache = step.start(hidden, mask, options.num_beams, self.room)
+        self._settle()
         self.answers: dict[int, Generated] = {}
+
+    def _settle(self) -> None:
+        """Move into buffers that have a graph, where there are graphs."""
+        if self.graphs is not None:
+            self.buffers = self.graphs.adopt(self.search, self.cache)
+            self.search, self.cache = self.buffers.search, self.buffers.cache
 
     def to_end(self, on_step: OnStep | None) -> list[Generated]:
         """Return the answers in the order of the prompts."""
@@ -182,42 +209,60 @@ class _Run:
             count += 1
             if on_step is not None and on_step(count, self._leading()) is False:
                 self.search.stop()
-            elif not self.on_cpu and count % POLL and self.search.length < self.search.limit:
+            elif not self.shrinks and count % POLL and self.search.length < self.search.limit:
                 continue
             self._collect()
         return [self.answers[row] for row in sorted(self.answers)]
 
     def _advance(self) -> None:
         """Add one token to every row."""
-        search, cache = self.search, self.cache
-        if search.length == self.room:
-            self.room = min(self.room + ROOM if self.on_cpu else self.room * 2, search.limit)
-            cache.grow(self.room)
-            search.grow(self.room)
-        source = search.choose(self.step(search.tokens, search.position, cache))
-        if source is not None:
-            cache.reorder(source)
+        if self.search.length == self.room:
+            limit = self.search.limit
+            more = self.room + ROOM if self.shrinks else self.room * 2
+            self.room = more if more + ROOM <= limit else limit
+            # Copies: buffers with a graph keep their tensors for the next request.
+            self.search, self.cache = copy.copy(self.search), copy.copy(self.cache)
+            self.search.grow(self.room)
+            self.cache.grow(self.room)
+            self._settle()
+        if self.graphs is not None:
+            self.graphs.advance(self.buffers)
+        else:
+            take_step(self.step, self.search, self.cache)
 
     def _leading(self) -> list[list[int]]:
         """Return the best running hypothesis of every prompt, those done as they ended."""
         running = self.search.running[:, 0, : self.search.length].tolist()
         now = {row: list(answer.ids) for row, answer in self.answers.items()}
-        now.update(zip(self.rows, running, strict=True))
+        now.update(zip(self.rows, running, strict=False))  # buffers may have more rows
         return [now[row] for row in sorted(now)]
 
     def _collect(self) -> None:
         """Take out the rows that are done."""
         done = self.search.done.tolist()
-        if not any(done) or (not all(done) and not self.on_cpu):
+        if not any(done) or (not all(done) and not self.shrinks):
             return
         answers = self.search.answers()
         self.answers.update({row: answers[at] for at, row in enumerate(self.rows) if done[at]})
         left = [at for at, over in enumerate(done) if not over]
         self.rows = [self.rows[at] for at in left]
         if self.rows:
-            keep = torch.tensor(left, device=self.search.done.device)
-            self.search.keep(keep)
-            self.cache.keep(keep)
+            self.search.keep(torch.tensor(left))
+            self.cache.keep(torch.tensor(left))
+
+
+def _fill_up(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat the first row, and pad every row, up to the size of buffers that have a graph.
+
+    Args:
+        hidden: (B, S, D).
+        mask: (B, S).
+    """
+    rows = filled_up(len(hidden)) - len(hidden)
+    hidden = torch.cat([hidden, hidden[:1].expand(rows, -1, -1)])
+    mask = torch.cat([mask, mask[:1].expand(rows, -1)])
+    more = WIDTH - hidden.shape[1] % WIDTH  # at least one column, so that there is always a mask
+    return functional.pad(hidden, (0, 0, 0, more)), functional.pad(mask, (0, more))
 
 
 class _Stop(StoppingCriteria):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import Florence2Config, Florence2ForConditionalGeneration, GenerationConfig
 
+from florence_demo.decoder_graphs import Graphs
 from florence_demo.decoding import DecodeOptions, Decoder
 from florence_demo.errors import InputError
 
@@ -280,6 +281,57 @@ def test_sampling_does_not_depend_on_neighbours():
     together = own.decode(features, prompts, options)
     alone = own.decode(features[2:], prompts[2:], options)
     assert together[2].ids == alone[0].ids
+
+
+def with_graphs(model, capture):
+    """A decoder that keeps buffers as on a GPU; only the capture itself is another."""
+    own = Decoder(model, plain=True)
+    own._graphs = Graphs(own._step, capture)
+    return own
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_buffers_with_graphs_give_the_same_tokens(beams):
+    """Requests of several sizes, one after the other, in the buffers that a GPU would use."""
+    captured = []
+    model = tiny_model(3, sharp=0.5).double()
+    reference, _ = both(model)
+    own = with_graphs(copy.deepcopy(model), lambda work: captured.append(work) or work)
+    for seed, rows, limit in [(1, 1, 90), (2, 3, 90), (3, 4, 90), (4, 1, 90), (5, 1, 20)]:
+        features, prompts = questions(rows, seed, torch.float64)
+        options = DecodeOptions.from_generation_config(
+            model.generation_config, num_beams=beams, max_new_tokens=limit, length_penalty=3.0
+        )
+        expected = reference.decode(features, prompts, options)
+        got = own.decode(features, prompts, options)
+        assert [g.ids for g in got] == [e.ids for e in expected]
+    assert len(captured) == len(own._graphs.kept) < 7
+
+
+def test_decodes_without_graphs_where_capturing_fails(caplog):
+    def fail(work):
+        work()  # an attempt leaves traces
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    model = tiny_model(3).double()
+    reference, _ = both(model)
+    own = with_graphs(copy.deepcopy(model), fail)
+    features, prompts = questions(2, 3, torch.float64)
+    options = DecodeOptions(max_new_tokens=30)
+    expected = reference.decode(features, prompts, options)
+    assert [g.ids for g in own.decode(features, prompts, options)] == [e.ids for e in expected]
+    assert "without CUDA graphs" in caplog.text
+    assert own._graphs.broken
+
+
+def test_a_second_request_does_not_wait_for_the_buffers():
+    model = tiny_model(3).double()
+    own = with_graphs(model, lambda work: work)
+    features, prompts = questions(2, 3, torch.float64)
+    options = DecodeOptions(max_new_tokens=30)
+    first = own.decode(features, prompts, options)
+    with own._graphs.lock:
+        assert [a.ids for a in own.decode(features, prompts, options)] == [a.ids for a in first]
 
 
 def test_releases_the_weights_it_has_packed():

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
+from florence_demo.batching import Batcher
 from florence_demo.codec import Decoded, Piece, lex
 from florence_demo.errors import InputError
 from florence_demo.models import LoadedModel, Progress, load_model
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from florence_demo.decoding import Generated
 
 log = logging.getLogger(__name__)
+
+MAX_BATCH = 16
+"""Most questions decoded together; those that wait longer come next."""
 
 FEATURE_CACHE_BYTES = 256_000_000
 """Image features kept for the next question about a picture: about 290 pictures of base size."""
@@ -93,6 +97,17 @@ class Stopped(Exception):
     """Say that the person asked to stop; there is no answer."""
 
 
+@dataclass(eq=False)
+class _Job:
+    """Hold one question on its way through a batch."""
+
+    request: Request
+    ids: list[int]
+    options: Options
+    on_step: OnStep | None
+    stopped: bool = False
+
+
 class Engine:
     """Answer every task with one model; safe to call from several threads."""
 
@@ -101,7 +116,7 @@ class Engine:
 
         self.loaded = loaded
         self._decoder = Decoder(loaded.model)
-        self._lock = threading.Lock()
+        self._batcher = Batcher(self._answer, MAX_BATCH)
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         config = loaded.model.config
         self._positions = int(config.text_config.max_position_embeddings)
@@ -160,11 +175,13 @@ class Engine:
         started = time.perf_counter()
         requests = self._with_first_stage(requests, options, on_step)
         prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
-        ids = [self._tokenize(prompt) for prompt in prompts]
-        with self._lock:
-            features = self._encode([r.image for r in requests])
-            partial = self._partial(requests[0], on_step) if on_step else None
-            generated = self._decode(features, ids, options, partial)
+        jobs = [
+            _Job(r, self._tokenize(prompt), options, None if at else on_step)
+            for at, (r, prompt) in enumerate(zip(requests, prompts, strict=True))
+        ]
+        generated = self._batcher.submit(jobs, options)
+        if jobs[0].stopped:
+            raise Stopped
         seconds = (time.perf_counter() - started) / len(requests)
         return [
             self._prediction(request, prompt, answer, seconds, options)
@@ -239,17 +256,13 @@ class Engine:
         """Return the bytes of image features kept for further questions."""
         return sum(f.numel() * f.element_size() for f in self._features.values())
 
-    def _decode(
-        self,
-        features: torch.Tensor,
-        prompts: list[list[int]],
-        options: Options,
-        on_step: Callable[[list[int]], bool] | None,
-    ) -> list[Generated]:
+    def _answer(self, jobs: list[_Job]) -> list[Generated]:
+        """Run one batch of jobs with equal options; only one thread at a time is here."""
         import torch
 
         from florence_demo.decoding import DecodeOptions
 
+        options = jobs[0].options
         settings = DecodeOptions.from_generation_config(
             self.loaded.model.generation_config,
             max_new_tokens=options.max_new_tokens,
@@ -258,28 +271,26 @@ class Engine:
             temperature=options.temperature,
             seed=options.seed,
         )
-        stopped = False
+        listening = [(row, job) for row, job in enumerate(jobs) if job.on_step]
 
         def step(_step: int, leading: list[list[int]]) -> bool:
-            nonlocal stopped
-            stopped = on_step is not None and not on_step(leading[0])
-            return not stopped
+            for row, job in listening:
+                if not job.stopped:
+                    self._tell(job, leading[row])
+            # The work ends when nobody waits for it any more.
+            return len(listening) < len(jobs) or not all(job.stopped for job in jobs)
 
         with torch.inference_mode():
-            generated = self._decoder.decode(
-                features, prompts, settings, on_step=step if on_step else None
+            features = self._encode([job.request.image for job in jobs])
+            return self._decoder.decode(
+                features, [job.ids for job in jobs], settings, on_step=step if listening else None
             )
-        if stopped:
-            raise Stopped
-        return generated
 
-    def _partial(self, request: Request, on_step: OnStep) -> Callable[[list[int]], bool]:
-        """Return a listener to token ids that offers the answer so far to ``on_step``."""
-
-        def listen(ids: list[int]) -> bool:
-            return on_step(lambda: request.task.answer.decode(self.pieces(ids), request.image.size))
-
-        return listen
+    def _tell(self, job: _Job, ids: list[int]) -> None:
+        """Offer the answer so far to whoever asked; remember when that person stops."""
+        answer, size = job.request.task.answer, job.request.image.size
+        assert job.on_step is not None
+        job.stopped = not job.on_step(lambda: answer.decode(self.pieces(ids), size))
 
     def pieces(self, ids: Sequence[int], logprobs: Sequence[float] = ()) -> list[Piece]:
         """Cut token ids into pieces: each location and tag alone, each run of text together.

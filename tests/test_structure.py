@@ -16,7 +16,7 @@ FLOORS = {
     "errors": 0, "prediction": 0,
     "codec": 1, "images": 1, "render": 1, "export": 1,
     "tasks": 2, "web": 2,
-    "models": 3,
+    "models": 3, "batching": 3,
     "engine": 4,
     "evaluate": 5,
     "train": 6,

@@ -114,7 +114,8 @@ def build_checkpoint_tab(service: Service) -> None:
             raise InputError("No checkpoint is loaded.")
         return None, "Unloaded; its memory is free again.", memory_bar(service.engines)
 
-    model_queue: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+    # Loads wait for each other, not for answers.
+    model_queue: dict[str, Any] = {"concurrency_id": "load", "concurrency_limit": 1}
     refresh.click(look_again, None, [folder, card, memory], api_visibility="private")
     folder.input(describe, folder, [candidate, card], api_name="describe_checkpoint")
     upload.upload(take_upload, upload, [candidate, card], api_name="upload_checkpoint")

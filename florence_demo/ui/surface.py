@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from florence_demo.engine import Options
+from florence_demo.engine import MAX_BATCH, Options
 from florence_demo.export import EXPORTERS
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region
@@ -189,7 +189,7 @@ def build_surface(
         outputs,
         api_name=api,
         api_description=_API,
-        concurrency_limit=1,
+        concurrency_limit=MAX_BATCH,
         concurrency_id="model",
         show_progress_on=answer,
         show_progress="minimal",
@@ -209,7 +209,7 @@ def build_surface(
                 inputs,
                 outputs,
                 api_visibility="private",
-                concurrency_limit=1,
+                concurrency_limit=MAX_BATCH,
                 concurrency_id="model",
                 show_progress_on=answer,
             )

@@ -30,6 +30,11 @@ MAX_JSON = 64 << 20
 _DTYPES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 _TORCH_DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _BYTES = {"fp64": 8, "fp32": 4, "fp16": 2, "bf16": 2}
+_WEIGHTS = tuple(
+    f"{name}{index}"
+    for name in ("model.safetensors", "pytorch_model.bin")
+    for index in ("", ".index.json")
+)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _SIZES = {
     (768, 6, (128, 256, 512, 1024)): "base 0.23B",
@@ -266,10 +271,7 @@ def _file_names(folder: Path) -> set[str]:
 
 def has_model(names: Collection[str]) -> bool:
     """Say whether these names of files are a whole checkpoint's."""
-    return "config.json" in names and any(
-        name.startswith(("model", "pytorch_model")) and name.endswith((".safetensors", ".bin"))
-        for name in names
-    )
+    return "config.json" in names and any(name in names for name in _WEIGHTS)
 
 
 def _florence_config(folder: Path, names: set[str]) -> dict[str, Any]:

@@ -207,10 +207,12 @@ def native_generation(
     text, saved = _section(config, "text_config"), generation or {}
     ids = {name: text.get(name, default) for name, default in _TEXT_IDS.items()}
     fields = {
-        name: text.get(name, saved.get(name)) for name in _GENERATION_FIELDS if "id" not in name
+        name: default
+        if text.get(name, saved.get(name)) is None
+        else text.get(name, saved.get(name))
+        for name, default in _GENERATION_FIELDS.items()
     }
-    fields["forced_bos_token_id"] = text.get("forced_bos_token_id")
-    return {**ids, **{k: _GENERATION_FIELDS[k] if v is None else v for k, v in fields.items()}}
+    return {**ids, **fields, "forced_bos_token_id": text.get("forced_bos_token_id")}
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

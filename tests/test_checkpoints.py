@@ -619,3 +619,79 @@ def test_golden_tokenizer(golden, tmp_path, make):
         ids = truth.encode(text, add_special_tokens=False).ids
         assert tokenizer(text, add_special_tokens=False).input_ids == ids
         assert tokenizer.decode(ids) == truth.decode(ids, skip_special_tokens=False)
+
+
+# At the true size
+
+BASE_SIZE = """
+import gc, json, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from transformers import Florence2Config, Florence2ForConditionalGeneration
+from florence_demo.checkpoints import (
+    convert_checkpoint, inspect_checkpoint, model_memory, open_checkpoint, release_memory,
+)
+from tests.checkpoint_makers import Micro, original_config, original_tensors, write_json
+
+folder = Path(sys.argv[1])
+shapes = {"vision_config": {"projection_dim": 768}, "text_config": {
+    "model_type": "bart", "vocab_size": 51289, "d_model": 768, "encoder_layers": 6,
+    "decoder_layers": 6, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072,
+    "encoder_attention_heads": 12, "decoder_attention_heads": 12}}
+with torch.device("meta"):
+    model = Florence2ForConditionalGeneration(Florence2Config(**shapes))
+Micro().original(folder)
+write_json(folder / "config.json", original_config(model))
+tensors = original_tensors(model)
+for name, value in tensors.items():
+    tensors[name] = torch.empty(value.shape, dtype=torch.float16)
+    tensors[name].uniform_(-1, 1) if "logits_bias" not in name else tensors[name].zero_()
+save_file(tensors, folder / "model.safetensors")
+info = inspect_checkpoint(folder)
+del tensors, model
+release_memory()
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+open_checkpoint(Micro().native(folder / "micro"))  # imports everything that opening imports
+release_memory()
+before, seen = anonymous(), []
+from florence_demo import weights
+finite = weights.finite
+weights.finite = lambda value: (finite(value), seen.append(anonymous()))[0]
+opened = open_checkpoint(folder, dtype=torch.float32)
+seen.append(anonymous())
+size = sum(sum(kind.values()) for kind in model_memory(opened.model).values())
+some = opened.model.lm_head.weight.detach()[:9].clone()
+del opened
+release_memory()
+after = anonymous()
+convert_checkpoint(folder, folder / "native")
+again = open_checkpoint(folder / "native", dtype=torch.float32)
+print(json.dumps({
+    "size": info.size, "parameters": info.parameters, "bytes": size,
+    "peak": (max(seen) - before) / size, "left": (after - before) / size,
+    "same": torch.equal(again.model.lm_head.weight[:9], some)}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_base_size_takes_its_weights_once_and_gives_them_back(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BASE_SIZE, tmp_path / "base"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    shutil.rmtree(tmp_path / "base", ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["size"] == "base 0.23B"
+    assert told["parameters"] == pytest.approx(231e6, rel=0.01)
+    assert told["bytes"] == pytest.approx(4 * told["parameters"], rel=0.01)
+    assert told["peak"] < 1.3
+    assert told["left"] < 0.1
+    assert told["same"]

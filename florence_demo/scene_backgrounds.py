@@ -29,6 +29,8 @@ PLAIN: dict[str, tuple[int, int, int]] = {
     "purple": (128, 84, 168),
 }
 
+_PATTERNS = {"stripes": "striped", "squares": "checked", "dots": "dotted"}
+
 PHOTOGRAPHS = {"grass": "grass", "gravel": "gravel", "brick": "a brick wall"}
 """Photographs of one material; every other one is called "a photo"."""
 
@@ -125,7 +127,7 @@ def _pattern(rng: random.Random, size: tuple[int, int]) -> tuple[Image.Image, st
     width, height = size
     pitch = max(4, round(max(size) * rng.uniform(0.05, 0.12)))
     x, y = np.arange(width)[None, :], np.arange(height)[:, None]
-    kind = rng.choice(("stripes", "squares", "dots"))
+    kind = rng.choice(tuple(_PATTERNS))
     if kind == "stripes":
         along = np.broadcast_to(x if rng.random() < 0.5 else y, (height, width))
         chosen = along // pitch % 2 == 0
@@ -139,7 +141,7 @@ def _pattern(rng: random.Random, size: tuple[int, int]) -> tuple[Image.Image, st
     # Half way towards each other: a pattern that shouts is no background.
     two = two + (one - two) * rng.uniform(0.3, 0.6)
     pixels = np.where(chosen[..., None], two, one)
-    return _finish(pixels), f"{kind}"
+    return _finish(pixels), _PATTERNS[kind]
 
 
 def _photo(rng: random.Random, size: tuple[int, int], library: Library) -> tuple[Image.Image, str]:

@@ -40,7 +40,7 @@ def _object_captions(facts: Facts) -> tuple[str, str, str]:
     long += [sentence(f"{at_position(o, size)} is {dense_phrase(o, size)}") for o in objects]
     behind = f"The background is {facts.background}."
     if says:
-        sign = f"{with_article(facts.about['color'])}{says}"
+        sign = f"there is {with_article(facts.about['color'])}{says}"
         return (
             sentence(f"{short} with a{says}"),
             f"{middle} {sentence(sign)} {behind}",
@@ -86,7 +86,11 @@ def _form_captions(facts: Facts) -> tuple[str, str, str]:
     count = int(facts.about["count"])
     fields = "one field" if count == 1 else f"{NUMBERS[count]} fields"
     middle = f"The image shows a form with the title {facts.about['title']} and {fields}."
-    return f"A form with {fields}.", middle, f"{middle} It gives {facts.about['fields']}."
+    return (
+        f"A form with {fields}.",
+        middle,
+        f"{middle} It gives {join(facts.about['fields'].split('|'))}.",
+    )
 
 
 def _table_captions(facts: Facts) -> tuple[str, str, str]:

@@ -207,7 +207,7 @@ def form(desk: Desk) -> Sheet | None:
     about = {
         "title": title,
         "count": str(len(rows)),
-        "fields": ", ".join(n.lower() for n, _ in rows),
+        "fields": "|".join(n.lower() for n, _ in rows),
     }
     return writer.sheet(facts, about)
 

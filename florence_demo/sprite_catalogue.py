@@ -59,7 +59,7 @@ PAINTED = labels(
 """Classes that come in any colour, so that their colour is always painted and named."""
 
 # These are drawn in several hues at once; all of them change, not the leading one alone.
-ALL_HUES = labels("bicycle motorcycle fish butterfly shoe guitar")
+ALL_HUES = labels("truck bicycle motorcycle fish butterfly shoe guitar")
 
 # Blue glass stays as it is.
 WINDOWS = labels("car bus truck tractor helicopter")

@@ -112,22 +112,8 @@ def paint(
     """
     alpha = np.asarray(picture.getchannel("A"))
     hsv = np.asarray(picture.convert("RGB").convert("HSV")).astype(np.float32)
-    hue, saturation, value = hsv[..., 0] * (360 / 255), hsv[..., 1] / 255, hsv[..., 2] / 255
-    strong = (alpha > 60) & (saturation > 0.28) & (value > 0.2)
-    opaque = int((alpha > 60).sum())
-    if strong.sum() > 0.12 * opaque:
-        chosen = strong
-        glass = strong & (hue > 172) & (hue < 238)
-        if windows and (strong & ~glass).sum() > 0.12 * opaque:
-            strong = chosen = strong & ~glass
-        if not all_hues:
-            counts, _ = np.histogram(hue[strong], bins=24, range=(0, 360))
-            around = counts + np.roll(counts, 1) + np.roll(counts, -1)
-            leading = (int(around.argmax()) + 0.5) * 15
-            distance = np.abs((hue - leading + 180) % 360 - 180)
-            chosen = strong & (distance < 36)
-    else:
-        chosen = (alpha > 60) & (value > 0.3)
+    chosen = _chosen(hsv, alpha > 60, all_hues=all_hues, windows=windows)
+    value = hsv[..., 2] / 255
     target_hue, target_saturation, target_value = COLORS[color]
     middle = float(np.median(value[chosen])) if chosen.any() else 1.0
     shade = np.clip(value / max(middle, 0.05), 0.35, 1.35)
@@ -142,6 +128,41 @@ def paint(
     painted = Image.fromarray(out.astype(np.uint8), "HSV").convert("RGB")
     painted.putalpha(picture.getchannel("A"))
     return painted
+
+
+def _chosen(
+    hsv: NDArray[np.float32], opaque: NDArray[np.bool_], *, all_hues: bool, windows: bool
+) -> NDArray[np.bool_]:
+    """Return which pixels carry the colour that a thing is named by, (H, W).
+
+    Args:
+        hsv: (H, W, 3), 0 to 255.
+        opaque: (H, W).
+        all_hues: Every strong colour, not the leading one alone.
+        windows: But not blue glass.
+    """
+    hue, saturation, value = hsv[..., 0] * (360 / 255), hsv[..., 1] / 255, hsv[..., 2] / 255
+    area = int(opaque.sum())
+    strong = opaque & (saturation > 0.28) & (value > 0.2)
+    if windows:
+        glass = strong & (hue > 172) & (hue < 238)
+        other = int((strong & ~glass).sum())
+        if other > 0.6 * glass.sum():
+            strong = strong & ~glass
+        elif glass.sum() < 0.45 * area:
+            # Little but glass has a colour: the body is grey.
+            strong = np.zeros_like(strong)
+    if strong.sum() < 0.12 * area:
+        pale: NDArray[np.bool_] = opaque & (saturation <= 0.28) & (value > 0.3)
+        return pale
+    if all_hues:
+        return strong
+    counts, _ = np.histogram(hue[strong], bins=24, range=(0, 360))
+    around = counts + np.roll(counts, 1) + np.roll(counts, -1)
+    leading = (int(around.argmax()) + 0.5) * 15
+    distance = np.abs((hue - leading + 180) % 360 - 180)
+    leading_pixels: NDArray[np.bool_] = strong & (distance < 36)
+    return leading_pixels
 
 
 @dataclass(frozen=True)

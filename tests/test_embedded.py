@@ -31,7 +31,8 @@ from florence_demo.embedded.tokenizer import (
     build_processor,
     common_words,
 )
-from florence_demo.embedded.trainer import TrainConfig, Trainer, load_matching, train
+from florence_demo.embedded.trainer import TrainConfig, Trainer, export, load_matching, train
+from florence_demo.errors import CheckpointError
 from florence_demo.prediction import Detections
 from florence_demo.scene_types import Truth
 from florence_demo.scenes import make_scene
@@ -325,6 +326,24 @@ def test_a_training_goes_on_where_it_was_stopped(config):
         assert torch.equal(value, first["optimizer"]["momentum"][name]), name
     state = again.state()["optimizer"]["adam"]
     assert state.keys() == first["optimizer"]["adam"].keys()
+
+
+def test_a_run_is_written_as_a_folder_after_a_cooldown(config, tmp_path):
+    from transformers import Florence2ForConditionalGeneration
+
+    with pytest.raises(CheckpointError, match="train first"):
+        export(config, tmp_path / "early")
+    train(config)
+    (tmp_path / "nano").mkdir()
+    (tmp_path / "nano/README.md").write_text("card")
+    export(config, tmp_path / "nano", cooldown_minutes=0.001)
+    Florence2ForConditionalGeneration.from_pretrained(tmp_path / "nano")
+    assert (tmp_path / "nano/README.md").read_text() == "card"
+    cooled = store.load_checkpoint(tmp_path / "run-cooldown")
+    kept = store.load_checkpoint(config.out)
+    assert cooled is not None
+    assert kept is not None
+    assert cooled["step"] > kept["step"] == 3
 
 
 def test_a_checkpoint_survives_a_changed_head():

@@ -232,9 +232,13 @@ def crowded(scenes: Sequence[Scene]) -> Scene:
     first = scenes[0]
     pixels = np.asarray(squeeze(first.image)).copy()
     instances = _square(first.instances).copy()
-    scale = SIDE / np.asarray(first.image.size, np.float32)
+    scale = np.float32(SIDE) / np.asarray(first.image.size, np.float32)
     lines = tuple(
-        TextLine(line.text, line.quad * scale, line.chars * np.tile(scale, 2))
+        TextLine(
+            line.text,
+            (line.quad * scale).astype(np.float32),
+            (line.chars * np.tile(scale, 2)).astype(np.float32),
+        )
         for line in first.lines
     )
     written = np.zeros((SIDE, SIDE), bool)

@@ -3,17 +3,21 @@
 Knows the order of the recipe (the tower alone, then a question a picture, then several), the
 schedule, and how processes side by side share a step. What is learned from lies in ``learner``.
 
-    python -m florence_demo.embedded --out runs/nano --processes 2
+    python -m florence_demo.embedded --out runs/nano --hours 8
+    python -m florence_demo.embedded --out runs/nano --export assets/nano --cooldown-minutes 10
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import logging
+import shutil
 import signal
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,7 @@ from florence_demo.embedded.learner import Learner, Shares
 from florence_demo.embedded.optimizer import MuonAdamW
 from florence_demo.embedded.samples import Sample, Stream
 from florence_demo.embedded.tokenizer import build_processor, common_words, load_processor
+from florence_demo.errors import CheckpointError
 from florence_demo.scenes import make_scene
 from florence_demo.sprites import CLASSES, Library
 from florence_demo.tasks import TASKS
@@ -214,7 +219,7 @@ class Trainer:
         config, at = self.config, self.at
         began = last = saved = checked = time.monotonic()
         seconds_before = at.seconds
-        questions = -1
+        step, questions = at.step, -1
         batches: Iterator[list[Sample]] = iter(())
         while not self.stopped:
             wanted = config.questions_at(at.pictures)
@@ -237,8 +242,8 @@ class Trainer:
             self.ema.update(self.learner.model, step=at.step)
             now = time.monotonic()
             if at.step % 50 == 0:
-                self._log(now - last)
-                last = now
+                self._log((at.step - step) / (now - last))
+                last, step = now, at.step
             if now - saved > 60 * config.checkpoint_minutes:
                 store.save_checkpoint(config.out, self.state())
                 saved = now
@@ -255,14 +260,14 @@ class Trainer:
             return max(0.02, 1 - elapsed / (3600 * self.config.hours))
         return min(1.0, (self.at.step + 1) / 150)
 
-    def _log(self, seconds: float) -> None:
+    def _log(self, steps_a_second: float) -> None:
         at = self.at
         row = {
             "step": at.step,
             "pictures": at.pictures,
             "pairs": at.pairs,
             "minutes": round(at.seconds / 60, 2),
-            "pictures_a_second": 50 * self.config.batch / seconds,
+            "pictures_a_second": steps_a_second * self.config.batch,
             **{name: float(np.mean(values)) for name, values in at.sums.items()},
         }
         at.sums.clear()
@@ -270,13 +275,16 @@ class Trainer:
 
     def _check(self) -> None:
         assert self.ema is not None
-        row = check(self.ema.module, self.processor, self.sprites)
         at = self.at
-        store.log(
-            self.config.out,
-            {"event": "check", "step": at.step, "pictures": at.pictures, "pairs": at.pairs,
-             "minutes": at.seconds / 60, **row},
-        )  # fmt: skip
+        row = {
+            "event": "check",
+            "step": at.step,
+            "pictures": at.pictures,
+            "pairs": at.pairs,
+            "minutes": at.seconds / 60,
+            **check(self.ema.module, self.processor, self.sprites),
+        }
+        store.log(self.config.out, row)
 
 
 def load_matching(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
@@ -326,3 +334,68 @@ def train(config: TrainConfig) -> None:
             helper.join()
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> None:
+    """Write the model of a run into a folder that transformers opens.
+
+    Args:
+        config: The run.
+        folder: Where to; a README.md there stays.
+        cooldown_minutes: Let the steps shrink to nothing over so many minutes first, on a copy, so
+            that the run itself can go on at full step. Without it the running average is written.
+
+    Raises:
+        CheckpointError: The run has no checkpoint yet.
+    """
+    state = store.load_checkpoint(config.out)
+    if state is None:
+        raise CheckpointError(f"{config.out} holds no checkpoint yet: train first.")
+    processor = load_processor(config.out / store.PROCESSOR)
+    weights = state["ema"]
+    if cooldown_minutes:
+        copy = config.out.with_name(config.out.name + "-cooldown")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(config.out, copy)
+        hours = cooldown_minutes / 60
+        train(dataclasses.replace(config, out=copy, cooldown=True, hours=hours, check_minutes=1e9))
+        state = store.load_checkpoint(copy)
+        assert state is not None
+        # The steps are tiny at the end: the weights are their own average by then.
+        mine = "model."
+        weights = {
+            k.removeprefix(mine): v for k, v in state["learner"].items() if k.startswith(mine)
+        }
+    model = build_model(processor)
+    model.load_state_dict(weights)
+    store.save_folder(folder, model, processor)
+    store.log(
+        config.out,
+        {"event": "export", **{k: state[k] for k in ("step", "pictures", "pairs", "seconds")}},
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, go on training, or write what was learned; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m florence_demo train-embedded",
+        description="Train the embedded model on synthetic scenes; goes on where a run stopped.",
+    )
+    for f in dataclasses.fields(TrainConfig):
+        flag = "--" + f.name.replace("_", "-")
+        if isinstance(f.default, bool):
+            parser.add_argument(flag, action="store_true")
+        else:
+            kind = Path if isinstance(f.default, Path) else type(f.default)
+            parser.add_argument(flag, type=kind, default=f.default, help=f"default: {f.default}")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the model, then stop")
+    parser.add_argument("--cooldown-minutes", type=float, default=0.0, help="before writing it")
+    flags = vars(parser.parse_args(argv))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    folder, minutes = flags.pop("export"), flags.pop("cooldown_minutes")
+    config = TrainConfig(**flags)
+    if folder:
+        export(config, folder, minutes)
+    else:
+        train(config)
+    return 0

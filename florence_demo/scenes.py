@@ -234,7 +234,7 @@ def _lay_sheet(
     for attempt in range(40):
         room = (round(width * share), round(height * share))
         sheet = LAYOUTS[kind](Desk(rng, room, unit, library.fonts))
-        if sheet is not None:
+        if sheet is not None and sheet.image.width <= width and sheet.image.height <= height:
             break
         share = min(1.0, share + 0.03)
         if attempt > 25:

@@ -50,11 +50,11 @@ STYLES = (
 )
 
 PHOTOS = (
-    ("scikit-image==0.26.0", "skimage/data/grass.png", "CC0, D. Oz, 'grass'"),
-    ("scikit-image==0.26.0", "skimage/data/gravel.png", "CC0, 'gravel'"),
-    ("scikit-image==0.26.0", "skimage/data/brick.png", "CC0, 'brick'"),
-    ("scikit-learn==1.9.1", "sklearn/datasets/images/china.jpg", "CC-BY-2.0, dany13"),
-    ("scikit-learn==1.9.1", "sklearn/datasets/images/flower.jpg", "CC-BY-2.0, Pavel Horák"),
+    ("scikit-image==0.26.0", "skimage/data/grass.png", "CC0, linolafett"),
+    ("scikit-image==0.26.0", "skimage/data/gravel.png", "CC0, CC0Textures, Gravel04"),
+    ("scikit-image==0.26.0", "skimage/data/brick.png", "CC0, CC0Textures, Bricks25"),
+    ("scikit-learn==1.9.1", "sklearn/datasets/images/china.jpg", "CC-BY-2.0, danielbuechele"),
+    ("scikit-learn==1.9.1", "sklearn/datasets/images/flower.jpg", "CC-BY-2.0, vultilion"),
 )
 
 FONT_PATTERNS = (

@@ -270,7 +270,7 @@ def bootstrap(
 ) -> tuple[float, float]:
     """Return the 95 % interval of sum(gained) / sum(possible) over resampled rows."""
     pairs = np.asarray(judgements, np.float64).reshape(-1, 2)
-    if not len(pairs) or not pairs[:, 1].sum():
+    if not resamples or not pairs[:, 1].sum():
         return float("nan"), float("nan")
     draws = np.random.default_rng(seed).multinomial(
         len(pairs), np.full(len(pairs), 1 / len(pairs)), size=resamples

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from micro_florence import micro_model, micro_processor
 from PIL import Image
 
 from florence_demo.data import (
@@ -19,6 +18,7 @@ from florence_demo.data import (
 )
 from florence_demo.errors import DatasetError, InputError
 from florence_demo.prediction import Detections
+from tests.micro_florence import micro_model, micro_processor
 
 BOX = Detections(np.array([[10, 5, 40, 25]], np.float32), ("cat",))
 OUTSIDE = Detections(np.array([[10, 5, 80, 25]], np.float32), ("cat",))

@@ -1,0 +1,426 @@
+"""Fine-tune Florence-2: from a configuration to a folder that every tool opens.
+
+Knows the order of a run: model, rows, measure, learn, measure, save. Does not know the settings and
+their defaults (``train_config``), how a step is taken (``trainer``), what of a model learns
+(``trainable``) or who is watching (``run_files``).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from florence_demo.data import Collator, Example
+from florence_demo.engine import Engine, Options
+from florence_demo.errors import DatasetError, FlorenceDemoError
+from florence_demo.evaluate import EvaluateConfig, evaluate
+from florence_demo.features import FeatureCache, distinct_pictures, fingerprint, measure
+from florence_demo.models import LoadedModel, in_bytes, load_model
+from florence_demo.readers import open_data, tell_problems
+from florence_demo.report import Report
+from florence_demo.run_files import RESULT_FILE, RunFiles, write_json
+from florence_demo.train_config import Result, TrainConfig, add_arguments, config_from_args
+from florence_demo.trainable import count, plain_copy, prepare
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+__all__ = ["Result", "TrainConfig", "add_arguments", "config_from_args", "fine_tune", "run"]
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "train_config.json"
+MOST_UNUSABLE = 0.1
+"""Share of rows that may be left out; more is a mistake in the data, not in a row."""
+
+
+def fine_tune(config: TrainConfig) -> Result:
+    """Run a fine-tuning from beginning to end, or go on with one.
+
+    Raises:
+        FlorenceDemoError: The settings, the data or the model cannot be used, or the loss diverged.
+    """
+    config.check()
+    rank = int(os.environ.get("RANK", "0"))
+    _make_folder(config, rank)
+    files = RunFiles(config.out, silent=rank != 0)
+    try:
+        return _Run(config, files).run()
+    except FlorenceDemoError as exc:
+        files.tell(state="failed", message=str(exc))
+        raise
+    except Exception as exc:
+        problem = _out_of_memory(exc)
+        files.tell(state="failed", message=problem or f"Something went wrong: {exc!r}")
+        if problem:
+            raise DatasetError(problem) from exc
+        raise
+
+
+def _out_of_memory(exc: Exception) -> str:
+    import torch
+
+    if isinstance(exc, torch.OutOfMemoryError | MemoryError):
+        return (
+            "The memory is too small for this run: raise the accumulation, take bf16 or LoRA, or"
+            " turn activation checkpointing on. Resume goes on from the last checkpoint."
+        )
+    return ""
+
+
+def _make_folder(config: TrainConfig, rank: int) -> None:
+    """Refuse to mix two runs in one folder."""
+    path = config.out / CONFIG_FILE
+    if path.is_file():
+        if not config.resume:
+            raise DatasetError(
+                f"{config.out} holds a run already: go on with it by resume, or choose another"
+                " folder."
+            )
+        old = json.loads(path.read_text(encoding="utf-8"))
+        free = ("resume", "workers", "log_every", "report_to", "out", "device", "answers")
+        new = json.loads(json.dumps(config.to_json()))
+        changed = [k for k in new if k not in free and old.get(k) != new[k]]
+        if changed:
+            raise DatasetError(
+                f"The run in {config.out} has other settings ({', '.join(changed)}): resume it"
+                " with its own, or choose another folder."
+            )
+    elif rank == 0:
+        config.out.mkdir(parents=True, exist_ok=True)
+        write_json(path, config.to_json())
+
+
+class _Run:
+    """Hold what the stages of one run share."""
+
+    def __init__(self, config: TrainConfig, files: RunFiles):
+        self.config = config
+        self.files = files
+        self.started = time.perf_counter()
+        self.left_out: list[str] = []
+
+    def run(self) -> Result:
+        """Go through all stages."""
+        import transformers
+
+        config, files = self.config, self.files
+        transformers.utils.logging.disable_progress_bar()
+        files.tell(state="starting", message="Opening the model")
+        self.args = self._arguments()
+        # Opened on the CPU: the Trainer moves it, each process to its own device.
+        self.loaded = load_model(config.model, device="cpu", dtype="fp32")
+        model = self.loaded.model
+        positions = int(model.config.text_config.max_position_embeddings)
+        self.collator = Collator(self.loaded.processor, positions)
+        files.tell(message="Checking the data")
+        rows, valid = self._rows()
+        self.args = self._sized(len(rows))
+        before = self._before(valid)
+        # Here, because an adapter begins at random, and measuring may have drawn numbers.
+        transformers.set_seed(config.seed)
+        self.model = prepare(model, config.mode, cached=config.cache, rank=config.lora_rank)
+        trainable, parameters = count(self.model)
+        files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
+        trainer, watch = self._trainer(rows, valid)
+        checkpoint = self._checkpoint()
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        files.tell(state="evaluating", message="Measuring again")
+        self._save()
+        after = self._numbers("after", valid)
+        result = Result(
+            config.out,
+            before,
+            after,
+            round((time.perf_counter() - self.started) / 60, 3),
+            trainer.state.global_step,
+            round(watch.trained_samples / max(watch.trained_seconds, 1e-9), 3),
+            files.status.memory_peak,
+            trainable,
+            parameters,
+            tuple(self.left_out),
+            watch.stopped,
+        )
+        if not files.silent:
+            write_json(config.out / RESULT_FILE, result.to_json())
+        state = "stopped" if watch.stopped else "done"
+        files.tell(state=state, message=result.sentence(), after=after, seconds_left=0.0)
+        return result
+
+    def _arguments(self, share: int = 1) -> TrainingArguments:
+        from transformers import TrainingArguments
+
+        config = self.config
+        cpu = config.device == "cpu"
+        every = "steps" if config.eval_every else "epoch"
+        save = "steps" if config.save_every else every
+        optimizer = "adamw_torch" if cpu or not _has_cuda() else "adamw_torch_fused"
+        workers = (
+            config.workers if config.workers is not None else 0 if cpu or not _has_cuda() else 8
+        )
+        return TrainingArguments(
+            output_dir=str(config.out / "checkpoints"),
+            per_device_train_batch_size=share,
+            per_device_eval_batch_size=share,
+            gradient_accumulation_steps=config.accumulation,
+            num_train_epochs=config.epochs,
+            max_steps=config.steps or -1,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            warmup_steps=config.warmup,
+            max_grad_norm=config.max_grad_norm,
+            lr_scheduler_type="linear",
+            optim=optimizer,
+            bf16=config.precision == "bf16",
+            fp16=config.precision == "fp16",
+            activation_checkpointing=config.checkpointing,
+            seed=config.seed,
+            eval_strategy=every,
+            eval_steps=config.eval_every,
+            save_strategy=save,
+            save_steps=config.save_every or config.eval_every or 500,
+            save_total_limit=2,
+            load_best_model_at_end=config.patience is not None,
+            metric_for_best_model="eval_loss" if config.patience else None,
+            greater_is_better=False if config.patience else None,
+            logging_steps=config.log_every,
+            # The filter would replace a NaN by an average: a run must say that it diverged.
+            logging_nan_inf_filter=False,
+            dataloader_num_workers=workers,
+            dataloader_persistent_workers=workers > 0,
+            # A last short batch would be filled up differently by each number of processes.
+            dataloader_drop_last=True,
+            remove_unused_columns=False,
+            report_to=list(config.report_to) or "none",
+            disable_tqdm=True,
+            use_cpu=cpu,
+            ddp_backend="gloo" if cpu and _processes() > 1 else None,
+            ddp_find_unused_parameters=False,
+            ddp_timeout=7200,
+        )
+
+    def _sized(self, rows: int) -> TrainingArguments:
+        """Return the arguments with each process's share of a batch.
+
+        Raises:
+            DatasetError: The batch cannot be shared out, or there are too few rows for one.
+        """
+        parts = self.args.world_size * self.config.accumulation
+        size = self.config.batch_size
+        if size > rows:
+            size = rows // parts * parts
+            log.warning("There are only %d rows: a step takes %d.", rows, size)
+        if size < 1 or size % parts:
+            raise DatasetError(
+                f"A batch of {self.config.batch_size} rows cannot be shared by"
+                f" {self.args.world_size} processes in {self.config.accumulation} parts: choose a"
+                f" multiple of {parts}, and at least as many rows."
+            )
+        return self._arguments(size // parts)
+
+    def _rows(self) -> tuple[list[Example], list[Example]]:
+        """Return the rows to learn from and those to measure on, no picture in both."""
+        config = self.config
+        rows = self._usable(config.data, config.limit)
+        eval_data = config.eval_data
+        if not eval_data and "#" not in config.data and config.data == TrainConfig.data:
+            eval_data = f"{config.data}#validation"
+        if eval_data:
+            return rows, self._usable(eval_data, None)
+        return split_rows(rows, config.seed)
+
+    def _usable(self, spec: str, limit: int | None) -> list[Example]:
+        problems: list[str] = []
+        rows = open_data(spec, tasks=self.config.tasks, limit=limit, problems=problems)
+        fitting = []
+        for row in rows:
+            problem = self.collator.too_long(row)
+            problems.append(problem) if problem else fitting.append(row)
+        if problems:
+            log.warning("%s", tell_problems(problems))
+            self.left_out += problems
+        if len(problems) > MOST_UNUSABLE * (len(fitting) + len(problems)):
+            raise DatasetError(
+                f"Too many rows of “{spec}” are not usable. {tell_problems(problems)}"
+            )
+        return fitting
+
+    def _before(self, valid: Sequence[Example]) -> dict[str, float]:
+        """Measure the model as it came; a resumed run did so already."""
+        path = self.config.out / "before" / "numbers.json"
+        if self.config.resume and path.is_file():
+            before: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+            self.files.tell(before=before)
+            return before
+        self.files.tell(state="measuring", message="Measuring the model as it is")
+        self.model = self.loaded.model
+        before = self._numbers("before", valid)
+        self.files.tell(before=before)
+        return before
+
+    def _numbers(self, name: str, valid: Sequence[Example]) -> dict[str, float]:
+        """Write a report and return each task's first number; only the first process works."""
+        rows = spread(valid, self.config.answers)
+        if self.files.silent or not rows:
+            return {}
+        report = self._ask(rows)
+        report.write(self.config.out / name)
+        firsts: dict[str, float] = {}
+        seen: set[str] = set()
+        for row in report.rows:
+            if row.task not in seen:
+                seen.add(row.task)
+                firsts[row.key] = round(row.value, 5)
+        write_json(self.config.out / name / "numbers.json", firsts)
+        return firsts
+
+    def _ask(self, rows: Sequence[Example], bootstrap: int = 200) -> Report:
+        import torch
+
+        device = self.args.device
+        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+        # A copy: the engine packs weights its own way, and may not disturb the run.
+        model = plain_copy(self.model, dtype, device)
+        engine = Engine(LoadedModel(self.loaded.spec, model, self.loaded.processor, device, dtype))
+        options = Options(num_beams=1, max_new_tokens=self.config.max_new_tokens)
+        settings = EvaluateConfig(
+            model=self.config.model, data=self.config.data, bootstrap=bootstrap, options=options
+        )
+        return evaluate(engine, rows, settings)
+
+    def _samples(self, valid: Sequence[Example]) -> tuple[dict[str, Any], ...]:
+        """Return a few answers on validation pictures, as the page shows them."""
+        rows = spread(valid, min(4, self.config.answers))
+        if not rows:
+            return ()
+        return tuple(
+            {
+                "question": f"{j.example.task} {j.example.text}".strip(),
+                "answer": j.prediction.text or j.prediction.raw,
+                "truth": j.example.answer or j.example.target(j.prediction.size),
+                "score": round(j.score, 4),
+                "where": j.example.where,
+            }
+            for j in self._ask(rows, bootstrap=0).judged
+        )
+
+    def _trainer(self, rows: Sequence[Example], valid: Sequence[Example]) -> tuple[Any, Any]:
+        from transformers import EarlyStoppingCallback
+
+        from florence_demo.trainer import Batches, FlorenceTrainer, Rows, Watch
+
+        config = self.config
+        watch = Watch(self.files, partial(self._samples, valid), config.precision == "fp16")
+        early = [EarlyStoppingCallback(config.patience)] if config.patience else []
+        trainer = FlorenceTrainer(
+            self.model,
+            self.args,
+            train_dataset=Rows(rows),
+            eval_dataset=Rows(valid),
+            data_collator=Batches(self.collator, self._cache(rows) if config.cache else None),
+            callbacks=[watch, *early],
+            eval_batches=Batches(self.collator),
+            processor=self.loaded.processor,
+        )
+        return trainer, watch
+
+    def _cache(self, rows: Sequence[Example]) -> FeatureCache:
+        """Return the table of features, filled by the first process while the others wait.
+
+        Raises:
+            DatasetError: It would be larger than agreed.
+        """
+        import torch
+
+        model, processor = self.loaded.model, self.loaded.processor
+        shape = measure(rows, model, processor)
+        if shape.bytes > self.config.cache_limit_gb * 1e9:
+            raise DatasetError(
+                f"The image features of {shape.pictures:,} pictures take {in_bytes(shape.bytes)} on"
+                f" the disk of {self.config.out}, more than the {self.config.cache_limit_gb:g} GB"
+                " agreed to: raise cache_limit_gb, or train without the cache."
+            )
+        cache = FeatureCache(
+            self.config.out / "features", rows, shape, fingerprint(model, processor)
+        )
+        device = self.args.device
+        tower = model.to(device)
+
+        def encode(examples: Sequence[Example]) -> torch.Tensor:
+            images = [e.load() for e in examples]
+            pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"]
+            bf16 = self.config.precision == "bf16"
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                found: torch.Tensor = tower.get_image_features(pixels.to(device)).pooler_output
+            return found
+
+        def told(done: int, total: int) -> None:
+            size = in_bytes(shape.bytes)
+            message = f"Looking at pictures: {done:,} of {total:,}, {size} on disk in all"
+            self.files.tell(state="caching", message=message)
+
+        with self.args.main_process_first(local=False, desc="image features"):
+            cache.build(encode, 16, told)
+        return cache
+
+    def _checkpoint(self) -> Path | None:
+        from florence_demo.trainer import last_checkpoint
+
+        if not self.config.resume:
+            return None
+        found = last_checkpoint(self.config.out / "checkpoints")
+        self.files.tell(message=f"Going on from {found.name}" if found else "Starting anew")
+        return found
+
+    def _save(self) -> None:
+        """Write the trained model, and its processor, as any tool opens it."""
+        if self.files.silent:
+            return
+        if self.config.mode == "lora":
+            self.model.save_pretrained(self.config.out / "adapter")
+        plain_copy(self.model).save_pretrained(self.config.out)
+        self.loaded.processor.save_pretrained(self.config.out)
+
+
+def split_rows(
+    rows: Sequence[Example], seed: int, share: float = 0.05
+) -> tuple[list[Example], list[Example]]:
+    """Split off a share of the pictures, at least one, with all their rows."""
+    keys, row_of = distinct_pictures(rows)
+    if len(keys) < 2:
+        raise DatasetError("One picture is too few to learn from and to measure on: add rows.")
+    held = set(random.Random(seed).sample(range(len(keys)), max(1, round(share * len(keys)))))
+    parts: tuple[list[Example], list[Example]] = ([], [])
+    for row, picture in zip(rows, row_of, strict=True):
+        parts[picture in held].append(row)
+    return parts
+
+
+def spread(rows: Sequence[Example], most: int) -> list[Example]:
+    """Return at most so many rows, evenly over the whole."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[i * len(rows) // most] for i in range(most)]
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def run(config: TrainConfig) -> Result:
+    """Fine-tune; the command's body."""
+    return fine_tune(config)
+
+
+def _processes() -> int:
+    """Return how many processes the launcher started; it tells by the environment."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

@@ -142,10 +142,22 @@ def read_headers(files: Iterable[Path]) -> list[StoredTensor]:
                     shape = tuple(int(n) for n in entry.get_shape())
                     found.append(StoredTensor(file, key, unwrapped(key), shape, entry.get_dtype()))
         except (SafetensorError, OSError, ValueError) as exc:
+            if _is_pointer(file):
+                raise CheckpointError(
+                    f"{file.name} is only a pointer: run “git lfs pull” in {file.parent.name}."
+                ) from exc
             raise CheckpointError(
                 f"{file.name} is damaged or was not copied to its end ({exc}). Copy it again."
             ) from exc
     return found
+
+
+def _is_pointer(file: Path) -> bool:
+    try:
+        with file.open("rb") as start:
+            return start.read(20).startswith(b"version https://git")
+    except OSError:
+        return False
 
 
 def layout_of(

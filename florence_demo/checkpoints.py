@@ -14,7 +14,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.adapters import Merge, merge_adapter
@@ -32,15 +33,22 @@ from florence_demo.checkpoint_folders import (
     unpack_upload,
 )
 from florence_demo.checkpoint_info import CheckpointInfo, StoredTensor
-from florence_demo.checkpoint_names import TIED, native_config, native_generation
+from florence_demo.checkpoint_names import FLORENCE_TOKENS, TIED, native_config, native_generation
 from florence_demo.errors import CheckpointError
 from florence_demo.memory import device_memory, model_memory, release_memory
-from florence_demo.processors import load_processor
+from florence_demo.processors import (
+    BART_TOKENS,
+    MASK_ID,
+    NoTokenizerError,
+    load_processor,
+    picture_settings,
+)
 from florence_demo.weights import empty_model, fill, stored_dtype
 
 if TYPE_CHECKING:
     import torch
     from transformers import (
+        CLIPImageProcessor,
         Florence2ForConditionalGeneration,
         Florence2Processor,
         GenerationConfig,
@@ -49,6 +57,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ResolveBase = Callable[[str], Path]
+
+MAX_BESIDE = 500
+"""Folders looked into for a tokenizer beside a checkpoint that has none."""
 
 _NOT_SETTINGS = ("auto_map", "attn_implementation", "experts_implementation")
 
@@ -80,7 +91,7 @@ def open_checkpoint(
     device: str | torch.device = "cpu",
     resolve_base: ResolveBase | None = None,
     allow_pickle: bool = False,
-    tokenizers: Iterable[Path] = (),
+    tokenizers: Iterable[Path] | None = None,
 ) -> Opened:
     """Return the model and the processor of any Florence-2 checkpoint or adapter.
 
@@ -91,7 +102,8 @@ def open_checkpoint(
         resolve_base: Returns the folder of a model by its name, for an adapter's base and for a
             tokenizer that is lacking; raises CheckpointError where it cannot.
         allow_pickle: Whether the operator allows a ``pytorch_model.bin`` from this place.
-        tokenizers: Folders to take a tokenizer from where this one has none.
+        tokenizers: Folders to take a tokenizer from where this one has none; None looks into the
+            folders beside it, which is not for a visitor's upload.
 
     Raises:
         CheckpointError: If it cannot be opened whole; the sentence says why.
@@ -108,19 +120,31 @@ def open_checkpoint(
             tokenizers=tokenizers,
         )
         return switch_adapter(opened, folder, allow_pickle=allow_pickle)
+    others = _other_folders(info, tokenizers, resolve_base)
     config = _settings(folder, info)
+    processor = load_processor(folder, config, native=info.layout == "native", others=others)
+    config["image_token_id"] = processor.image_token_id
+    model, notes = _load(info, config, dtype, device, allow_pickle)
+    log.info("opened %s: %s, %s parameters", folder.name, info.layout, f"{info.parameters:,}")
+    return Opened(model, processor, replace(info, problems=(*info.problems, *notes)))
+
+
+def _load(
+    info: CheckpointInfo,
+    config: dict[str, Any],
+    dtype: torch.dtype | None,
+    device: str | torch.device,
+    allow_pickle: bool,
+) -> tuple[Florence2ForConditionalGeneration, tuple[str, ...]]:
+    """Return a whole checkpoint's model, and what a person should know about it."""
     with _stored(info, allow_pickle) as tensors:
         for problem in contradictions(config, native_shapes(tensors)):
-            raise CheckpointError(f"{folder.name} contradicts itself: {problem}")
-        others = _other_folders(info, tokenizers, resolve_base)
-        processor = load_processor(folder, config, native=info.layout == "native", others=others)
-        config["image_token_id"] = processor.image_token_id
+            raise CheckpointError(f"{info.path.name} contradicts itself: {problem}")
         model = empty_model(config)
         notes = fill(model, tensors, dtype or stored_dtype(info.dtype), device)
     model.config.dtype = model.dtype
-    model.generation_config = _generation(folder, info)
-    log.info("opened %s: %s, %s parameters", folder.name, info.layout, f"{info.parameters:,}")
-    return Opened(model.eval(), processor, replace(info, problems=(*info.problems, *notes)))
+    model.generation_config = _generation(info.path, info)
+    return model.eval(), notes
 
 
 def switch_adapter(opened: Opened, folder: Path | None, *, allow_pickle: bool = False) -> Opened:
@@ -160,7 +184,7 @@ def convert_checkpoint(
     dtype: torch.dtype | None = None,
     resolve_base: ResolveBase | None = None,
     allow_pickle: bool = False,
-    tokenizers: Iterable[Path] = (),
+    tokenizers: Iterable[Path] | None = None,
 ) -> CheckpointInfo:
     """Write any checkpoint as a native folder that plain ``transformers`` opens.
 
@@ -180,19 +204,23 @@ def convert_checkpoint(
     dst = Path(dst)
     if os.path.lexists(dst):
         raise CheckpointError(f"{dst} is already there; choose another name.")
-    opened = open_checkpoint(
-        src,
-        dtype=dtype,
-        resolve_base=resolve_base,
-        allow_pickle=allow_pickle,
-        tokenizers=tokenizers,
-    )
+    try:
+        opened = open_checkpoint(
+            src,
+            dtype=dtype,
+            resolve_base=resolve_base,
+            allow_pickle=allow_pickle,
+            tokenizers=tokenizers,
+        )
+        model, processor = opened.model, opened.processor
+    except NoTokenizerError:
+        model, processor = _without_tokenizer(Path(src), dtype, allow_pickle)
     try:
         dst.parent.mkdir(parents=True, exist_ok=True)
         # A hidden neighbour is on the same disk, so the last step is one rename.
         partial = Path(tempfile.mkdtemp(prefix=f".{dst.name}-", dir=dst.parent))
         try:
-            _save(opened, partial)
+            _save(model, processor, partial)
             if os.path.lexists(dst):
                 raise CheckpointError(f"{dst} appeared meanwhile; choose another name.")
             partial.rename(dst)
@@ -203,14 +231,40 @@ def convert_checkpoint(
     return inspect_checkpoint(dst)
 
 
-def _save(opened: Opened, folder: Path) -> None:
-    state = opened.model.state_dict()
-    if not opened.model.config.tie_word_embeddings:
+def _without_tokenizer(
+    src: Path, dtype: torch.dtype | None, allow_pickle: bool
+) -> tuple[Florence2ForConditionalGeneration, CLIPImageProcessor]:
+    """Return what can be converted of a checkpoint that lacks a tokenizer: all but that.
+
+    Raises:
+        NoTokenizerError: If even the picture's token depends on the tokenizer.
+    """
+    from transformers import CLIPImageProcessor
+
+    info = inspect_checkpoint(src)
+    config = _settings(src, info)
+    if info.tokens != BART_TOKENS + len(FLORENCE_TOKENS) and "image_token_id" not in config:
+        raise NoTokenizerError(
+            f"{src.name} has no tokenizer and a vocabulary of its own ({info.tokens:,} tokens). "
+            "Add its file tokenizer.json."
+        )
+    config.setdefault("image_token_id", MASK_ID)
+    model, _ = _load(info, config, dtype, "cpu", allow_pickle)
+    return model, CLIPImageProcessor(**picture_settings(src, config))
+
+
+def _save(
+    model: Florence2ForConditionalGeneration,
+    processor: Florence2Processor | CLIPImageProcessor,
+    folder: Path,
+) -> None:
+    state = model.state_dict()
+    if not model.config.tie_word_embeddings:
         # With an output head of its own, transformers ties nothing when it loads, and would make
         # up the embeddings that are one tensor here; so they are written out.
         state = {k: v.clone() if k in TIED else v for k, v in state.items()}
-    opened.model.save_pretrained(folder, state_dict=state)
-    opened.processor.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=state)
+    processor.save_pretrained(folder)
     # What the temporary folder was made with would shut others out of the copy.
     umask = os.umask(0)
     os.umask(umask)
@@ -220,10 +274,25 @@ def _save(opened: Opened, folder: Path) -> None:
 
 
 def _base_of(info: CheckpointInfo, resolve_base: ResolveBase | None) -> Path:
-    if not info.base or resolve_base is None:
-        named = f"its base, {info.base}," if info.base else "its base, which it does not name,"
-        raise CheckpointError(f"{info.path.name} is an adapter and needs {named} beside it.")
-    folder = resolve_base(info.base)
+    """Return the folder of an adapter's base: as it is resolved, or of its name beside it."""
+    if not info.base:
+        raise CheckpointError(
+            f"{info.path.name} is an adapter that does not name its base: add "
+            "base_model_name_or_path to adapter_config.json."
+        )
+    # Only the last part of the name counts here, so an adapter cannot name a folder elsewhere.
+    beside = info.path.absolute().parent / PurePath(info.base).name
+    try:
+        if resolve_base is None:
+            raise CheckpointError(
+                f"{info.path.name} is an adapter of {info.base}, which is not here: put the "
+                f"folder {beside.name} beside it."
+            )
+        folder = resolve_base(info.base)
+    except CheckpointError:
+        if beside == info.path.absolute() or not (beside / "config.json").is_file():
+            raise
+        folder = beside
     if inspect_checkpoint(folder).layout == "adapter":
         raise CheckpointError(f"The base of {info.path.name} is an adapter itself, not a model.")
     return folder
@@ -256,15 +325,25 @@ def _stored(info: CheckpointInfo, allow_pickle: bool) -> Iterator[list[StoredTen
 
 
 def _other_folders(
-    info: CheckpointInfo, tokenizers: Iterable[Path], resolve_base: ResolveBase | None
+    info: CheckpointInfo, tokenizers: Iterable[Path] | None, resolve_base: ResolveBase | None
 ) -> Iterator[Path]:
     """Yield where else a tokenizer may be; the base is asked for last, it may be a download."""
-    yield from tokenizers
+    yield from _beside(info.path) if tokenizers is None else tokenizers
     if info.base and resolve_base is not None:
         try:
             yield resolve_base(info.base)
         except CheckpointError as exc:
             log.info("no tokenizer from the base of %s: %s", info.path.name, exc)
+
+
+def _beside(folder: Path) -> list[Path]:
+    """Return the folder around a checkpoint and those in it: a run keeps its tokenizer there."""
+    around = folder.absolute().parent
+    try:
+        inner = [path for path in islice(around.iterdir(), MAX_BESIDE) if path.is_dir()]
+    except OSError:
+        inner = []
+    return [around, *sorted(path for path in inner if path.name != folder.name)]
 
 
 def _generation(folder: Path, info: CheckpointInfo) -> GenerationConfig:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BART_TOKENS = 50_265
 IMAGE_TOKEN = "<image>"
 MASK_TOKEN = "<mask>"
+MASK_ID = BART_TOKENS - 1
 
 _PICTURE = {
     "do_resize": True,
@@ -42,6 +43,10 @@ _ANSWER_KINDS = (
     *("pure_text", "ocr", "phrase_grounding", "description_with_bboxes", "bboxes"),
     *("description_with_polygons", "polygons", "description_with_bboxes_or_polygons"),
 )
+
+
+class NoTokenizerError(CheckpointError):
+    """Say that a checkpoint is whole but for its tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,13 @@ def load_processor(
         CheckpointError: If no tokenizer fits the weights, or the files are damaged.
     """
     rows = int(config["text_config"]["vocab_size"])
-    if native and (folder / "tokenizer.json").is_file():
+    whole = all((folder / name).is_file() for name in ("tokenizer.json", "processor_config.json"))
+    if native and whole:
         processor = _native_processor(folder)
     else:
         vocabulary = find_vocabulary(folder, rows, others)
         tokenizer = build_tokenizer(vocabulary, config)
-        processor = _assembled(tokenizer, _picture_settings(folder, config))
+        processor = _assembled(tokenizer, picture_settings(folder, config))
     expected = config.get("image_token_id", processor.image_token_id)
     if processor.image_token_id != expected:
         raise CheckpointError(
@@ -115,7 +121,8 @@ def find_vocabulary(folder: Path, rows: int, others: Iterable[Path] = ()) -> Voc
         others: Folders to look into where this one has no tokenizer.
 
     Raises:
-        CheckpointError: If there is none.
+        NoTokenizerError: If there is none.
+        CheckpointError: If its own is damaged.
     """
     own = read_vocabulary(folder)
     if own is not None:
@@ -127,9 +134,9 @@ def find_vocabulary(folder: Path, rows: int, others: Iterable[Path] = ()) -> Voc
             continue  # a damaged neighbour is no reason to refuse this one
         if vocabulary is not None and rows - len(vocabulary.completed().ids) in (0, 1):
             return vocabulary.completed()
-    raise CheckpointError(
+    raise NoTokenizerError(
         f"{folder.name} has no tokenizer, and no checkpoint here has one of {rows:,} tokens. "
-        "Add tokenizer.json of the model it was fine-tuned from."
+        "Add the file tokenizer.json of the model it was fine-tuned from."
     )
 
 
@@ -245,7 +252,12 @@ def _assembled(tokenizer: BartTokenizer, picture: dict[str, Any]) -> Florence2Pr
     )
 
 
-def _picture_settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def picture_settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a folder's settings of the image processor, Florence-2's own where it says none.
+
+    Raises:
+        CheckpointError: If they cannot be read.
+    """
     saved: dict[str, Any] = {}
     if (folder / "preprocessor_config.json").is_file():
         saved = read_json(folder / "preprocessor_config.json")

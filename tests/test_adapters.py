@@ -209,15 +209,28 @@ def test_what_cannot_be_merged_is_said(base, tmp_path, tensors, config, said):
 
 def test_the_base_is_asked_for(base, tmp_path):
     folder = write(tmp_path / "it", pair(Q, 16, 16))
-    with pytest.raises(CheckpointError, match="needs its base, base,"):
+    with pytest.raises(CheckpointError, match="put the folder base beside it"):
         open_checkpoint(folder)
     edit_json(folder / "adapter_config.json", base_model_name_or_path=None)
-    with pytest.raises(CheckpointError, match="does not name"):
+    with pytest.raises(CheckpointError, match="does not name its base"):
         opened_with(folder, base)
     with pytest.raises(CheckpointError, match="an adapter itself"):
         opened_with(write(tmp_path / "two", pair(Q, 16, 16)), write(tmp_path / "three", {}))
     with pytest.raises(CheckpointError, match="a whole model"):
         switch_adapter(open_checkpoint(base), base)
+
+
+def test_the_base_may_lie_beside(micro, base, tmp_path):
+    def unreachable(name):
+        raise CheckpointError(f"no {name} in the catalogue.")
+
+    folder = write(tmp_path / "it", pair(Q, 16, 16), base_model_name_or_path="/far/away/mine")
+    with pytest.raises(CheckpointError, match="catalogue"):
+        open_checkpoint(folder, resolve_base=unreachable)
+    micro.native(tmp_path / "mine")
+    for resolve in (unreachable, None):
+        opened = open_checkpoint(folder, resolve_base=resolve)
+        assert changed(opened, micro) == {f"{Q}.weight"}
 
 
 def test_inspect_tells_rank_and_targets(tmp_path):

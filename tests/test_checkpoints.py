@@ -240,29 +240,58 @@ def without_tokenizer(micro, folder):
 
 
 def test_a_tokenizer_comes_from_another_checkpoint(micro, tmp_path, original):
-    folder = without_tokenizer(micro, tmp_path / "parser")
+    folder = without_tokenizer(micro, tmp_path / "here" / "parser")
     edit_json(folder / "config.json", _name_or_path="microsoft/Florence-2-base")
     assert any("no tokenizer" in p for p in inspect_checkpoint(folder).problems)
-    damaged = tmp_path / "damaged"
+    damaged = tmp_path / "here" / "damaged"
     damaged.mkdir()
     (damaged / "tokenizer.json").write_text("{}")
-    by_list = open_checkpoint(folder, tokenizers=[damaged, original])
-    same(by_list, micro)
-    by_base = open_checkpoint(
-        folder, resolve_base={"microsoft/Florence-2-base": original}.__getitem__
-    )
-    assert by_base.processor.tokenizer.get_vocab() == micro.processor.tokenizer.get_vocab()
-    assert by_base.processor.image_processor.size["height"] == 768
+    by_base = {"resolve_base": {"microsoft/Florence-2-base": original}.__getitem__}
+    for how in ({"tokenizers": [damaged, original]}, by_base, {}):
+        if not how:
+            copied(original, tmp_path / "here" / "neighbour")
+        opened = open_checkpoint(folder, **how)
+        same(opened, micro)
+        tokenizer = opened.processor.tokenizer
+        assert tokenizer.get_vocab() == micro.processor.tokenizer.get_vocab()
+        assert opened.processor.image_processor.size["height"] == 768
 
 
-def test_without_any_tokenizer_the_file_to_add_is_named(micro, tmp_path):
+def test_without_any_tokenizer_the_file_to_add_is_named(micro, tmp_path, original):
     def unreachable(name):
         raise CheckpointError("no hub")
 
     folder = without_tokenizer(micro, tmp_path / "parser")
     edit_json(folder / "config.json", _name_or_path="microsoft/Florence-2-base")
-    with pytest.raises(CheckpointError, match=r"Add tokenizer\.json"):
-        open_checkpoint(folder, resolve_base=unreachable)
+    for how in ({"resolve_base": unreachable}, {"tokenizers": ()}, {}):
+        with pytest.raises(CheckpointError, match=r"Add the file tokenizer\.json"):
+            open_checkpoint(folder, **how)
+    with pytest.raises(CheckpointError, match="a vocabulary of its own"):
+        convert_checkpoint(folder, tmp_path / "native")
+    copied(original, tmp_path / "neighbour")
+    with pytest.raises(CheckpointError, match="Add the file"):
+        open_checkpoint(folder, tokenizers=())
+
+
+@pytest.mark.golden
+def test_weights_convert_without_a_tokenizer(golden, tmp_path):
+    source = tmp_path / "parser"
+    source.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(golden / "legacy-tiny" / name, source / name)
+    info = convert_checkpoint(source, tmp_path / "native" / "it")
+    assert "tokenizer.json" in info.problems[0]
+    assert _plain(tmp_path / "native" / "it").config.image_token_id == 50264
+    with pytest.raises(CheckpointError, match="Add the file"):
+        open_checkpoint(tmp_path / "native" / "it")
+    # BART's own tokenizer is enough: Florence's tokens are added.
+    shutil.copyfile(
+        golden / "hub-form" / "tokenizer.json", tmp_path / "native" / "it" / "tokenizer.json"
+    )
+    processor = open_checkpoint(tmp_path / "native" / "it").processor
+    assert len(processor.tokenizer) == 51289
+    assert processor.image_token_id == 50264
+    assert processor.tokenizer.convert_tokens_to_ids("<loc_999>") == 51268
 
 
 # Bad input: one plain sentence each.
@@ -373,6 +402,10 @@ BAD = {
     "truncated": (_truncate, "damaged"),
     "a lying header": (_lie_in_header, "damaged"),
     "a huge header": (_huge_header, "damaged"),
+    "a Git LFS pointer": (
+        _write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        "git lfs pull",
+    ),
     "an empty file": (lambda f: (f / "model.safetensors").write_bytes(b""), "damaged"),
     "NaN": (_spoil(math.nan), "image_projection"),
     "infinite": (_spoil(-math.inf), "NaN or infinite"),
@@ -526,7 +559,7 @@ def test_conversion_never_overwrites(original, tmp_path, kind):
 def test_a_failed_conversion_leaves_nothing(original, tmp_path, monkeypatch):
     from florence_demo import checkpoints
 
-    def fail(opened, folder):
+    def fail(model, processor, folder):
         (folder / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

@@ -91,6 +91,12 @@ def test_size_is_the_longer_side_and_aspect_is_bounded(kind, size):
     assert scene.kind == kind
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "objects"])
+def test_there_is_room_for_every_sheet(kind):
+    for seed in range(60):
+        assert make_scene(10**6 + seed, 192, library=LIBRARY, kind=kind).lines
+
+
 def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match=r"kind must be one of objects.*'comic'"):
         make_scene(0, library=LIBRARY, kind="comic")

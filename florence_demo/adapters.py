@@ -33,6 +33,8 @@ _PART = re.compile(
     r"(?P<module>.+?)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)"
     r"(?:\.(?!weight$)[^.]+)?(?:\.weight)?"  # an adapter's name may stand in between
 )
+_REPEATS = re.compile(r"[*+{]")
+_NESTED = re.compile(r"\)[*+{]")
 _WHOLE = re.compile(
     r"\.(?:modules_to_save(?:\.(?!weight$|bias$)[^.]+)?|base_layer|original_module)(?=\.)"
 )
@@ -179,6 +181,11 @@ def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
 def _by_pattern(patterns: Any, module: str, default: Any) -> Any:
     # PEFT's rule: a pattern names a module by the end of its path, or matches all of it.
     for pattern, value in (patterns or {}).items():
+        # The pattern is a stranger's; repeated groups could keep the matcher busy for ever.
+        if len(pattern) > 200 or len(_REPEATS.findall(pattern)) > 4 or _NESTED.search(pattern):
+            raise CheckpointError(
+                f"adapter_config.json has a pattern that is too involved: {pattern[:60]}."
+            )
         try:
             if re.match(rf"(?:.*\.)?(?:{pattern})$", module):
                 return value

@@ -7,7 +7,6 @@ one is the work of ``checkpoints``.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from florence_demo.checkpoint_info import CheckpointInfo, Layout, StoredTensor, listed
+from florence_demo.checkpoint_json import read_json, reading
 from florence_demo.checkpoint_names import (
     SHARED,
     TIED,
@@ -23,9 +23,6 @@ from florence_demo.checkpoint_names import (
     unwrapped,
 )
 from florence_demo.errors import CheckpointError
-
-MAX_JSON = 64 << 20
-"""Bytes of the largest JSON file read; the largest tokenizer.json in use has 4 MB."""
 
 _DTYPES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 _TORCH_DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -58,8 +55,13 @@ def inspect_checkpoint(folder: Path) -> CheckpointInfo:
     """
     folder = Path(folder)
     names = _file_names(folder)
-    if "adapter_config.json" in names and not has_model(names):
-        return _inspect_adapter(folder, names)
+    with reading(folder):
+        if "adapter_config.json" in names and not has_model(names):
+            return _inspect_adapter(folder, names)
+        return _inspect_model(folder, names)
+
+
+def _inspect_model(folder: Path, names: set[str]) -> CheckpointInfo:
     config = _florence_config(folder, names)
     files, pickled = weight_files(folder)
     if pickled:
@@ -81,27 +83,6 @@ def inspect_checkpoint(folder: Path) -> CheckpointInfo:
         ignored=_ignored(names, files),
         problems=(*contradictions(settings, shapes), *_lacking(names)),
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file's object.
-
-    Raises:
-        CheckpointError: If it is missing, too large or not an object.
-    """
-    try:
-        if path.stat().st_size > MAX_JSON:
-            raise CheckpointError(
-                f"{path.name} has more than {MAX_JSON >> 20} MB; that is no JSON."
-            )
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise CheckpointError(f"{path.name} cannot be read from {path.parent}.") from exc
-    except (ValueError, RecursionError) as exc:
-        raise CheckpointError(f"{path.name} in {path.parent.name} is not valid JSON.") from exc
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path.name} in {path.parent.name} is not a JSON object.")
-    return value
 
 
 def weight_files(folder: Path, stem: str = "model") -> tuple[tuple[str, ...], bool]:
@@ -370,7 +351,7 @@ def _inspect_adapter(folder: Path, names: set[str]) -> CheckpointInfo:
         dtype=dtype,
         base=str(base) if base else None,
         lora_rank=max(ranks, default=int(config.get("r") or 0)),
-        lora_targets=(targets,) if isinstance(targets, str) else tuple(map(str, targets)),
+        lora_targets=(targets,) if isinstance(targets, str) else tuple(sorted(map(str, targets))),
         files=files,
         ignored=_ignored(names, files),
         problems=((_PICKLED,) if pickled else ()) + tuple(unmergeable(config)),

@@ -24,7 +24,6 @@ from florence_demo.checkpoint_files import (
     inspect_checkpoint,
     native_shapes,
     read_headers,
-    read_json,
 )
 from florence_demo.checkpoint_folders import (
     UploadLimits,
@@ -33,6 +32,7 @@ from florence_demo.checkpoint_folders import (
     unpack_upload,
 )
 from florence_demo.checkpoint_info import CheckpointInfo, StoredTensor
+from florence_demo.checkpoint_json import brief, read_json, reading
 from florence_demo.checkpoint_names import FLORENCE_TOKENS, TIED, native_config, native_generation
 from florence_demo.errors import CheckpointError
 from florence_demo.memory import device_memory, model_memory, release_memory
@@ -121,30 +121,29 @@ def open_checkpoint(
         )
         return switch_adapter(opened, folder, allow_pickle=allow_pickle)
     others = _other_folders(info, tokenizers, resolve_base)
-    config = _settings(folder, info)
-    processor = load_processor(folder, config, native=info.layout == "native", others=others)
-    config["image_token_id"] = processor.image_token_id
-    model, notes = _load(info, config, dtype, device, allow_pickle)
+    with reading(folder), _stored(info, allow_pickle) as tensors:
+        config = _settings(folder, info)
+        model = _empty(info, config, tensors)
+        processor = load_processor(folder, config, native=info.layout == "native", others=others)
+        model.config.image_token_id = processor.image_token_id
+        notes = fill(model, tensors, dtype or stored_dtype(info.dtype), device)
+        _finish(model, info)
     log.info("opened %s: %s, %s parameters", folder.name, info.layout, f"{info.parameters:,}")
     return Opened(model, processor, replace(info, problems=(*info.problems, *notes)))
 
 
-def _load(
-    info: CheckpointInfo,
-    config: dict[str, Any],
-    dtype: torch.dtype | None,
-    device: str | torch.device,
-    allow_pickle: bool,
-) -> tuple[Florence2ForConditionalGeneration, tuple[str, ...]]:
-    """Return a whole checkpoint's model, and what a person should know about it."""
-    with _stored(info, allow_pickle) as tensors:
-        for problem in contradictions(config, native_shapes(tensors)):
-            raise CheckpointError(f"{info.path.name} contradicts itself: {problem}")
-        model = empty_model(config)
-        notes = fill(model, tensors, dtype or stored_dtype(info.dtype), device)
+def _empty(
+    info: CheckpointInfo, config: dict[str, Any], tensors: list[StoredTensor]
+) -> Florence2ForConditionalGeneration:
+    for problem in contradictions(config, native_shapes(tensors)):
+        raise CheckpointError(f"{info.path.name} contradicts itself: {problem}")
+    return empty_model(config)
+
+
+def _finish(model: Florence2ForConditionalGeneration, info: CheckpointInfo) -> None:
     model.config.dtype = model.dtype
     model.generation_config = _generation(info.path, info)
-    return model.eval(), notes
+    model.eval()
 
 
 def switch_adapter(opened: Opened, folder: Path | None, *, allow_pickle: bool = False) -> Opened:
@@ -170,7 +169,7 @@ def switch_adapter(opened: Opened, folder: Path | None, *, allow_pickle: bool = 
     if info.layout != "adapter":
         raise CheckpointError(f"{folder.name} is a whole model, not an adapter of one.")
     config = read_json(folder / "adapter_config.json")
-    with _stored(info, allow_pickle) as tensors:
+    with reading(folder), _stored(info, allow_pickle) as tensors:
         merge = merge_adapter(opened.model, tensors, config, instead_of=opened.merge)
     log.info("merged %s into %s", folder.name, base.path.name)
     info = replace(info, size=base.size, tokens=base.tokens)
@@ -249,7 +248,10 @@ def _without_tokenizer(
             "Add its file tokenizer.json."
         )
     config.setdefault("image_token_id", MASK_ID)
-    model, _ = _load(info, config, dtype, "cpu", allow_pickle)
+    with reading(src), _stored(info, allow_pickle) as tensors:
+        model = _empty(info, config, tensors)
+        fill(model, tensors, dtype or stored_dtype(info.dtype), "cpu")
+        _finish(model, info)
     return model, CLIPImageProcessor(**picture_settings(src, config))
 
 
@@ -358,8 +360,7 @@ def _generation(folder: Path, info: CheckpointInfo) -> GenerationConfig:
         # A native folder without the file generates with its token ids alone.
         return GenerationConfig.from_dict(saved or native_generation(config))
     except (ValueError, TypeError) as exc:
-        said = str(exc).strip().split("\n")[0].rstrip(".")[:200]
-        raise CheckpointError(f"generation_config.json cannot be used ({said}).") from exc
+        raise CheckpointError(f"generation_config.json cannot be used ({brief(exc)}).") from exc
 
 
 __all__ = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from florence_demo.checkpoint_files import MAX_JSON, read_json
+from florence_demo.checkpoint_json import MAX_JSON, brief, read_json
 from florence_demo.checkpoint_names import FLORENCE_TOKENS
 from florence_demo.errors import CheckpointError
 
@@ -234,7 +234,7 @@ def _native_processor(folder: Path) -> Florence2Processor:
         )
     except Exception as exc:  # whatever a damaged file makes the loaders raise
         raise CheckpointError(
-            f"The processor files in {folder.name} cannot be read: {exc}"
+            f"The processor files in {folder.name} cannot be read ({brief(exc)})."
         ) from exc
     if not isinstance(processor, Florence2Processor):
         raise CheckpointError(f"The processor in {folder.name} is not a Florence-2's.")

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.checkpoint_info import StoredTensor, listed
+from florence_demo.checkpoint_json import brief
 from florence_demo.checkpoint_names import (
     HEAD,
     LOGITS_BIAS,
@@ -46,9 +47,7 @@ def empty_model(config: Mapping[str, Any]) -> Florence2ForConditionalGeneration:
         with torch.device("meta"):
             return Florence2ForConditionalGeneration(Florence2Config.from_dict(dict(config)))
     except Exception as exc:  # a configuration of lies can fail anywhere in the library
-        reason = str(exc).strip().splitlines() or [type(exc).__name__]
-        said = reason[-1].strip().rstrip(".")[:200]
-        raise CheckpointError(f"config.json describes no working model ({said}).") from exc
+        raise CheckpointError(f"config.json describes no working model ({brief(exc)}).") from exc
 
 
 def fill(

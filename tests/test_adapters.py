@@ -173,6 +173,9 @@ REFUSED = {
     "another rank": (pair(Q, 16, 16, rank=3), {}, "says rank 2"),
     "no alpha": (pair(Q, 16, 16), {"lora_alpha": None}, "alpha None"),
     "a broken pattern": (pair(Q, 16, 16), {"rank_pattern": {"(": 2}}, "pattern"),
+    "a pattern without end": (pair(Q, 16, 16), {"alpha_pattern": {"(.*)*x": 2}}, "too involved"),
+    "words for a rank": (pair(Q, 16, 16), {"r": "two"}, "no Florence-2 has"),
+    "a list of patterns": (pair(Q, 16, 16), {"rank_pattern": [1]}, "no Florence-2 has"),
     "an embedding": (
         {"model.language_model.shared.lora_embedding_A": random(2, 16)},
         {},
@@ -236,7 +239,7 @@ def test_the_base_may_lie_beside(micro, base, tmp_path):
 def test_inspect_tells_rank_and_targets(tmp_path):
     folder = write(tmp_path / "it", pair(Q, 16, 16), target_modules=["q_proj", "fc2"])
     info = inspect_checkpoint(folder)
-    assert (info.layout, info.lora_rank, info.lora_targets) == ("adapter", 2, ("q_proj", "fc2"))
+    assert (info.layout, info.lora_rank, info.lora_targets) == ("adapter", 2, ("fc2", "q_proj"))
     assert info.parameters == 64
     assert json.loads(json.dumps(info.to_json()))["base"] == "base"
     assert info.sentences()[0] == "A LoRA adapter of rank 2, 64 parameters in fp32."

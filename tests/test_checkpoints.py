@@ -393,6 +393,9 @@ BAD = {
     "another depth": (_config("vision_config", depths=[1, 2]), r"depths\[1\] 2"),
     "no heads": (_config("text_config", encoder_attention_heads=0), "no working model"),
     "words for numbers": (_config("vision_config", num_heads="many"), "no working model"),
+    "a number for a list": (_config("vision_config", dim_embed=3), "no Florence-2 has"),
+    "a list for a number": (_config("text_config", d_model=[16]), "no Florence-2 has"),
+    "a list for a table": (_config(auto_map=["x.y"]), "no Florence-2 has"),
     "another feature source": (
         _config("vision_config", image_feature_source=["last_frame"]),
         "last_frame",

@@ -7,6 +7,7 @@ bad input with one sentence.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import sys
@@ -143,6 +144,48 @@ def _convert(args: argparse.Namespace) -> int:
     return 0
 
 
+def _add_from(module: str) -> Callable[[argparse.ArgumentParser], None]:
+    """Return what adds the arguments of a command that lives in its own module."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        importlib.import_module(f"florence_demo.{module}").add_arguments(parser)
+
+    return add
+
+
+def _run_from(
+    module: str, show: Callable[[Any, bool], None], settings: str = ""
+) -> Callable[..., int]:
+    """Return what runs such a command: its settings, its ``run``, its result shown."""
+
+    def run(args: argparse.Namespace) -> int:
+        command = importlib.import_module(f"florence_demo.{module}")
+        config = importlib.import_module(f"florence_demo.{settings or module}")
+        show(command.run(config.config_from_args(args)), getattr(args, "json", False))
+        return 0
+
+    return run
+
+
+def _show_report(result: Any, as_json: bool) -> None:
+    report, files = result
+    print(json.dumps(report.to_json(), ensure_ascii=False) if as_json else report.to_markdown())
+    for file in files:
+        print(file, file=sys.stderr)
+
+
+def _show_training(result: Any, as_json: bool) -> None:
+    print(json.dumps(result.to_json()) if as_json else result.sentence())
+
+
+def _show_json(result: Any, _as_json: bool) -> None:
+    print(json.dumps(result, ensure_ascii=False))
+
+
+def _show_lines(result: Any, _as_json: bool) -> None:
+    print("\n".join(result))
+
+
 Command = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
 
 COMMANDS: dict[str, Command] = {
@@ -151,22 +194,60 @@ COMMANDS: dict[str, Command] = {
     "models": ("list the models", _add_tasks, _models),
     "inspect": ("say what a checkpoint folder holds", _add_inspect, _inspect),
     "convert": ("write a native copy of a checkpoint", _add_convert, _convert),
+    "evaluate": (
+        "measure a model on data with known answers",
+        _add_from("evaluate"),
+        _run_from("evaluate", _show_report),
+    ),
+    "data": (
+        "check a set, convert it, draw some of it",
+        _add_from("data_command"),
+        _run_from("data_command", _show_lines),
+    ),
+    "train": (
+        "fine-tune a model",
+        _add_from("train_config"),
+        _run_from("train", _show_training, settings="train_config"),
+    ),
+    "finetune-demo": (
+        "teach nano to read ticked forms, in minutes",
+        _add_from("finetune_demo"),
+        _run_from("finetune_demo", _show_json),
+    ),
+    "train-embedded": (
+        "train the embedded model from nothing",
+        _add_from("embedded.trainer"),
+        _run_from("embedded.trainer", lambda result, as_json: None),
+    ),
+    "heldout": (
+        "draw the held-out scenes",
+        _add_from("heldout"),
+        _run_from("heldout", _show_json),
+    ),
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser.
+
+    Args:
+        chosen: The command whose arguments are needed; the others are listed by name only, so
+            that nothing heavy is imported for them. None adds all.
+    """
     parser = argparse.ArgumentParser("florence_demo", description=__doc__)
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (summary, add_arguments, _) in COMMANDS.items():
-        add_arguments(commands.add_parser(name, help=summary, description=summary))
+        command = commands.add_parser(name, help=summary, description=summary)
+        if chosen in (None, name):
+            add_arguments(command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    args = build_parser().parse_args(argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser(next((a for a in argv if a in COMMANDS), "")).parse_args(argv)
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING,
         stream=sys.stderr,

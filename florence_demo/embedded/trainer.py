@@ -37,7 +37,7 @@ from florence_demo.embedded.samples import Sample, Stream
 from florence_demo.embedded.tokenizer import build_processor, common_words, load_processor
 from florence_demo.errors import CheckpointError
 from florence_demo.scenes import make_scene
-from florence_demo.sprites import CLASSES, Library
+from florence_demo.sprites import CLASSES, TRAIN_STYLES, Library
 from florence_demo.tasks import TASKS
 
 FIRST_SEED = 100_000_000
@@ -52,6 +52,8 @@ class TrainConfig:
     Attributes:
         out: Folder of the run: checkpoint, log, processor.
         sprites: Folder of the sprites; where it does not exist, drawn stand-ins are used.
+        styles: Drawing styles to learn from. Two at first, all of them later, is a good order:
+            what things are comes before how differently they are drawn.
         processes: Processes that share each step, one core each.
         threads: Threads a process.
         batch: Pictures a step, over all processes.
@@ -71,6 +73,7 @@ class TrainConfig:
 
     out: Path = Path("runs/nano")
     sprites: Path = Path("build/sprites")
+    styles: tuple[str, ...] = TRAIN_STYLES
     processes: int = 2
     threads: int = 1
     batch: int = 8
@@ -111,10 +114,10 @@ class _Progress:
     sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
-def library(folder: Path) -> Library:
+def library(folder: Path, styles: Sequence[str] = TRAIN_STYLES) -> Library:
     """Return the sprites of a folder, or drawn stand-ins."""
     if folder.is_dir():
-        return Library.load(folder)
+        return Library.load(folder, styles=styles)
     _log.warning("%s does not exist: learning from drawn stand-ins", folder)
     return Library.drawn()
 
@@ -124,7 +127,7 @@ def prepare(config: TrainConfig) -> None:
     folder = config.out / store.PROCESSOR
     if folder.exists():
         return
-    sprites = library(config.sprites)
+    sprites = library(config.sprites, config.styles)
     sentences = []
     for seed in range(FIRST_SEED - 1500, FIRST_SEED):
         for truth in make_scene(seed, 128, library=sprites).truths:
@@ -159,7 +162,7 @@ class Trainer:
         self._resume()
         # Without this the heads would draw the same cells in every process.
         torch.manual_seed(self.at.step * 16 + rank)
-        self.sprites = library(config.sprites)
+        self.sprites = library(config.sprites, config.styles)
 
     def _resume(self) -> None:
         state = store.load_checkpoint(self.config.out)
@@ -375,27 +378,53 @@ def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> 
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train, go on training, or write what was learned; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m florence_demo train-embedded",
-        description="Train the embedded model on synthetic scenes; goes on where a run stopped.",
-    )
+@dataclass(frozen=True)
+class Command:
+    """Hold what the command line asks for: a training, or a folder from one."""
+
+    config: TrainConfig
+    folder: Path | None
+    cooldown_minutes: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each field of ``TrainConfig``; its default is written there alone."""
     for f in dataclasses.fields(TrainConfig):
         flag = "--" + f.name.replace("_", "-")
         if isinstance(f.default, bool):
             parser.add_argument(flag, action="store_true")
+        elif isinstance(f.default, tuple):
+            parser.add_argument(flag, nargs="+", default=f.default, help=f"default: {f.default}")
         else:
             kind = Path if isinstance(f.default, Path) else type(f.default)
             parser.add_argument(flag, type=kind, default=f.default, help=f"default: {f.default}")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the model, then stop")
     parser.add_argument("--cooldown-minutes", type=float, default=0.0, help="before writing it")
-    flags = vars(parser.parse_args(argv))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    folder, minutes = flags.pop("export"), flags.pop("cooldown_minutes")
-    config = TrainConfig(**flags)
-    if folder:
-        export(config, folder, minutes)
+
+
+def config_from_args(args: argparse.Namespace) -> Command:
+    """Return what a parsed command line asks for."""
+    values = {f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Command(TrainConfig(**values), args.export, args.cooldown_minutes)
+
+
+def run(command: Command) -> None:
+    """Train, go on training, or write what was learned."""
+    if command.folder:
+        export(command.config, command.folder, command.cooldown_minutes)
     else:
-        train(config)
+        train(command.config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command by itself and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m florence_demo.embedded",
+        description="Train the embedded model on synthetic scenes; goes on where a run stopped.",
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    run(config_from_args(args))
     return 0

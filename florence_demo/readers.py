@@ -24,6 +24,7 @@ from PIL import Image
 
 from florence_demo.data import Example, as_strings, example_from_strings, usable
 from florence_demo.errors import DatasetError
+from florence_demo.generated import FORMS, SCENES, read_forms, read_scenes
 from florence_demo.prediction import Detections
 from florence_demo.tasks import TASKS, Region
 
@@ -238,6 +239,13 @@ def _picture_of(table: Any, row: int) -> Image.Image:
 READERS: dict[str, Reader] = {
     r.name: r
     for r in (
+        Reader("forms", lambda s: s.startswith(FORMS), read_forms, "forms:FIRST:COUNT"),
+        Reader(
+            "scenes",
+            lambda s: s.startswith(SCENES),
+            read_scenes,
+            "scenes:FOLDER:FIRST:COUNT, the folder with sprites or “drawn”",
+        ),
         Reader(
             "heldout",
             lambda s: s.endswith(HELDOUT_FILE) or (Path(s) / HELDOUT_FILE).is_file(),

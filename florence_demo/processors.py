@@ -7,7 +7,11 @@ built anew from the vocabulary, so nothing in the folder decides which class is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,9 +233,8 @@ def _native_processor(folder: Path) -> Florence2Processor:
     from transformers import Florence2Processor
 
     try:
-        processor = Florence2Processor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        with _without_code(folder) as plain:
+            processor = Florence2Processor.from_pretrained(plain, local_files_only=True)
     except Exception as exc:  # whatever a damaged file makes the loaders raise
         raise CheckpointError(
             f"The processor files in {folder.name} cannot be read ({brief(exc)})."
@@ -239,6 +242,26 @@ def _native_processor(folder: Path) -> Florence2Processor:
     if not isinstance(processor, Florence2Processor):
         raise CheckpointError(f"The processor in {folder.name} is not a Florence-2's.")
     return processor
+
+
+@contextlib.contextmanager
+def _without_code(folder: Path) -> Iterator[Path]:
+    """Lend the folder, or a copy of its processor's files that names no code of its own.
+
+    transformers asks on the terminal whether to run what an ``auto_map`` names; nobody is there.
+    """
+    files = [*folder.glob("*token*.json"), *folder.glob("*processor*.json")]
+    if not any("auto_map" in read_json(f) for f in files if f.stem.endswith("_config")):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="florence-processor-") as copy:
+        for file in (*files, *folder.glob("vocab.json"), *folder.glob("merges.txt")):
+            if file.stem.endswith("_config"):
+                values = {k: v for k, v in read_json(file).items() if k != "auto_map"}
+                Path(copy, file.name).write_text(json.dumps(values), encoding="utf-8")
+            else:
+                shutil.copyfile(file, Path(copy, file.name))
+        yield Path(copy)
 
 
 def _assembled(tokenizer: BartTokenizer, picture: dict[str, Any]) -> Florence2Processor:

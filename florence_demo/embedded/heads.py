@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from florence_demo.codec import BINS
 from florence_demo.embedded.samples import ALPHABET, COLOURS, IGNORE, SLOTS, TEXT_CLASS, locations
+from florence_demo.embedded.tokenizer import CELLS
 
 SPREAD = 3.0
 """Standard deviation, in bins, of the target of a location: three quarters of a pixel of 256."""
@@ -58,6 +59,13 @@ class DenseHead(nn.Module):
         self.hidden = nn.Linear(width, 2 * width)
         self.widths = (TEXT_CLASS + 1, 4, 16, len(COLOURS), SLOTS * (len(ALPHABET) + 1))
         self.out = nn.Linear(2 * width, sum(self.widths))
+        # Edges are told from the cell they are seen in: the tower does not know where it looks.
+        middle = (torch.arange(CELLS) + 0.5) / CELLS
+        down, across = torch.meshgrid(middle, middle, indexing="ij")
+        centres = torch.stack([across, down, across, down], dim=-1).flatten(0, 1)
+        self.register_buffer("centres", centres, persistent=False)
+
+    centres: Tensor
 
     def forward(
         self, features: Tensor, batch: dict[str, Tensor]
@@ -79,7 +87,7 @@ class DenseHead(nn.Module):
             # Most cells are empty: what stands in the others would hardly count.
             "class": F.cross_entropy(classes.flatten(0, 1), truth.flatten())
             + 2 * _mean_over(classes, truth.masked_fill(~solid, IGNORE)),
-            "box": (boxes.sigmoid() - batch["boxes"]).abs()[thing].sum(-1).mean()
+            "box": (boxes + self.centres - batch["boxes"]).abs()[thing].sum(-1).mean()
             if thing.any()
             else boxes.sum() * 0,
             "mask": F.binary_cross_entropy_with_logits(masks[solid], batch["masks"][solid])

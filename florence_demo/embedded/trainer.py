@@ -73,7 +73,7 @@ class TrainConfig:
 
     out: Path = Path("runs/nano")
     sprites: Path = Path("build/sprites")
-    styles: tuple[str, ...] = TRAIN_STYLES
+    styles: tuple[str, ...] = ("fluent", "noto")
     processes: int = 2
     threads: int = 1
     batch: int = 8
@@ -261,7 +261,10 @@ class Trainer:
         """Return the factor of the learning rates: up at first, then level, or down to nothing."""
         if self.config.cooldown:
             return max(0.02, 1 - elapsed / (3600 * self.config.hours))
-        return min(1.0, (self.at.step + 1) / 150)
+        # The language model begins later than the tower and is warmed up on its own.
+        later = self.at.pictures - self.config.tower_pictures
+        begun = later / self.config.batch if later >= 0 else self.at.step
+        return min(1.0, (begun + 10) / 150)
 
     def _log(self, steps_a_second: float) -> None:
         at = self.at

@@ -76,7 +76,9 @@ def _out_of_memory(exc: Exception) -> str:
 
 
 def _make_folder(config: TrainConfig, rank: int) -> None:
-    """Refuse to mix two runs in one folder."""
+    """Refuse to mix two runs in one folder; the first process speaks for all."""
+    if rank != 0:
+        return
     path = config.out / CONFIG_FILE
     if path.is_file():
         if not config.resume:
@@ -93,7 +95,7 @@ def _make_folder(config: TrainConfig, rank: int) -> None:
                 f"The run in {config.out} has other settings ({', '.join(changed)}): resume it"
                 " with its own, or choose another folder."
             )
-    elif rank == 0:
+    else:
         config.out.mkdir(parents=True, exist_ok=True)
         write_json(path, config.to_json())
 
@@ -147,6 +149,7 @@ class _Run:
             parameters,
             tuple(self.left_out),
             watch.stopped,
+            self.args.world_size,
         )
         if not files.silent:
             write_json(config.out / RESULT_FILE, result.to_json())

@@ -131,6 +131,7 @@ class Result:
         parameters: All parameters.
         left_out: What was wrong with rows that were left out.
         stopped: Whether somebody stopped it.
+        processes: How many learned together.
     """
 
     folder: Path
@@ -144,6 +145,7 @@ class Result:
     parameters: int
     left_out: tuple[str, ...] = ()
     stopped: bool = False
+    processes: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -122,8 +122,12 @@ def _plural(name: str) -> str:
 
 
 def names_right(text: str, truth: str, vocabulary: tuple[str, ...]) -> Judgement:
-    """Judge whether a caption names exactly the things that the true one names, as often."""
-    return float(named_objects(text, vocabulary) == named_objects(truth, vocabulary)), 1.0
+    """Judge whether a caption names exactly the things that the true one names, as often.
+
+    Where the true one names none there is nothing to judge: saying nothing is no merit.
+    """
+    named = named_objects(truth, vocabulary)
+    return (float(named_objects(text, vocabulary) == named), 1.0) if named else (0.0, 0.0)
 
 
 def box_iou(a: FloatArray, b: FloatArray) -> NDArray[np.float64]:

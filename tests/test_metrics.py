@@ -68,7 +68,8 @@ def test_named_objects(caption: str, named: dict[str, int]) -> None:
 
 def test_names_right() -> None:
     assert metrics.names_right("a car and a cat", "A cat and a car.", CLASSES)[0] == 1
-    assert metrics.names_right("two cats", "a cat", CLASSES)[0] == 0
+    assert metrics.names_right("two cats", "a cat", CLASSES) == (0, 1)
+    assert metrics.names_right("<loc_5>", "A page of text.", CLASSES) == (0, 0)
 
 
 def test_box_iou() -> None:

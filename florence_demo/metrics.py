@@ -25,6 +25,13 @@ Judgement = tuple[float, float]
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _COUNTS = {word: i for i, word in enumerate(_NUMBERS)} | {"a": 1, "an": 1, "another": 1}
+# "An orange shirt" is no fruit, and neither the background nor what a sign says is a thing.
+_ORANGE = re.compile(
+    r"\borange(?=\s+(?!(?:and|or|is|are|at|in|on|to|with|of|by|next|near|behind|under|above|below"
+    r"|beside|left|right|between)\b)\w)",
+    re.IGNORECASE,
+)
+_ASIDE = re.compile(r"[^.]*\bbackground\b[^.]*\.?|\bthat says [^.]*", re.IGNORECASE)
 _ANLS_LIMIT = 0.5
 _RASTER = 256
 
@@ -106,6 +113,7 @@ def named_objects(text: str, vocabulary: tuple[str, ...]) -> Counter[str]:
     found: Counter[str] = Counter()
     if not vocabulary:
         return found
+    text = _ORANGE.sub("coloured", _ASIDE.sub("", text))
     for match in _mention(known).finditer(text):
         name = match["name"].lower()
         count = (match["count"] or "1").lower()

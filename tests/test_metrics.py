@@ -8,7 +8,7 @@ import pytest
 from florence_demo import metrics
 from florence_demo.prediction import Detections
 
-CLASSES = ("cat", "car", "sheep", "butterfly", "bus")
+CLASSES = ("orange", "cat", "car", "sheep", "butterfly", "bus")
 
 
 def boxes(*rows: tuple[float, float, float, float], names: str = "") -> Detections:
@@ -60,6 +60,11 @@ def test_rouge_and_exact() -> None:
         ("A cat. The cat is left of a car.", {"cat": 2, "car": 1}),
         ("a catalogue of carpets", {}),
         ("no cat", {}),
+        (
+            "An orange cat and an orange. The background is pink and orange.",
+            {"cat": 1, "orange": 1},
+        ),
+        ("Two oranges, an orange on the left", {"orange": 3}),
     ],
 )
 def test_named_objects(caption: str, named: dict[str, int]) -> None:

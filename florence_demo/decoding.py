@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -61,6 +62,10 @@ class Decoder:
         if special and not reference:
             log.info("decoding with generate, for the checkpoint's %s", ", ".join(special))
         self.reference = reference or bool(special)
+        # Equal numbers in nine tenths of the time: 5.95 s instead of 6.55 s for a picture.
+        self._channels_last = not self.reference and model.device.type == "cpu"
+        if self._channels_last:
+            model.model.vision_tower.to(memory_format=torch.channels_last)
         self._step: DecoderStep | None = None
         self._graphs: Graphs | None = None
         if not self.reference:
@@ -70,10 +75,31 @@ class Decoder:
                 self._graphs = Graphs(self._step)
 
     @torch.inference_mode()
-    def encode_image(self, pixel_values: Tensor) -> Tensor:
-        """Return image features (B, tokens, D) of pixels (B, 3, H, W): the vision tower's pass."""
+    def encode_image(
+        self, pixel_values: Tensor, *, before_block: Callable[[], None] | None = None
+    ) -> Tensor:
+        """Return image features (B, tokens, D) of pixels (B, 3, H, W): the vision tower's pass.
+
+        Args:
+            pixel_values: Normalised pixels.
+            before_block: Called before each of the tower's blocks; what it raises ends the pass.
+        """
         pixels = pixel_values.to(self.model.device, self.model.dtype)
-        features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
+        if self._channels_last:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        thread = threading.get_ident()
+
+        def ask(*_: Any) -> None:
+            if before_block is not None and threading.get_ident() == thread:
+                before_block()
+
+        blocks = [block for stage in self.model.model.vision_tower.blocks for block in stage]
+        hooks = [block.register_forward_pre_hook(ask) for block in blocks if before_block]
+        try:
+            features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
+        finally:
+            for hook in hooks:
+                hook.remove()
         return features
 
     @torch.inference_mode()

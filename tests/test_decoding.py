@@ -365,3 +365,28 @@ def test_the_tower_runs_in_encode_image_alone(monkeypatch):
     assert features.shape == (1, IMAGE_TOKENS, 16)
     own.decode(features.expand(2, -1, -1), [[0, 5, 2], [0, 6, 7, 2]], DecodeOptions())
     assert len(calls) == 1
+
+
+def test_the_towers_pass_can_be_ended_between_blocks(pair):
+    class Enough(Exception):
+        pass
+
+    asked = []
+
+    def enough():
+        asked.append(1)
+        raise Enough
+
+    pixels = torch.randn(1, 3, 32, 32)
+    for decoder in pair:
+        with pytest.raises(Enough):
+            decoder.encode_image(pixels, before_block=enough)
+        assert decoder.encode_image(pixels).shape == (1, IMAGE_TOKENS, 16)
+    assert len(asked) == 2
+
+
+def test_features_are_those_of_the_model(pair):
+    pixels = torch.randn(2, 3, 32, 32)
+    expected = pair[0].model.get_image_features(pixels).pooler_output
+    for decoder in pair:
+        assert torch.allclose(decoder.encode_image(pixels), expected, atol=1e-6)

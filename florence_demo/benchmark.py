@@ -1,0 +1,318 @@
+"""Measure speed against the usual way: ``generate(num_beams=3)`` for each task, as peers ask it.
+
+Knows the rows of the table, how each is taken and what it must reach at least. Both ways run in one
+process, alternating, on the same weights; a ratio holds where seconds do not. Needs neither gradio
+nor datasets; a row that this machine cannot run has no ratio and says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gc
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from florence_demo import machine
+
+Work = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Hold one comparison.
+
+    Attributes:
+        name: What was compared.
+        ratio: How many times better ours is; a limit divided by what was measured where there is
+            nothing to compare with; None where it was not run.
+        at_least: What the ratio must reach.
+        note: The measured values, or why it was not run.
+    """
+
+    name: str
+    ratio: float | None
+    at_least: float
+    note: str
+
+    @property
+    def kept(self) -> bool:
+        """Return whether the row was not run or reached what it must."""
+        return self.ratio is None or self.ratio >= self.at_least
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Hold what is measured.
+
+    Attributes:
+        model: "base" or "large" with random weights.
+        device: "auto" takes the GPU rows where there is a GPU; "cpu" leaves them out.
+        quick: Fewer repetitions: under 8 minutes on two cores.
+        threads: Threads of the processor; 0 is torch's choice.
+    """
+
+    model: str = "base"
+    device: str = "auto"
+    quick: bool = False
+    threads: int = 0
+
+    @property
+    def repeat(self) -> int:
+        """Return how often each side is measured."""
+        return 2 if self.quick else 5
+
+
+def seconds_of(work: Work) -> tuple[float, Any]:
+    """Return how long work takes and what it returns."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def compare(usual: Work, ours: Work, times: int) -> tuple[float, float, bool]:
+    """Return the median seconds of two ways, run in turn, and whether they said the same."""
+    spent: tuple[list[float], list[float]] = ([], [])
+    same = True
+    for _ in range(times):
+        first, expected = seconds_of(usual)
+        second, got = seconds_of(ours)
+        spent[0].append(first)
+        spent[1].append(second)
+        same = same and expected == got
+    return statistics.median(spent[0]), statistics.median(spent[1]), same
+
+
+def _ratio(name: str, at_least: float, taken: tuple[float, float, bool], *, exact: bool) -> Row:
+    """Return a row; where tokens must be identical and are not, speed counts nothing."""
+    usual, ours, same = taken
+    note = f"{_seconds(usual)} -> {_seconds(ours)}"
+    if exact:
+        note += ", identical tokens" if same else ", TOKENS DIFFER"
+    return Row(name, 0.0 if exact and not same else usual / ours, at_least, note)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"
+
+
+def cpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
+    """Measure the processor: a step, three tasks, a second task, auto dtype, memory."""
+    import torch
+
+    from florence_demo import benchmark_models as models
+    from florence_demo.decoding import Decoder
+
+    model = models.build(options.model)
+    yield _memory_row(model, options.model)
+    usual, ours = Decoder(copy.deepcopy(model), reference=True), Decoder(model)
+    times, name = options.repeat, options.model
+
+    steps = [
+        (
+            models.step_seconds(usual, 64),
+            models.step_seconds(ours, 64),
+        )
+        for _ in range(times)
+    ]
+    taken = (
+        statistics.median(a[0] for a, _ in steps),
+        statistics.median(b[0] for _, b in steps),
+        all(a[1] == b[1] for a, b in steps),
+    )
+    yield _ratio(f"CPU fp32, {name}, 3 beams, 64 tokens: a step", 4.0, taken, exact=True)
+
+    pixels, prompts = models.picture(), models.PROMPTS
+
+    def three_usually(asked: Any = usual.model) -> list[list[int]]:
+        return [models.ask_usually(asked, pixels, prompt, 64) for prompt in prompts]
+
+    def three(asked: Decoder = ours) -> list[list[int]]:
+        features = asked.encode_image(pixels)
+        return models.ask(asked, features.expand(len(prompts), -1, -1), prompts, 64)
+
+    times = 1 if options.quick else times
+    taken = compare(three_usually, three, times)
+    yield _ratio("CPU fp32, three tasks on one picture", 3.5, taken, exact=True)
+
+    features = ours.encode_image(pixels)
+    second = compare(
+        lambda: [models.ask_usually(usual.model, pixels, prompts[0], 20)],
+        lambda: models.ask(ours, features, prompts[:1], 20),
+        times,
+    )
+    yield _ratio("CPU fp32, a second task on a picture seen before", 5.0, second, exact=True)
+
+    names = ("CPU auto dtype, three tasks, against fp32", "CPU auto dtype, ... against bf16")
+    if not machine.fast_bf16():
+        for row, least in zip(names, (9.0, 3.0), strict=True):
+            yield Row(
+                row, None, least, "not run here: this processor has neither AVX512-BF16 nor AMX"
+            )
+        return
+    half = usual.model.to(torch.bfloat16)
+    small = Decoder(copy.deepcopy(half))
+    against = compare(lambda: three_usually(half), lambda: three(small), times)
+    yield _ratio(names[0], 9.0, (taken[0], against[1], True), exact=False)
+    yield _ratio(names[1], 3.0, against, exact=False)
+
+
+def _memory_row(model: Any, name: str) -> Row:
+    """Compare the peak memory of two fresh processes that answer one caption."""
+    import torch
+
+    from florence_demo import benchmark_models as models
+
+    row = f"CPU fp32, {name}: peak memory, 1.25 x the usual way at most"
+    if machine.peak_bytes() is None:
+        return Row(row, None, 1.0, "not run here: the system does not tell")
+    with tempfile.TemporaryDirectory() as folder:
+        # On disk as the published checkpoints are: fp16. The copy shares nothing with ours.
+        copy.deepcopy(model).half().save_pretrained(folder)
+        peaks = [
+            models.peak_of(way, Path(folder), torch.get_num_threads()) or 1
+            for way in ("usual", "ours")
+        ]
+    gc.collect()
+    note = f"{peaks[0] / 1e6:,.0f} MB -> {peaks[1] / 1e6:,.0f} MB"
+    return Row(row, 1.25 * peaks[0] / peaks[1], 1.0, note)
+
+
+def gpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
+    """Measure a GPU: a caption against fp16 ``generate``; 16 people against one at a time."""
+    import torch
+
+    names = ("GPU, large, caption of 20 tokens, against fp16", "GPU, 16 people at once")
+    if options.device == "cpu" or not torch.cuda.is_available():
+        for name in names:
+            yield Row(name, None, 6.0, "not run here: no GPU")
+        return
+    from florence_demo import benchmark_models as models
+    from florence_demo.decoding import Decoder
+
+    model = models.build("large")
+    usual = copy.deepcopy(model).half().cuda()
+    ours = Decoder(model.to(torch.bfloat16).cuda())
+    pixels, prompt = models.picture(rows=16).cuda(), models.PROMPTS[:1]
+
+    def caption() -> list[list[int]]:
+        return models.ask(ours, ours.encode_image(pixels[:1]), prompt, 20)
+
+    def sixteen() -> list[list[int]]:
+        return models.ask(ours, ours.encode_image(pixels), prompt * 16, 20)
+
+    def in_turn() -> list[list[int]]:
+        return [
+            models.ask(ours, ours.encode_image(pixels[i : i + 1]), prompt, 20)[0] for i in range(16)
+        ]
+
+    def usually() -> list[list[int]]:
+        return [models.ask_usually(usual, pixels[:1], prompt[0], 20)]
+
+    for warm in (usually, caption, sixteen):
+        warm()
+    yield _ratio(names[0], 6.0, compare(usually, caption, 5), exact=False)
+    yield _ratio(names[1], 6.0, compare(in_turn, sixteen, 5), exact=False)
+
+
+def run(options: BenchmarkOptions, tell: Callable[[Row], None] | None = None) -> list[Row]:
+    """Measure everything that this machine can.
+
+    Args:
+        options: What to measure.
+        tell: Called with each row as soon as it is there.
+    """
+    import torch
+
+    from florence_demo.benchmark_app import app_rows
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(options.threads or before)
+    rows = []
+    try:
+        for part in (app_rows, cpu_rows, gpu_rows):
+            for row in part(options):
+                rows.append(row)
+                if tell is not None:
+                    tell(row)
+            gc.collect()
+    finally:
+        torch.set_num_threads(before)
+    return rows
+
+
+def roofline() -> str:
+    """Return what the processor can reach at most, in one sentence."""
+    import torch
+
+    return (
+        f"{machine.processor_name()}, {torch.get_num_threads()} threads: fp32 matmul "
+        f"{machine.matmul_gflops():.0f} GFLOP/s, memory {machine.memory_gigabytes():.0f} GB/s. "
+        "Base reads 89 million decoder weights a step, 178 MB as fp16; its tower computes "
+        "380 GFLOP a picture, its text encoder 57 GFLOP a question."
+    )
+
+
+def markdown(rows: list[Row]) -> str:
+    """Return the table of the rows."""
+    lines = ["| | ratio | at least | measured |", "|---|---|---|---|"]
+    for row in rows:
+        ratio = "not run" if row.ratio is None else f"{row.ratio:.2f}x"
+        kept = "" if row.kept else " (missed)"
+        lines.append(f"| {row.name} | {ratio}{kept} | {row.at_least:g}x | {row.note} |")
+    return "\n".join(lines)
+
+
+def bars(rows: list[Row]) -> str:
+    """Return the ratios as an SVG picture, the part that must be reached drawn darker."""
+    shown = [row for row in rows if row.ratio is not None]
+    widest = max([row.ratio or 0 for row in shown], default=1.0)
+    parts = []
+    for at, row in enumerate(shown):
+        top, scale = 34 * at, 330 / widest
+        full, least = (row.ratio or 0) * scale, min(row.ratio or 0, row.at_least) * scale
+        parts.append(
+            f'<text x="0" y="{top + 12}">{row.name.replace("<", "&lt;")}</text>'
+            f'<rect y="{top + 16}" width="{full:.1f}" height="10" fill="#7aa6d8"/>'
+            f'<rect y="{top + 16}" width="{least:.1f}" height="10" fill="#2b5f9e"/>'
+            f'<text x="{full + 6:.1f}" y="{top + 25}">{row.ratio:.1f}x</text>'
+        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 {34 * len(shown) + 4}" '
+        f'font-family="sans-serif" font-size="11">{"".join(parts)}</svg>\n'
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's flags."""
+    parser.add_argument("--model", choices=("base", "large"), default="base")
+    parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes")
+    parser.add_argument("--quick", action="store_true", help="under 8 minutes on two cores")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument("--plot", type=Path, help="write the ratios as an SVG picture")
+
+
+def command(args: argparse.Namespace) -> int:
+    """Run the command; the status is 1 where a row misses what it must reach."""
+
+    def tell(row: Row) -> None:
+        print(f"{row.name}: {row.note}", file=sys.stderr, flush=True)
+
+    options = BenchmarkOptions(args.model, args.device, args.quick, args.threads)
+    rows = run(options, tell)
+    if args.plot:
+        args.plot.write_text(bars(rows), encoding="utf-8")
+    if args.json:
+        print(json.dumps({"rows": [asdict(row) for row in rows]}))
+    else:
+        told = ", ".join(f"{name} {version}" for name, version in machine.versions().items())
+        print(f"{markdown(rows)}\n\n{roofline()}\n\n{told}")
+    return 0 if all(row.kept for row in rows) else 1

@@ -14,38 +14,14 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from florence_demo import machine
-
-Work = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Row:
-    """Hold one comparison.
-
-    Attributes:
-        name: What was compared.
-        ratio: How many times better ours is; a limit divided by what was measured where there is
-            nothing to compare with; None where it was not run.
-        at_least: What the ratio must reach.
-        note: The measured values, or why it was not run.
-    """
-
-    name: str
-    ratio: float | None
-    at_least: float
-    note: str
-
-    @property
-    def kept(self) -> bool:
-        """Return whether the row was not run or reached what it must."""
-        return self.ratio is None or self.ratio >= self.at_least
+from florence_demo.benchmark_app import app_rows
+from florence_demo.benchmark_rows import Row, against, bars, compare, markdown
 
 
 @dataclass(frozen=True)
@@ -68,39 +44,6 @@ class BenchmarkOptions:
     def repeat(self) -> int:
         """Return how often each side is measured."""
         return 2 if self.quick else 5
-
-
-def seconds_of(work: Work) -> tuple[float, Any]:
-    """Return how long work takes and what it returns."""
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
-
-
-def compare(usual: Work, ours: Work, times: int) -> tuple[float, float, bool]:
-    """Return the median seconds of two ways, run in turn, and whether they said the same."""
-    spent: tuple[list[float], list[float]] = ([], [])
-    same = True
-    for _ in range(times):
-        first, expected = seconds_of(usual)
-        second, got = seconds_of(ours)
-        spent[0].append(first)
-        spent[1].append(second)
-        same = same and expected == got
-    return statistics.median(spent[0]), statistics.median(spent[1]), same
-
-
-def _ratio(name: str, at_least: float, taken: tuple[float, float, bool], *, exact: bool) -> Row:
-    """Return a row; where tokens must be identical and are not, speed counts nothing."""
-    usual, ours, same = taken
-    note = f"{_seconds(usual)} -> {_seconds(ours)}"
-    if exact:
-        note += ", identical tokens" if same else ", TOKENS DIFFER"
-    return Row(name, 0.0 if exact and not same else usual / ours, at_least, note)
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"
 
 
 def cpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
@@ -127,7 +70,7 @@ def cpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
         statistics.median(b[0] for _, b in steps),
         all(a[1] == b[1] for a, b in steps),
     )
-    yield _ratio(f"CPU fp32, {name}, 3 beams, 64 tokens: a step", 4.0, taken, exact=True)
+    yield against(f"CPU fp32, {name}, 3 beams, 64 tokens: a step", 4.0, taken, exact=True)
 
     pixels, prompts = models.picture(), models.PROMPTS
 
@@ -140,7 +83,7 @@ def cpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
 
     times = 1 if options.quick else times
     taken = compare(three_usually, three, times)
-    yield _ratio("CPU fp32, three tasks on one picture", 3.5, taken, exact=True)
+    yield against("CPU fp32, three tasks on one picture", 3.5, taken, exact=True)
 
     features = ours.encode_image(pixels)
     second = compare(
@@ -148,7 +91,7 @@ def cpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
         lambda: models.ask(ours, features, prompts[:1], 20),
         times,
     )
-    yield _ratio("CPU fp32, a second task on a picture seen before", 5.0, second, exact=True)
+    yield against("CPU fp32, a second task on a picture seen before", 5.0, second, exact=True)
 
     names = ("CPU auto dtype, three tasks, against fp32", "CPU auto dtype, ... against bf16")
     if not machine.fast_bf16():
@@ -159,9 +102,9 @@ def cpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
         return
     half = usual.model.to(torch.bfloat16)
     small = Decoder(copy.deepcopy(half))
-    against = compare(lambda: three_usually(half), lambda: three(small), times)
-    yield _ratio(names[0], 9.0, (taken[0], against[1], True), exact=False)
-    yield _ratio(names[1], 3.0, against, exact=False)
+    in_bf16 = compare(lambda: three_usually(half), lambda: three(small), times)
+    yield against(names[0], 9.0, (taken[0], in_bf16[1], True), exact=False)
+    yield against(names[1], 3.0, in_bf16, exact=False)
 
 
 def _memory_row(model: Any, name: str) -> Row:
@@ -218,8 +161,8 @@ def gpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
 
     for warm in (usually, caption, sixteen):
         warm()
-    yield _ratio(names[0], 6.0, compare(usually, caption, 5), exact=False)
-    yield _ratio(names[1], 6.0, compare(in_turn, sixteen, 5), exact=False)
+    yield against(names[0], 6.0, compare(usually, caption, 5), exact=False)
+    yield against(names[1], 6.0, compare(in_turn, sixteen, 5), exact=False)
 
 
 def run(options: BenchmarkOptions, tell: Callable[[Row], None] | None = None) -> list[Row]:
@@ -231,14 +174,13 @@ def run(options: BenchmarkOptions, tell: Callable[[Row], None] | None = None) ->
     """
     import torch
 
-    from florence_demo.benchmark_app import app_rows
-
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads or before)
     rows = []
     try:
-        for part in (app_rows, cpu_rows, gpu_rows):
-            for row in part(options):
+        parts = (app_rows(10 if options.quick else 40), cpu_rows(options), gpu_rows(options))
+        for part in parts:
+            for row in part:
                 rows.append(row)
                 if tell is not None:
                     tell(row)
@@ -257,36 +199,6 @@ def roofline() -> str:
         f"{machine.matmul_gflops():.0f} GFLOP/s, memory {machine.memory_gigabytes():.0f} GB/s. "
         "Base reads 89 million decoder weights a step, 178 MB as fp16; its tower computes "
         "380 GFLOP a picture, its text encoder 57 GFLOP a question."
-    )
-
-
-def markdown(rows: list[Row]) -> str:
-    """Return the table of the rows."""
-    lines = ["| | ratio | at least | measured |", "|---|---|---|---|"]
-    for row in rows:
-        ratio = "not run" if row.ratio is None else f"{row.ratio:.2f}x"
-        kept = "" if row.kept else " (missed)"
-        lines.append(f"| {row.name} | {ratio}{kept} | {row.at_least:g}x | {row.note} |")
-    return "\n".join(lines)
-
-
-def bars(rows: list[Row]) -> str:
-    """Return the ratios as an SVG picture, the part that must be reached drawn darker."""
-    shown = [row for row in rows if row.ratio is not None]
-    widest = max([row.ratio or 0 for row in shown], default=1.0)
-    parts = []
-    for at, row in enumerate(shown):
-        top, scale = 34 * at, 330 / widest
-        full, least = (row.ratio or 0) * scale, min(row.ratio or 0, row.at_least) * scale
-        parts.append(
-            f'<text x="0" y="{top + 12}">{row.name.replace("<", "&lt;")}</text>'
-            f'<rect y="{top + 16}" width="{full:.1f}" height="10" fill="#7aa6d8"/>'
-            f'<rect y="{top + 16}" width="{least:.1f}" height="10" fill="#2b5f9e"/>'
-            f'<text x="{full + 6:.1f}" y="{top + 25}">{row.ratio:.1f}x</text>'
-        )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 {34 * len(shown) + 4}" '
-        f'font-family="sans-serif" font-size="11">{"".join(parts)}</svg>\n'
     )
 
 

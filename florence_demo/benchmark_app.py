@@ -20,32 +20,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from florence_demo.benchmark_rows import Row, compare
 from florence_demo.prediction import Detections, Prediction
 from florence_demo.render import overlay
-
-if TYPE_CHECKING:
-    from florence_demo.benchmark import BenchmarkOptions, Row
 
 ROOT = Path(__file__).parent.parent
 SIZE = (1600, 1200)
 
 
-def app_rows(options: BenchmarkOptions) -> Iterator[Row]:
-    """Measure drawing, the embedded model's answer and the start of the page."""
+def app_rows(pictures: int) -> Iterator[Row]:
+    """Measure drawing, the embedded model's answers to some pictures, and the page's start."""
     yield _drawing()
-    yield _embedded(10 if options.quick else 40)
+    yield _embedded(pictures)
     yield from _start()
-
-
-def _row(name: str, ratio: float | None, at_least: float, note: str) -> Row:
-    from florence_demo.benchmark import Row
-
-    return Row(name, ratio, at_least, note)
 
 
 def _twenty_boxes() -> Prediction:
@@ -81,11 +73,9 @@ def _draw_usually(image: Image.Image, found: Detections) -> bytes:
 
 
 def _drawing() -> Row:
-    from florence_demo.benchmark import compare
-
     name = "an answer's drawing for the page, 20 boxes on 1600x1200"
     if importlib.util.find_spec("matplotlib") is None:
-        return _row(name, None, 20.0, "not run here: matplotlib is not installed")
+        return Row(name, None, 20.0, "not run here: matplotlib is not installed")
     found = _twenty_boxes()
     noise = np.random.default_rng(1).integers(0, 255, (SIZE[1], SIZE[0], 3), np.uint8)
     image = Image.fromarray(noise)
@@ -95,7 +85,7 @@ def _drawing() -> Row:
 
     _draw_usually(image, found.detections), ours()
     usual, own, _ = compare(lambda: _draw_usually(image, found.detections), ours, 5)
-    return _row(name, usual / own, 20.0, f"{usual * 1000:.0f} ms -> {own * 1000:.2f} ms")
+    return Row(name, usual / own, 20.0, f"{usual * 1000:.0f} ms -> {own * 1000:.2f} ms")
 
 
 def _embedded(pictures: int) -> Row:
@@ -110,7 +100,7 @@ def _embedded(pictures: int) -> Row:
 
         engine = Engine(load_model("nano", device="cpu"))
     except FlorenceDemoError as exc:
-        return _row(name, None, 1.0, f"not run here: {exc}")
+        return Row(name, None, 1.0, f"not run here: {exc}")
     spent = []
     for path in sorted((ROOT / "assets" / "heldout").glob("*.webp"))[: pictures + 1]:
         with Image.open(path) as opened:
@@ -119,11 +109,11 @@ def _embedded(pictures: int) -> Row:
         engine.predict(image, TASKS["od"])
         spent.append(1000 * (time.perf_counter() - start))
     if len(spent) < 2:
-        return _row(name, None, 1.0, "not run here: no held-out pictures")
+        return Row(name, None, 1.0, "not run here: no held-out pictures")
     spent = sorted(spent[1:])
     half, most = statistics.median(spent), spent[int(0.95 * (len(spent) - 1))]
     note = f"p50 {half:.0f} ms, p95 {most:.0f} ms, {1000 / statistics.mean(spent):.1f} pictures/s"
-    return _row(name, 150 / half, 1.0, note)
+    return Row(name, 150 / half, 1.0, note)
 
 
 def _start() -> Iterator[Row]:
@@ -132,8 +122,8 @@ def _start() -> Iterator[Row]:
     missing = [n for n in ("gradio", "gradio_client") if importlib.util.find_spec(n) is None]
     if missing or not (ROOT / "assets" / "nano").is_dir():
         why = "gradio is not installed" if missing else "no embedded model here"
-        yield _row(names[0], None, 1.0, f"not run here: {why}")
-        yield _row(names[1], None, 1.0, f"not run here: {why}")
+        yield Row(names[0], None, 1.0, f"not run here: {why}")
+        yield Row(names[1], None, 1.0, f"not run here: {why}")
         return
     client = importlib.import_module("gradio_client")
     with socket.socket() as probe:
@@ -162,8 +152,8 @@ def _start() -> Iterator[Row]:
     finally:
         app.terminate()
         app.wait()
-    yield _row(names[0], 5 / up, 1.0, f"{up:.1f} s")
-    yield _row(names[1], 12 / answered, 1.0, f"{answered:.1f} s")
+    yield Row(names[0], 5 / up, 1.0, f"{up:.1f} s")
+    yield Row(names[1], 12 / answered, 1.0, f"{answered:.1f} s")
 
 
 def _wait_for(url: str, app: subprocess.Popen[bytes], limit: float = 120.0) -> None:

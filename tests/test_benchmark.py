@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from florence_demo import benchmark, machine
-from florence_demo.benchmark import Row
+from florence_demo import benchmark, benchmark_rows, machine
+from florence_demo.benchmark_rows import Row
 
 ROWS = [
     Row("fast <enough>", 6.0, 4.0, "60 ms -> 10 ms"),
@@ -34,26 +34,26 @@ def test_the_two_ways_alternate_and_are_compared():
         seen.append("ours")
         return [1, 2 if len(seen) < 4 else 3]
 
-    *_, same = benchmark.compare(usual, ours, 2)
+    *_, same = benchmark_rows.compare(usual, ours, 2)
     assert seen == ["usual", "ours"] * 2
     assert not same
 
 
 def test_speed_counts_nothing_where_tokens_differ():
-    row = benchmark._ratio("a step", 4.0, (8.0, 1.0, False), exact=True)
+    row = benchmark_rows.against("a step", 4.0, (8.0, 1.0, False), exact=True)
     assert row.ratio == 0.0
     assert "DIFFER" in row.note
-    assert benchmark._ratio("a step", 4.0, (8.0, 1.0, True), exact=True).ratio == 8.0
+    assert benchmark_rows.against("a step", 4.0, (8.0, 1.0, True), exact=True).ratio == 8.0
 
 
 def test_the_table_marks_what_missed_and_what_was_not_run():
-    table = benchmark.markdown(ROWS)
+    table = benchmark_rows.markdown(ROWS)
     assert "| too slow | 2.00x (missed) | 4x |" in table
     assert "| elsewhere | not run | 6x | not run here: no GPU |" in table
 
 
 def test_the_plot_is_well_formed_and_leaves_out_what_was_not_run():
-    plot = ElementTree.fromstring(benchmark.bars(ROWS))
+    plot = ElementTree.fromstring(benchmark_rows.bars(ROWS))
     texts = [text.text for text in plot.iter("{http://www.w3.org/2000/svg}text")]
     assert texts == ["fast <enough>", "6.0x", "too slow", "2.0x"]
 

@@ -21,6 +21,7 @@ from PIL import Image
 from florence_demo.batching import Batcher
 from florence_demo.codec import Decoded, Piece, lex
 from florence_demo.errors import InputError
+from florence_demo.familiarity import Familiarity
 from florence_demo.models import LoadedModel, Progress, load_model
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region, Task
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNFAMILIAR = (
+    "This picture is unlike those that this model was trained on, so its answer may be nonsense."
+    " For photographs choose one of Microsoft's models, such as base-ft."
+)
 MAX_BATCH = 16
 """Most questions decoded together; those that wait longer come next."""
 
@@ -106,6 +111,7 @@ class _Job:
     options: Options
     on_step: OnStep | None
     stopped: bool = False
+    familiar: bool = True
 
 
 class Engine:
@@ -117,6 +123,7 @@ class Engine:
         self.loaded = loaded
         self._decoder = Decoder(loaded.model)
         self._batcher = Batcher(self._answer, MAX_BATCH)
+        self._familiarity = Familiarity.load(loaded.folder)
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         config = loaded.model.config
         self._positions = int(config.text_config.max_position_embeddings)
@@ -184,8 +191,8 @@ class Engine:
             raise Stopped
         seconds = (time.perf_counter() - started) / len(requests)
         return [
-            self._prediction(request, prompt, answer, seconds, options)
-            for request, prompt, answer in zip(requests, prompts, generated, strict=True)
+            self._prediction(job, prompt, answer, seconds)
+            for job, prompt, answer in zip(jobs, prompts, generated, strict=True)
         ]
 
     def _with_first_stage(
@@ -282,6 +289,9 @@ class Engine:
 
         with torch.inference_mode():
             features = self._encode([job.request.image for job in jobs])
+            if self._familiarity:
+                for job, feature in zip(jobs, features, strict=True):
+                    job.familiar = self._familiarity.knows(feature.float().cpu().numpy())
             return self._decoder.decode(
                 features, [job.ids for job in jobs], settings, on_step=step if listening else None
             )
@@ -319,21 +329,17 @@ class Engine:
         return result
 
     def _prediction(
-        self,
-        request: Request,
-        prompt: str,
-        generated: Generated,
-        seconds: float,
-        options: Options,
+        self, job: _Job, prompt: str, generated: Generated, seconds: float
     ) -> Prediction:
+        request = job.request
         pieces = self.pieces(generated.ids, generated.logprobs)
         decoded = request.task.answer.decode(pieces, request.image.size)
         text = decoded.text or (request.text if request.task.after else "")
-        notices = []
+        notices = [] if job.familiar else [UNFAMILIAR]
         if generated.truncated:
             notices.append(
                 f"The answer was cut off after {len(generated.ids)} tokens: raise “Longest answer”"
-                f" (now {options.max_new_tokens}) if the model can write more."
+                f" (now {job.options.max_new_tokens}) if the model can write more."
             )
         if not text and not len(decoded.detections):
             notices.append("The model found nothing for this question in this picture.")

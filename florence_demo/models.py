@@ -55,7 +55,7 @@ _CATALOGUE = (
         "nano",
         "nano (embedded, synthetic scenes)",
         str(ASSETS / "nano"),
-        note="A tiny Florence-2 that we trained on drawn scenes. It knows 64 kinds of things and"
+        note="A tiny Florence-2 that we trained on drawn scenes. It knows 84 kinds of things and"
         " printed text in such scenes, answers in a blink, and knows nothing about photographs.",
     ),
     ModelSpec(
@@ -94,6 +94,7 @@ class LoadedModel:
 
     Attributes:
         spec: Where it came from.
+        folder: Its files on this machine.
         model: ``Florence2ForConditionalGeneration`` in evaluation mode.
         processor: Its ``Florence2Processor``: tokenizer and image processor.
         device: Where it runs.
@@ -101,6 +102,7 @@ class LoadedModel:
     """
 
     spec: ModelSpec
+    folder: Path
     model: Any
     processor: Any
     device: torch.device
@@ -236,6 +238,7 @@ def load_model(
     )
     loaded = LoadedModel(
         spec,
+        folder,
         opened.model,
         opened.processor,
         target,

@@ -23,6 +23,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "runs": ["run_files"],
         "batching": ["batching"],
         "metrics": ["metrics"],
+        "familiarity": ["familiarity"],
     },
     {
         "tasks": ["tasks"],

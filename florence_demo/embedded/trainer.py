@@ -31,6 +31,7 @@ from timm.utils import ModelEmaV3
 from florence_demo.embedded import store
 from florence_demo.embedded.architecture import build_model
 from florence_demo.embedded.check import check
+from florence_demo.embedded.familiar import write_familiarity
 from florence_demo.embedded.learner import Learner, Shares
 from florence_demo.embedded.optimizer import MuonAdamW
 from florence_demo.embedded.samples import Sample, Stream
@@ -42,6 +43,8 @@ from florence_demo.tasks import TASKS
 
 FIRST_SEED = 100_000_000
 """Training scenes start here; every held-out seed lies below."""
+FAMILIAR = 800
+"""Scenes from which a model learns to tell pictures of its kind."""
 _log = logging.getLogger(__name__)
 
 
@@ -375,6 +378,8 @@ def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> 
     model = build_model(processor)
     model.load_state_dict(weights)
     store.save_folder(folder, model, processor)
+    seeds = range(FIRST_SEED, FIRST_SEED + FAMILIAR)
+    write_familiarity(folder, model, processor, library(config.sprites, config.styles), seeds)
     store.log(
         config.out,
         {"event": "export", **{k: state[k] for k in ("step", "pictures", "pairs", "seconds")}},

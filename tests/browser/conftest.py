@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from florence_demo.models import ASSETS
 from florence_demo.ui import LAUNCH, AppConfig, build_app
 from florence_demo.ui.service import Service
 from tests.fakes import FakeEngines
@@ -41,7 +42,8 @@ def engines() -> FakeEngines:
 
 @pytest.fixture(scope="session")
 def address(engines, tmp_path_factory):
-    root = tmp_path_factory.mktemp("checkpoints")
+    root = tmp_path_factory.mktemp("files") / "checkpoints"
+    shutil.copytree(ASSETS / "nano", root / "mine")
     config = AppConfig(checkpoints=root)
     app = build_app(config, Service(config, engines))
     _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **LAUNCH)

@@ -140,6 +140,23 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, address):
     assert wide <= 390
 
 
-def test_the_second_tab_says_what_to_do_without_checkpoints(page):
+def test_a_checkpoint_is_chosen_described_loaded_asked_and_unloaded(page, picture, engines):
     page.get_by_role("tab", name="Fine-tuned checkpoints").click()
-    expect(page.get_by_text("There is no checkpoint yet", exact=False)).to_be_visible()
+    tab = page.get_by_role("tabpanel").filter(has=page.get_by_role("button", name="Unload"))
+    expect(tab.get_by_text("Choose a checkpoint to see what it holds.")).to_be_visible()
+    tab.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_text("There is no picture yet", exact=False).first).to_be_visible()
+    tab.get_by_label("A folder under checkpoints/").click()
+    page.get_by_role("option", name="mine").click()
+    expect(tab.get_by_text("in the native layout", exact=False)).to_be_visible()
+    tab.get_by_role("button", name="Load", exact=True).click()
+    expect(tab.get_by_text("Loaded:", exact=False)).to_be_visible()
+    tab.locator(".fd-picture input[type=file]").set_input_files(picture)
+    tab.get_by_label("A question", exact=True).fill("What is the total?")
+    tab.get_by_role("button", name="Ask", exact=True).click()
+    answer = tab.get_by_role("region", name="Answer")
+    expect(answer.get_by_text("A fake answer")).to_be_visible()
+    assert engines.engine.asked[-1] == ("docvqa", "What is the total?", None)
+    assert engines.names[-1].endswith("checkpoints/mine")
+    tab.get_by_role("button", name="Unload").click()
+    expect(tab.get_by_text("Unloaded", exact=False)).to_be_visible()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from florence_demo.familiarity import Familiarity
+
+RNG = np.random.default_rng(0)
+
+
+def pictures(count: int, shift: float = 0.0, spread: float = 1.0) -> np.ndarray:
+    return (RNG.normal(shift, spread, (count, 20, 8)) + RNG.normal(0, 0.3, (count, 1, 8))).astype(
+        np.float32
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Familiarity:
+    return Familiarity.fit(pictures(800))
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "known"),
+    [
+        pytest.param(0.0, 1.0, True, id="same kind"),
+        pytest.param(3.0, 1.0, False, id="other middle"),
+        pytest.param(0.0, 3.0, False, id="other spread"),
+    ],
+)
+def test_pictures_of_another_kind_are_noticed(fitted, shift, spread, known):
+    answers = [fitted.knows(p) for p in pictures(100, shift, spread)]
+    assert np.mean(answers) == pytest.approx(float(known), abs=0.06)
+
+
+def test_it_is_saved_beside_the_weights_and_read_again(fitted, tmp_path):
+    assert Familiarity.load(tmp_path) is None
+    fitted.save(tmp_path)
+    again = Familiarity.load(tmp_path)
+    assert again is not None
+    assert again.limit == pytest.approx(fitted.limit)
+    picture = pictures(1)[0]
+    assert again.knows(picture) == fitted.knows(picture)

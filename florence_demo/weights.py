@@ -8,8 +8,10 @@ weight is ever made up.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.checkpoint_info import StoredTensor, listed
@@ -118,6 +120,7 @@ def reader(files: ExitStack, tensors: Iterable[StoredTensor]) -> Read:
     opened = {}
     for path in sorted({tensor.file for tensor in tensors}):
         try:
+            _read_ahead(path)
             opened[path] = files.enter_context(safe_open(path, framework="pt"))
         except (SafetensorError, OSError, RuntimeError) as exc:
             raise CheckpointError(f"{path.name} vanished or changed while it was read.") from exc
@@ -127,6 +130,13 @@ def reader(files: ExitStack, tensors: Iterable[StoredTensor]) -> Read:
         return value
 
     return read
+
+
+def _read_ahead(path: Path) -> None:
+    """Ask the system to read a file in one go; page by page, as it is mapped, takes much longer."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def _tied(model: Florence2ForConditionalGeneration) -> tuple[str, ...]:

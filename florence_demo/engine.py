@@ -228,7 +228,9 @@ class Engine:
         Raises:
             InputError: Picture and prompt together exceed the model's positions.
         """
-        ids: list[int] = self.loaded.processor.tokenizer(prompt)["input_ids"]
+        # The token that stands for a picture is no word a person can say.
+        words = prompt.replace(self.loaded.processor.image_token, " ")
+        ids: list[int] = self.loaded.processor.tokenizer(words)["input_ids"]
         room = self._positions - int(self.loaded.processor.num_image_tokens)
         if len(ids) > room:
             raise InputError(
@@ -383,7 +385,7 @@ class EngineCache:
 
         Args:
             max_models: At least 1; nano does not count, it is smaller than a picture.
-            load: ``device`` and ``dtype`` for ``load_model``.
+            load: ``device``, ``dtype`` and ``trusted`` for ``load_model``.
         """
         self.max_models = max(1, max_models)
         self._load = load

@@ -208,6 +208,7 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     progress: Progress | None = None,
+    trusted: bool = True,
 ) -> LoadedModel:
     """Load a model by its name in the catalogue, its folder or its hub id.
 
@@ -216,6 +217,8 @@ def load_model(
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto", "fp32", "bf16", "fp16".
         progress: Called while files are downloaded and opened.
+        trusted: Whether the folder may name other folders of this machine, as an adapter names its
+            base; a visitor's upload may not.
 
     Raises:
         CheckpointError: There is no such model, the hub cannot be reached, or the folder holds
@@ -234,7 +237,8 @@ def load_model(
         folder,
         dtype=choose_dtype(dtype, target),
         device=str(target),
-        resolve_base=lambda base: folder_of(base, progress),
+        resolve_base=lambda base: folder_of(base, progress, paths=trusted),
+        tokenizers=None if trusted else (),
     )
     loaded = LoadedModel(
         spec,
@@ -248,10 +252,21 @@ def load_model(
     return loaded
 
 
-def folder_of(name: str, progress: Progress | None = None) -> Path:
-    """Return the folder of a model that is named by catalogue name, folder or hub id."""
-    spec = resolve_spec(name)
+def folder_of(name: str, progress: Progress | None = None, *, paths: bool = True) -> Path:
+    """Return the folder of a model that is named by catalogue name, hub id or, with ``paths``, path.
+
+    Raises:
+        CheckpointError: There is none, or it is a path and paths are not allowed.
+    """
+    # Microsoft's own repositories hold the same weights in the 2024 layout, under these names.
+    short = name.removeprefix("microsoft/Florence-2-")
+    spec = resolve_spec(short if short in MODELS else name)
     folder = Path(spec.source)
+    if not paths and not spec.public and folder.is_dir():
+        raise CheckpointError(
+            f"The checkpoint names a folder of another machine as its base, {name}: put the base's"
+            " folder beside it, or name a model of the hub in adapter_config.json."
+        )
     return folder if folder.is_dir() else download(spec, progress)
 
 

@@ -13,6 +13,7 @@ import os
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from florence_demo.engine import Engine, Options
 from florence_demo.errors import DatasetError, FlorenceDemoError
 from florence_demo.evaluate import EvaluateConfig, evaluate
 from florence_demo.features import FeatureCache, distinct_pictures, fingerprint, measure
-from florence_demo.models import LoadedModel, in_bytes, load_model
+from florence_demo.models import in_bytes, load_model
 from florence_demo.readers import open_data, tell_problems
 from florence_demo.report import Report
 from florence_demo.run_files import RESULT_FILE, RunFiles, write_json
@@ -291,7 +292,8 @@ class _Run:
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
         # A copy: the engine packs weights its own way, and may not disturb the run.
         model = plain_copy(self.model, dtype, device)
-        engine = Engine(LoadedModel(self.loaded.spec, model, self.loaded.processor, device, dtype))
+        loaded = replace(self.loaded, model=model, device=device, dtype=dtype)
+        engine = Engine(loaded)
         options = Options(num_beams=1, max_new_tokens=self.config.max_new_tokens)
         settings = EvaluateConfig(
             model=self.config.model, data=self.config.data, bootstrap=bootstrap, options=options

@@ -353,6 +353,21 @@ def test_a_checkpoint_survives_a_changed_head():
     assert not torch.equal(module.weight, torch.ones(2, 3))
 
 
+def test_places_are_not_drowned_by_large_features(config, samples):
+    trainer = Trainer(config, rank=0)
+    model = trainer.learner.model.model
+    with torch.no_grad():
+        for convolution in model.vision_tower.convs:
+            convolution.conv.weight.mul_(300)
+    trainer._match_positions(samples)
+    features = model.vision_tower(trainer.learner.pixels(samples)).last_hidden_state
+    rows = model.multi_modal_projector.image_position_embed.row_embeddings.weight
+    torch.testing.assert_close(rows.square().mean(), features.square().mean())
+    assert trainer.ema is not None
+    averaged = trainer.ema.module.model.multi_modal_projector.image_position_embed
+    assert torch.equal(rows, averaged.row_embeddings.weight)
+
+
 def test_the_recipe_goes_from_the_tower_to_questions():
     config = TrainConfig(tower_pictures=100, single_pictures=50, questions=4)
     assert [config.questions_at(n) for n in (0, 99, 100, 149, 150)] == [0, 0, 1, 1, 4]

@@ -7,6 +7,7 @@ from florence_demo.models import (
     MODELS,
     choose_device,
     choose_dtype,
+    folder_of,
     in_bytes,
     load_model,
     resolve_spec,
@@ -61,3 +62,26 @@ def test_an_unknown_dtype_is_told():
 @pytest.mark.parametrize(("count", "text"), [(11.4e6, "11 MB"), (1.62e9, "1.6 GB")])
 def test_bytes_as_people_write_them(count, text):
     assert in_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "paths", "found"),
+    [
+        pytest.param("nano", False, MODELS["nano"].source, id="catalogue"),
+        pytest.param("FOLDER", True, "FOLDER", id="path of a trusted checkpoint"),
+        pytest.param("FOLDER", False, None, id="path of a stranger's checkpoint"),
+    ],
+)
+def test_the_base_that_an_adapter_names(name, paths, found, tmp_path, monkeypatch):
+    monkeypatch.setattr("florence_demo.models.download", lambda spec, progress: spec.source)
+    name, found = (str(tmp_path) if v == "FOLDER" else v for v in (name, found))
+    if found is None:
+        with pytest.raises(CheckpointError, match="another machine"):
+            folder_of(name, paths=paths)
+    else:
+        assert str(folder_of(name, paths=paths)) == found
+
+
+def test_microsofts_own_name_is_the_catalogues_model(monkeypatch):
+    monkeypatch.setattr("florence_demo.models.download", lambda spec, progress: spec.source)
+    assert folder_of("microsoft/Florence-2-base-ft") == MODELS["base-ft"].source

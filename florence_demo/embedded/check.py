@@ -149,7 +149,7 @@ def _score(
     if name == "od":
         scores["od_f1_50"].append(f1(found.detections, true.detections, 0.5))
         scores["od_f1_75"].append(f1(found.detections, true.detections, 0.75))
-    elif name == "caption":
+    elif name == "caption" and nouns(true_text):
         scores["caption_set"].append(float(nouns(said) == nouns(true_text)))
     elif name == "ocr":
         wrong = min(edit_distance(found.text, true.text), len(true.text))
@@ -160,5 +160,5 @@ def _score(
     elif name in ("caption_to_phrase_grounding", "referring_expression_segmentation"):
         hits = f1(found.detections, true.detections, 0.5)
         scores[f"{name[:9]}_f1"].append(hits[0] / max(1, hits[1]))
-    else:
+    elif name != "caption":
         scores[name].append(float(found.text == true.text and bool(truth.answer)))

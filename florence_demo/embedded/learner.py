@@ -110,9 +110,7 @@ class Learner(nn.Module):
         device = next(self.model.parameters()).device
         names = ("classes", "boxes", "masks", "colours", "slots")
         batch = {name: stack(samples, name).to(device) for name in names}
-        pixels = square(stack(samples, "pixels").to(device))
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        features = self.model.model.vision_tower(pixels).last_hidden_state
+        features = self.model.model.vision_tower(self.pixels(samples)).last_hidden_state
         dense: Tensor
         said: dict[str, float]
         dense, said = self.dense(features, batch)
@@ -130,6 +128,12 @@ class Learner(nn.Module):
             self._learn_group(asked[at : at + GROUP], step)
         torch.autograd.backward([projected, dense * shares.dense], [leaf.grad, None])
         return {**said, **{name: float(np.mean(values)) for name, values in step.sums.items()}}
+
+    def pixels(self, samples: Sequence[Sample]) -> Tensor:
+        """Return the pictures of samples as the tower reads them."""
+        device = next(self.model.parameters()).device
+        pixels = square(stack(samples, "pixels").to(device))
+        return pixels.contiguous(memory_format=torch.channels_last)
 
     def _learn_group(self, group: Sequence[_Asked], step: _Step) -> None:
         device = step.pictures.device

@@ -231,6 +231,8 @@ class Trainer:
             wanted = config.questions_at(at.pictures)
             if wanted != questions:
                 questions, batches = wanted, self._batches(wanted)
+                if questions:
+                    self._match_positions(next(batches))
             samples = next(batches)
             elapsed = time.monotonic() - began
             with torch.autocast(config.device, torch.bfloat16, enabled=config.device == "cuda"):
@@ -259,6 +261,26 @@ class Trainer:
                 last += checked - now
             self.stopped |= bool(config.hours) and at.seconds - seconds_before > 3600 * config.hours
             self.stopped |= bool(config.pictures) and at.pictures >= config.pictures
+
+    @torch.no_grad()
+    def _match_positions(self, samples: Sequence[Sample]) -> None:
+        """Bring the embeddings of rows and columns to the size of the tower's features.
+
+        Learning alone, the tower may make its features as large as it likes, hundreds of times
+        their first size; beside those the language model would not see where a cell is.
+        """
+        model = self.learner.model.model
+        size = model.vision_tower(self.learner.pixels(samples)).last_hidden_state.square().mean()
+        if self.config.processes > 1:
+            dist.all_reduce(size)
+            size /= self.config.processes
+        models = [model] if self.ema is None else [model, self.ema.module.model]
+        for each in models:
+            table = each.multi_modal_projector.image_position_embed
+            for weight in (table.row_embeddings.weight, table.column_embeddings.weight):
+                factor = float((size / weight.square().mean()).sqrt())
+                if factor > 5:
+                    weight.mul_(factor)
 
     def _scale(self, elapsed: float) -> float:
         """Return the factor of the learning rates: up at first, then level, or down to nothing."""

@@ -1,5 +1,6 @@
 """The page. The only place that imports gradio."""
 
-from florence_demo.ui.page import LAUNCH, AppConfig, build_app
+from florence_demo.ui.page import LAUNCH, build_app
+from florence_demo.ui.service import AppConfig
 
 __all__ = ["LAUNCH", "AppConfig", "build_app"]

@@ -37,7 +37,7 @@ class SafeImage(gr.Image):
         """Name the component that the browser draws."""
         return "image"
 
-    def preprocess(self, payload: ImageData | None) -> Image.Image | None:  # type: ignore[override]
+    def preprocess(self, payload: ImageData | None) -> Image.Image | None:
         """Return the picture in RGB, or None.
 
         Raises:

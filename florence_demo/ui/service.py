@@ -119,7 +119,7 @@ class Service:
     def __init__(self, config: AppConfig, engines: EngineCache | None = None) -> None:
         self.config = config
         self.engines = engines or EngineCache(
-            config.max_models, device=config.device, dtype=config.dtype
+            config.max_models, device=config.device, dtype=config.dtype, trusted=False
         )
         self._predict = _with_gpu(self._predict_here)
 

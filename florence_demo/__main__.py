@@ -216,8 +216,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "train-embedded": (
         "train the embedded model from nothing",
-        _add_from("embedded.trainer"),
-        _run_from("embedded.trainer", lambda result, as_json: None),
+        _add_from("embedded.command"),
+        _run_from("embedded.command", lambda result, as_json: None),
     ),
     "heldout": (
         "draw the held-out scenes",

@@ -253,7 +253,7 @@ def load_model(
 
 
 def folder_of(name: str, progress: Progress | None = None, *, paths: bool = True) -> Path:
-    """Return the folder of a model that is named by catalogue name, hub id or, with ``paths``, path.
+    """Return the folder of a model named by catalogue name, hub id or, with ``paths``, path.
 
     Raises:
         CheckpointError: There is none, or it is a path and paths are not allowed.

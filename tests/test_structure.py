@@ -52,7 +52,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "train", "train_config", "trainable", "trainer", "features", "finetune_demo",
         ],
         "embedded": ["embedded"],
-        "benchmark": ["benchmark", "benchmark_models"],
+        "benchmark": ["benchmark", "benchmark_app", "benchmark_models", "benchmark_rows"],
     },
     {"doors": ["ui", "__main__"]},
 ]  # fmt: skip

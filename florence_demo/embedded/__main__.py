@@ -2,7 +2,7 @@
 
 import sys
 
-from florence_demo.embedded.trainer import main
+from florence_demo.embedded.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

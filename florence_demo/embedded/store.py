@@ -10,15 +10,21 @@ import json
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import Florence2ForConditionalGeneration, Florence2Processor
+
+from florence_demo.errors import CheckpointError
 
 CHECKPOINT = "checkpoint.pt"
 PROCESSOR = "processor"
 LOG = "log.jsonl"
+HEADS = "training_heads.safetensors"
 
 
 def save_checkpoint(out: Path, state: dict[str, Any]) -> None:
@@ -58,6 +64,47 @@ def save_folder(
         for path in fresh.iterdir():
             path.chmod(0o644)
             shutil.move(path, folder / path.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    """Hold what a shipped folder lets a training go on with.
+
+    Attributes:
+        learner: Weights of model and throw-away heads, by their names in the learner.
+        progress: Steps, pictures, pairs and seconds so far.
+    """
+
+    learner: dict[str, torch.Tensor]
+    progress: tuple[int, int, int, float]
+
+
+def save_training(folder: Path, state: dict[str, Any]) -> None:
+    """Write beside a shipped model the throw-away heads and how far its training has come."""
+    heads = {
+        k: v.half().contiguous() for k, v in state["learner"].items() if not k.startswith("model.")
+    }
+    progress = {k: str(state[k]) for k in ("step", "pictures", "pairs", "seconds")}
+    save_file(heads, folder / HEADS, metadata=progress)
+
+
+def load_shipped(folder: Path) -> Shipped:
+    """Return the weights of a shipped folder, so that a training can go on from them.
+
+    Raises:
+        CheckpointError: The folder holds no model with its heads.
+    """
+    try:
+        model = load_file(folder / "model.safetensors")
+        heads = load_file(folder / HEADS)
+        with safe_open(folder / HEADS, "pt") as file:
+            said = file.metadata()
+    except OSError as exc:
+        raise CheckpointError(f"{folder} holds no model to go on from: {exc}.") from exc
+    weights = {f"model.{k}": v.float() for k, v in model.items()}
+    weights |= {k: v.float() if v.is_floating_point() else v for k, v in heads.items()}
+    steps, pictures, pairs = (int(said[k]) for k in ("step", "pictures", "pairs"))
+    return Shipped(weights, (steps, pictures, pairs, float(said["seconds"])))
 
 
 def log(out: Path, row: dict[str, Any]) -> None:

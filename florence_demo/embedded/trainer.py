@@ -71,6 +71,8 @@ class TrainConfig:
         check_minutes: Minutes between looks at held-out scenes.
         cooldown: Let the steps shrink to nothing over ``hours``, as before shipping.
         device: "cpu" or "cuda".
+        start: Folder of a shipped model to go on from where ``out`` holds no checkpoint yet; the
+            current folder means from nothing.
     """
 
     out: Path = Path("runs/nano")
@@ -91,6 +93,7 @@ class TrainConfig:
     check_minutes: float = 10.0
     cooldown: bool = False
     device: str = "cpu"
+    start: Path = Path()
 
     def questions_at(self, pictures: int) -> int:
         """Return the questions a picture after so many pictures."""
@@ -128,6 +131,10 @@ def prepare(config: TrainConfig) -> None:
     """Write the run's processor, whose words are those of the scenes, unless it is there."""
     folder = config.out / store.PROCESSOR
     if folder.exists():
+        return
+    if config.start != Path():
+        # The words of a model cannot change once it has learned them.
+        load_processor(config.start).save_pretrained(folder)
         return
     sprites = library(config.sprites, config.styles)
     sentences = []
@@ -169,6 +176,13 @@ class Trainer:
     def _resume(self) -> None:
         state = store.load_checkpoint(self.config.out)
         if state is None:
+            if self.config.start != Path():
+                shipped = store.load_shipped(self.config.start)
+                load_matching(self.learner, shipped.learner)
+                if self.ema is not None:
+                    self.ema.set(self.learner.model)
+                self.at = _Progress(*shipped.progress)
+                _log.info("going on from %s", self.config.start)
             return
         load_matching(self.learner, state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -399,6 +413,7 @@ def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> 
     model = build_model(processor)
     model.load_state_dict(weights)
     store.save_folder(folder, model, processor)
+    store.save_training(folder, state)
     seeds = range(FIRST_SEED, FIRST_SEED + FAMILIAR)
     write_familiarity(folder, model, processor, library(config.sprites, config.styles), seeds)
     store.log(

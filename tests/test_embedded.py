@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -31,7 +32,14 @@ from florence_demo.embedded.tokenizer import (
     build_processor,
     common_words,
 )
-from florence_demo.embedded.trainer import TrainConfig, Trainer, export, load_matching, train
+from florence_demo.embedded.trainer import (
+    TrainConfig,
+    Trainer,
+    export,
+    load_matching,
+    prepare,
+    train,
+)
 from florence_demo.errors import CheckpointError
 from florence_demo.prediction import Detections
 from florence_demo.scene_types import Truth
@@ -299,6 +307,7 @@ def config(tmp_path, processor, monkeypatch):
     monkeypatch.setattr(
         "florence_demo.embedded.trainer.build_model", lambda p: build_model(p, MICRO)
     )
+    monkeypatch.setattr("florence_demo.embedded.trainer.FAMILIAR", 12)
     processor.save_pretrained(tmp_path / "run" / store.PROCESSOR)
     return TrainConfig(
         out=tmp_path / "run",
@@ -405,3 +414,19 @@ def test_f1_counts_boxes_with_the_right_label_once():
     assert f1(twice, Detections(box, ("dog",)), 0.5) == (2, 3)
     assert f1(twice, Detections(box, ("cat",)), 0.5) == (0, 3)
     assert f1(Detections.empty(), Detections(box, ("cat",)), 0.5) == (0, 1)
+
+
+def test_a_training_goes_on_from_a_shipped_folder(config, tmp_path):
+    train(config)
+    export(config, tmp_path / "nano")
+    shipped = store.load_checkpoint(config.out)
+    assert shipped is not None
+    later = dataclasses.replace(config, out=tmp_path / "later", start=tmp_path / "nano")
+    prepare(later)
+    again = Trainer(later, rank=0)
+    assert (again.at.step, again.at.pictures) == (3, 6)
+    for name, value in again.learner.state_dict().items():
+        wanted = shipped["ema"].get(name.removeprefix("model."), shipped["learner"][name])
+        torch.testing.assert_close(value, wanted, atol=2e-3, rtol=2e-3)
+    with pytest.raises(CheckpointError, match="go on from"):
+        store.load_shipped(tmp_path / "nothing")

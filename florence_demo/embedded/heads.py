@@ -103,7 +103,7 @@ class DenseHead(nn.Module):
         )
         total = (
             losses["class"]
-            + 4 * losses["box"]
+            + 12 * losses["box"]
             + losses["mask"]
             + 0.3 * losses["colour"]
             + losses["slots"]

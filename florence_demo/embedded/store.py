@@ -54,7 +54,13 @@ def save_folder(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         fresh = Path(name)
-        weights = {k: v.detach().half().contiguous() for k, v in model.state_dict().items()}
+        # A tied weight is stored once; copies would make the file a fifth larger.
+        tied = set(model.all_tied_weights_keys)
+        weights = {
+            k: v.detach().half().contiguous()
+            for k, v in model.state_dict().items()
+            if k not in tied
+        }
         model.save_pretrained(fresh, state_dict=weights)
         config = json.loads((fresh / "config.json").read_text())
         config["dtype"] = "float16"

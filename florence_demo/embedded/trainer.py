@@ -42,7 +42,7 @@ from florence_demo.tasks import TASKS
 
 FIRST_SEED = 100_000_000
 """Training scenes start here; every held-out seed lies below."""
-FAMILIAR = 800
+FAMILIAR = 400
 """Scenes from which a model learns to tell pictures of its kind."""
 _log = logging.getLogger(__name__)
 

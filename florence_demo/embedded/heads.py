@@ -20,10 +20,10 @@ SPREAD = 3.0
 """Standard deviation, in bins, of the target of a location: three quarters of a pixel of 256."""
 
 
-def soft_places() -> Tensor:
+def soft_places(spread: float = SPREAD) -> Tensor:
     """Return the target distribution (BINS, BINS) of each location: a bell around it."""
     bins = torch.arange(BINS, dtype=torch.float32)
-    bell = torch.exp(-0.5 * ((bins[:, None] - bins) / SPREAD) ** 2)
+    bell = torch.exp(-0.5 * ((bins[:, None] - bins) / spread) ** 2)
     bell[bell < 1e-3] = 0
     return bell / bell.sum(dim=1, keepdim=True)
 

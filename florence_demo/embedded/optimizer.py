@@ -16,6 +16,8 @@ from timm.optim.muon import zeropower_via_newtonschulz
 from torch import Tensor, nn
 
 MOMENTUM = 0.95
+TABLE_SHARE = 0.2
+"""Step of the tables of embeddings, of AdamW's own."""
 # The quintic of Keller Jordan's Muon: five steps reach orthogonality within what training feels.
 _COEFFICIENTS = [(3.4445, -4.7750, 2.0315)]
 _STEPS = 5
@@ -37,8 +39,13 @@ class MuonAdamW:
         self.others = {n: p for n, p in parameters.items() if n not in self.matrices}
         self.momentum = {n: torch.zeros_like(p) for n, p in self.matrices.items()}
         self.muon_lr, self.adam_lr, self.weight_decay = muon_lr, adam_lr, weight_decay
+        # AdamW moves every row of a table by about its step, however rare the row: at full step
+        # the order among neighbouring places drowns in noise.
+        tables = [p for n, p in self.others.items() if is_table(n)]
+        rest = [p for n, p in self.others.items() if not is_table(n)]
+        groups = [{"params": rest, "share": 1.0}, {"params": tables, "share": TABLE_SHARE}]
         self.adam = torch.optim.AdamW(
-            list(self.others.values()), lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0
+            [g for g in groups if g["params"]], lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0
         )
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
@@ -54,7 +61,7 @@ class MuonAdamW:
         self._average()
         norm = nn.utils.clip_grad_norm_([*self.others.values()], clip)
         for group in self.adam.param_groups:
-            group["lr"] = self.adam_lr * scale
+            group["lr"] = self.adam_lr * scale * group["share"]
         self.adam.step()
         self._step_matrices(self.muon_lr * scale)
         return float(norm)
@@ -118,6 +125,11 @@ class MuonAdamW:
                 self.adam.state[p] = {
                     k: v.clone().to(p.device if k != "step" else "cpu") for k, v in kept.items()
                 }
+
+
+def is_table(name: str) -> bool:
+    """Return whether a parameter is a table of embeddings."""
+    return "shared" in name or "embed_positions" in name or "position_embed" in name
 
 
 def is_matrix(name: str, p: Tensor) -> bool:

@@ -15,6 +15,9 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
 
+bench: $(VENV)/.installed
+	$(BIN)/python -m florence_demo benchmark $(ARGS)
+
 check: $(VENV)/.installed-dev
 	@rm -f florence_demo/ui/*.pyi
 	$(BIN)/ruff check .

@@ -9,6 +9,9 @@ import os
 import threading
 from pathlib import Path
 
+# Idle threads that spin would take the cores from the page; torch reads this when it is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  # must come before torch where GPUs are shared
 

@@ -219,6 +219,11 @@ COMMANDS: dict[str, Command] = {
         _add_from("embedded.command"),
         _run_from("embedded.command", lambda result, as_json: None),
     ),
+    "benchmark": (
+        "measure speed against the usual way",
+        _add_from("benchmark"),
+        lambda args: int(importlib.import_module("florence_demo.benchmark").command(args)),
+    ),
     "heldout": (
         "draw the held-out scenes",
         _add_from("heldout"),

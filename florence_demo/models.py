@@ -99,6 +99,8 @@ class LoadedModel:
         processor: Its ``Florence2Processor``: tokenizer and image processor.
         device: Where it runs.
         dtype: Its number format.
+        weight_bytes: Bytes of parameters and buffers, shared ones once; as loaded, since the
+            decoder later keeps some of them in a form of its own.
     """
 
     spec: ModelSpec
@@ -107,17 +109,12 @@ class LoadedModel:
     processor: Any
     device: torch.device
     dtype: torch.dtype
+    weight_bytes: int
 
     @property
     def title(self) -> str:
         """Return the name that answers carry."""
         return self.spec.title
-
-    @property
-    def weight_bytes(self) -> int:
-        """Return the bytes of parameters and buffers, counting shared ones once."""
-        tensors = {t.data_ptr(): t for t in (*self.model.parameters(), *self.model.buffers())}
-        return sum(t.numel() * t.element_size() for t in tensors.values())
 
     def describe(self) -> str:
         """Return one line such as "Florence-2-large-ft, bf16, cuda:0, 1.6 GB"."""
@@ -225,6 +222,7 @@ def load_model(
             something else.
     """
     from florence_demo.checkpoints import open_checkpoint
+    from florence_demo.memory import model_memory
 
     spec = resolve_spec(name)
     target = choose_device(device)
@@ -247,6 +245,7 @@ def load_model(
         opened.processor,
         target,
         next(opened.model.parameters()).dtype,
+        sum(sum(kind.values()) for kind in model_memory(opened.model).values()),
     )
     log.info("loaded %s", loaded.describe())
     return loaded

@@ -145,7 +145,7 @@ def test_a_checkpoint_is_chosen_described_loaded_asked_and_unloaded(page, pictur
     tab = page.get_by_role("tabpanel").filter(has=page.get_by_role("button", name="Unload"))
     expect(tab.get_by_text("Choose a checkpoint to see what it holds.")).to_be_visible()
     tab.get_by_role("button", name="Ask", exact=True).click()
-    expect(page.get_by_text("There is no picture yet", exact=False).first).to_be_visible()
+    expect(page.get_by_text("No checkpoint is loaded", exact=False).first).to_be_visible()
     tab.get_by_label("A folder under checkpoints/").click()
     page.get_by_role("option", name="mine").click()
     expect(tab.get_by_text("in the native layout", exact=False)).to_be_visible()

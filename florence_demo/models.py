@@ -55,8 +55,9 @@ _CATALOGUE = (
         "nano",
         "nano (embedded, synthetic scenes)",
         str(ASSETS / "nano"),
-        note="A tiny Florence-2 that we trained on drawn scenes. It knows 84 kinds of things and"
-        " printed text in such scenes, answers in a blink, and knows nothing about photographs.",
+        note="A tiny Florence-2 that we train on drawn scenes of 84 kinds of things and printed"
+        " text. This is an early version: it answers in a blink, is often wrong, and knows nothing"
+        " about photographs.",
     ),
     ModelSpec(
         "base",

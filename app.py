@@ -27,13 +27,22 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16")
     parser.add_argument("--max-models", type=int, default=1, help="models in memory beside nano")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="open pickled weights under --checkpoints too"
+    )
     parser.add_argument("--host", default=None, help="0.0.0.0 to serve the network")
     parser.add_argument("--port", type=int, default=None)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     on_space = "SPACE_ID" in os.environ
     config = AppConfig(
-        args.model, args.device, args.dtype, args.max_models, args.checkpoints, not on_space
+        args.model,
+        args.device,
+        args.dtype,
+        args.max_models,
+        args.checkpoints,
+        open_hub=not on_space,
+        allow_pickle=args.allow_pickle,
     )
     service = Service(config)
     # The page answers at once; the model follows behind it.

@@ -27,10 +27,17 @@ def _region(value: str) -> tuple[float, float, float, float]:
     return x1, y1, x2, y2
 
 
+def _add_pickle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="read pickled weights, in their own process"
+    )
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16")
+    _add_pickle(parser)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +64,8 @@ def _predict(args: argparse.Namespace) -> int:
         raise InputError("--save takes one picture: ask for them one by one.")
     options = Options(max_new_tokens=args.max_new_tokens, num_beams=args.beams)
     options.check()
-    engine = Engine(load_model(args.model, device=args.device, dtype=args.dtype))
+    load = {"device": args.device, "dtype": args.dtype, "allow_pickle": args.allow_pickle}
+    engine = Engine(load_model(args.model, **load))
     failed = 0
     for source in args.images:
         try:
@@ -133,13 +141,16 @@ def _inspect(args: argparse.Namespace) -> int:
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
+    _add_pickle(parser)
 
 
 def _convert(args: argparse.Namespace) -> int:
     from florence_demo.checkpoints import convert_checkpoint
     from florence_demo.models import folder_of
 
-    info = convert_checkpoint(args.source, args.target, resolve_base=folder_of)
+    info = convert_checkpoint(
+        args.source, args.target, resolve_base=folder_of, allow_pickle=args.allow_pickle
+    )
     print("\n".join(info.sentences()))
     return 0
 

@@ -385,7 +385,7 @@ class EngineCache:
 
         Args:
             max_models: At least 1; nano does not count, it is smaller than a picture.
-            load: ``device``, ``dtype`` and ``trusted`` for ``load_model``.
+            load: ``device``, ``dtype``, ``trusted``, ``allow_pickle`` for ``load_model``.
         """
         self.max_models = max(1, max_models)
         self._load = load

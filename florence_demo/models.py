@@ -207,6 +207,7 @@ def load_model(
     dtype: str = "auto",
     progress: Progress | None = None,
     trusted: bool = True,
+    allow_pickle: bool = False,
 ) -> LoadedModel:
     """Load a model by its name in the catalogue, its folder or its hub id.
 
@@ -217,6 +218,7 @@ def load_model(
         progress: Called while files are downloaded and opened.
         trusted: Whether the folder may name other folders of this machine, as an adapter names its
             base; a visitor's upload may not.
+        allow_pickle: Whether pickled weights may be read, in a process of their own.
 
     Raises:
         CheckpointError: There is no such model, the hub cannot be reached, or the folder holds
@@ -238,6 +240,7 @@ def load_model(
         device=str(target),
         resolve_base=lambda base: folder_of(base, progress, paths=trusted),
         tokenizers=None if trusted else (),
+        allow_pickle=allow_pickle,
     )
     loaded = LoadedModel(
         spec,

@@ -57,6 +57,7 @@ class AppConfig:
         max_models: Models kept in memory beside nano.
         checkpoints: The one folder whose checkpoints visitors may open.
         open_hub: Whether visitors may name any model of the hub.
+        allow_pickle: Whether checkpoints under that folder may be pickled; uploads never may.
     """
 
     model: str = "nano"
@@ -65,6 +66,7 @@ class AppConfig:
     max_models: int = 1
     checkpoints: Path = Path("checkpoints")
     open_hub: bool = True
+    allow_pickle: bool = False
 
 
 def _message(exc: Exception) -> gr.Error:
@@ -119,7 +121,11 @@ class Service:
     def __init__(self, config: AppConfig, engines: EngineCache | None = None) -> None:
         self.config = config
         self.engines = engines or EngineCache(
-            config.max_models, device=config.device, dtype=config.dtype, trusted=False
+            config.max_models,
+            device=config.device,
+            dtype=config.dtype,
+            trusted=False,
+            allow_pickle=config.allow_pickle,
         )
         self._predict = _with_gpu(self._predict_here)
 

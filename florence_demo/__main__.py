@@ -11,7 +11,7 @@ import importlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,26 +103,34 @@ def _add_tasks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
-def _tasks(args: argparse.Namespace) -> int:
-    for task in TASKS.values():
-        if args.json:
-            fields = ("name", "title", "token", "needs", "help")
-            print(json.dumps({f: getattr(task, f) for f in fields}, ensure_ascii=False))
-        else:
-            print(f"{task.name:36} {task.needs:8} {task.title}")
+def _list(rows: Iterable[tuple[dict[str, Any], str]], as_json: bool) -> int:
+    """Print one line for each row: its values as JSON, or its words."""
+    for values, words in rows:
+        print(json.dumps(values, ensure_ascii=False) if as_json else words)
     return 0
+
+
+def _tasks(args: argparse.Namespace) -> int:
+    # What a person gives: a cascade writes its own text.
+    rows = (
+        (
+            {"name": t.name, "title": t.title, "token": t.token, "needs": t.asks, "help": t.help},
+            f"{t.name:36} {t.asks:8} {t.title}",
+        )
+        for t in TASKS.values()
+    )
+    return _list(rows, args.json)
 
 
 def _models(args: argparse.Namespace) -> int:
     from florence_demo.models import MODELS
 
-    for spec in MODELS.values():
-        if args.json:
-            fields = ("name", "title", "source", "revision", "note")
-            print(json.dumps({f: getattr(spec, f) for f in fields}, ensure_ascii=False))
-        else:
-            print(f"{spec.name:9} {spec.title:36} {spec.note}")
-    return 0
+    fields = ("name", "title", "source", "revision", "note")
+    rows = (
+        ({f: getattr(spec, f) for f in fields}, f"{spec.name:9} {spec.title:36} {spec.note}")
+        for spec in MODELS.values()
+    )
+    return _list(rows, args.json)
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:

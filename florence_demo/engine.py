@@ -22,6 +22,7 @@ from florence_demo.batching import Batcher
 from florence_demo.codec import Decoded, Piece, lex
 from florence_demo.errors import InputError
 from florence_demo.familiarity import Familiarity
+from florence_demo.memory import release_memory
 from florence_demo.models import LoadedModel, Progress, load_model
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region, Task
@@ -411,7 +412,7 @@ class EngineCache:
                 with self._lock:
                     self._make_room(name)
                     self._engines[name] = engine
-                _release()
+                release_memory()
             return engine
 
     def loaded(self) -> list[Engine]:
@@ -424,7 +425,7 @@ class EngineCache:
         with self._lock:
             found = self._engines.pop(name, None) is not None
         if found:
-            _release()
+            release_memory()
         return found
 
     def _make_room(self, name: str) -> None:
@@ -432,9 +433,3 @@ class EngineCache:
         limit = self.max_models - (name != "nano")
         for old in others[: max(0, len(others) - limit)]:
             del self._engines[old]
-
-
-def _release() -> None:
-    from florence_demo.memory import release_memory
-
-    release_memory()

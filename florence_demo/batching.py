@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -62,6 +63,12 @@ class Batcher(Generic[J, R]):
         if ticket.error is not None:
             raise ticket.error
         return ticket.results
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Hold the machine: no batch runs meanwhile, and those who come wait."""
+        with self._machine:
+            yield
 
     def _next(self) -> list[_Ticket[J, R]]:
         """Take the oldest ticket and those that fit to it off the queue."""

@@ -275,6 +275,20 @@ def _save(
         file.chmod(0o666 & ~umask)
 
 
+def adapter_base(folder: Path, resolve_base: ResolveBase | None = None) -> Path | None:
+    """Return the folder of the model that an adapter changes; None if it is no adapter.
+
+    Args:
+        folder: A checkpoint.
+        resolve_base: As for ``open_checkpoint``.
+
+    Raises:
+        CheckpointError: If it is no checkpoint, or an adapter whose base is not to be had.
+    """
+    info = inspect_checkpoint(folder)
+    return _base_of(info, resolve_base) if info.layout == "adapter" else None
+
+
 def _base_of(info: CheckpointInfo, resolve_base: ResolveBase | None) -> Path:
     """Return the folder of an adapter's base: as it is resolved, or of its name beside it."""
     if not info.base:
@@ -367,6 +381,7 @@ __all__ = [
     "CheckpointInfo",
     "Opened",
     "UploadLimits",
+    "adapter_base",
     "checkpoint_under",
     "convert_checkpoint",
     "device_memory",

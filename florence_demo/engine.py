@@ -23,7 +23,7 @@ from florence_demo.codec import Decoded, Piece, lex
 from florence_demo.errors import InputError
 from florence_demo.familiarity import Familiarity
 from florence_demo.memory import release_memory
-from florence_demo.models import LoadedModel, Progress, load_model
+from florence_demo.models import LoadedModel, Progress, base_of, load_model, switch_model
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region, Task
 
@@ -122,7 +122,9 @@ class Engine:
         from florence_demo.decoding import Decoder
 
         self.loaded = loaded
-        self._decoder = Decoder(loaded.model)
+        # An adapter is taken out of the original weights again, so those stay.
+        self._decoder = Decoder(loaded.model, release=loaded.base is None)
+        self._retired = False
         self._batcher = Batcher(self._answer, MAX_BATCH)
         self._familiarity = Familiarity.load(loaded.folder)
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
@@ -261,6 +263,19 @@ class Engine:
             self._features.popitem(last=False)
         return torch.stack([held[k] for k in keys])
 
+    def hand_over(self, change: Callable[[LoadedModel], LoadedModel]) -> Engine:
+        """Return an engine for the changed model; this one answers no more.
+
+        Args:
+            change: Changes the model in place once the running answers are done, or raises: then
+                this engine goes on as it was.
+        """
+        with self._batcher.at_rest():
+            loaded = change(self.loaded)
+            self._retired = True
+            del self._decoder
+        return Engine(loaded)
+
     @property
     def cached_bytes(self) -> int:
         """Return the bytes of image features kept for further questions."""
@@ -268,6 +283,8 @@ class Engine:
 
     def _answer(self, jobs: list[_Job]) -> list[Generated]:
         """Run one batch of jobs with equal options; only one thread at a time is here."""
+        if self._retired:
+            raise InputError("Another adapter took this one's place meanwhile: load it again.")
         import torch
 
         from florence_demo.decoding import DecodeOptions
@@ -408,7 +425,9 @@ class EngineCache:
         with self._loading:
             engine = self._engines.get(name)
             if engine is None:
-                engine = Engine(load_model(name, progress=progress, **self._load))
+                engine = self._switched(name) or Engine(
+                    load_model(name, progress=progress, **self._load)
+                )
                 with self._lock:
                     self._make_room(name)
                     self._engines[name] = engine
@@ -427,6 +446,20 @@ class EngineCache:
         if found:
             release_memory()
         return found
+
+    def _switched(self, name: str) -> Engine | None:
+        """Return an engine for an adapter whose base is in memory under another adapter."""
+        base = base_of(name, trusted=self._load.get("trusted", True))
+        siblings = [n for n, e in self._engines.items() if base and e.loaded.base == base]
+        if not siblings:
+            return None
+        allowed = bool(self._load.get("allow_pickle"))
+        engine = self._engines[siblings[-1]].hand_over(
+            lambda loaded: switch_model(loaded, name, allow_pickle=allowed)
+        )
+        with self._lock:
+            del self._engines[siblings[-1]]
+        return engine
 
     def _make_room(self, name: str) -> None:
         others = [n for n in self._engines if n != "nano"]

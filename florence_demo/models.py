@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from florence_demo.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
+
+    from florence_demo.checkpoints import Opened
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,7 @@ class LoadedModel:
         dtype: Its number format.
         weight_bytes: Bytes of parameters and buffers, shared ones once; as loaded, since the
             decoder later keeps some of them in a form of its own.
+        opened: What the folder turned out to be, and how to take a merged adapter out again.
     """
 
     spec: ModelSpec
@@ -111,6 +114,12 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     weight_bytes: int
+    opened: Opened | None = None
+
+    @property
+    def base(self) -> Path | None:
+        """Return the folder of the model under a merged adapter; None where there is no adapter."""
+        return self.opened.base.path if self.opened and self.opened.base else None
 
     @property
     def title(self) -> str:
@@ -250,9 +259,51 @@ def load_model(
         target,
         next(opened.model.parameters()).dtype,
         sum(sum(kind.values()) for kind in model_memory(opened.model).values()),
+        opened,
     )
     log.info("loaded %s", loaded.describe())
     return loaded
+
+
+def base_of(name: str, *, trusted: bool = True) -> Path | None:
+    """Return the folder of the model under an adapter; None if the name is of no such adapter.
+
+    Args:
+        name: As ``load_model`` takes it; only folders of this machine are looked into.
+        trusted: As for ``load_model``.
+    """
+    from florence_demo.checkpoints import adapter_base
+
+    try:
+        folder = Path(resolve_spec(name).source)
+        if not folder.is_dir():
+            return None
+        return adapter_base(folder, lambda base: folder_of(base, paths=trusted))
+    except CheckpointError:
+        # Loading it will say what is wrong.
+        return None
+
+
+def switch_model(loaded: LoadedModel, name: str, *, allow_pickle: bool = False) -> LoadedModel:
+    """Exchange the adapter of a model for another of the same base, without reading the base.
+
+    Args:
+        loaded: A model with an adapter, which nobody uses meanwhile; it is used up.
+        name: The other adapter's folder.
+        allow_pickle: As for ``load_model``.
+
+    Raises:
+        CheckpointError: The other adapter cannot be merged; the first one is in again.
+    """
+    from florence_demo.checkpoints import switch_adapter
+
+    assert loaded.opened is not None
+    spec = resolve_spec(name)
+    folder = Path(spec.source)
+    opened = switch_adapter(loaded.opened, folder, allow_pickle=allow_pickle)
+    switched = replace(loaded, spec=spec, folder=folder, opened=opened)
+    log.info("switched %s to %s", loaded.title, switched.describe())
+    return switched
 
 
 def folder_of(name: str, progress: Progress | None = None, *, paths: bool = True) -> Path:

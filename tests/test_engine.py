@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from florence_demo import engine as engine_module
-from florence_demo.engine import EngineCache, Options, Request, Stopped
+from florence_demo.engine import Engine, EngineCache, Options, Request, Stopped
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.models import MODELS
 from florence_demo.tasks import TASKS
@@ -185,3 +189,64 @@ def test_a_dropped_model_is_loaded_again(loads):
     assert not cache.drop("base")
     cache.get("base")
     assert loads == ["base", "base"]
+
+
+Q = "model.language_model.decoder.layers.0.self_attn.q_proj"
+"""Packed for speed when the engine starts, so that a change of it alone would go unseen."""
+
+
+def adapter(folder: Path, module: str, seed: int) -> str:
+    folder.mkdir()
+    config = json.loads((Path(MODELS["nano"].source) / "config.json").read_text())
+    width = config["text_config"]["d_model"]
+    draw = torch.Generator().manual_seed(seed)
+    tensors = {
+        f"base_model.model.{module}.lora_{part}.weight": torch.randn(shape, generator=draw)
+        for part, shape in (("A", (2, width)), ("B", (width, 2)))
+    }
+    save_file(tensors, folder / "adapter_model.safetensors")
+    settings = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": "nano",
+        "r": 2,
+        "lora_alpha": 2,
+        "target_modules": ["q_proj"],
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return str(folder)
+
+
+@pytest.fixture
+def adapters(tmp_path) -> list[str]:
+    return [adapter(tmp_path / str(i), Q, seed=i) for i in range(2)]
+
+
+def test_adapters_of_one_base_are_exchanged_without_reading_it_again(adapters, monkeypatch):
+    loads = []
+    load = engine_module.load_model
+    monkeypatch.setattr(
+        engine_module, "load_model", lambda name, **kw: loads.append(name) or load(name, **kw)
+    )
+    cache, image = EngineCache(), picture(5)
+    first = cache.get(adapters[0])
+    said = [
+        cache.get(a).predict(image, TASKS["od"], options=QUICK) for a in [*adapters, adapters[0]]
+    ]
+    assert loads == [adapters[0]]
+    assert len(cache.loaded()) == 1
+    assert said[0].raw == said[2].raw
+    alone = Engine(load(adapters[1])).predict(image, TASKS["od"], options=QUICK)
+    assert said[1].raw == alone.raw != said[0].raw
+    assert said[1].model == alone.model
+    with pytest.raises(InputError, match="load it again"):
+        first.predict(image, TASKS["od"], options=QUICK)
+
+
+def test_an_adapter_that_does_not_fit_leaves_the_one_in_use(adapters, tmp_path):
+    cache, image = EngineCache(), picture(5)
+    engine = cache.get(adapters[0])
+    before = engine.predict(image, TASKS["od"], options=QUICK).raw
+    with pytest.raises(CheckpointError, match="weights that the model has not"):
+        cache.get(adapter(tmp_path / "bad", "model.nowhere.q_proj", 3))
+    assert cache.get(adapters[0]) is engine
+    assert engine.predict(image, TASKS["od"], options=QUICK).raw == before

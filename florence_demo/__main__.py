@@ -123,14 +123,21 @@ def _tasks(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from florence_demo.models import MODELS
+    from florence_demo.memory import machine_memory
+    from florence_demo.models import MODELS, in_bytes
 
     fields = ("name", "title", "source", "revision", "note")
     rows = (
         ({f: getattr(spec, f) for f in fields}, f"{spec.name:9} {spec.title:36} {spec.note}")
         for spec in MODELS.values()
     )
-    return _list(rows, args.json)
+    _list(rows, args.json)
+    if not args.json:
+        print()
+        for name, (used, total) in machine_memory().items():
+            bar = "#" * round(20 * used / total)
+            print(f"{name:12} [{bar:.<20}] {in_bytes(used)} of {in_bytes(total)} in use")
+    return 0
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import shutil
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,24 @@ def device_memory(device: Any) -> dict[str, int]:
         "reserved": torch.cuda.memory_reserved(device),
         "peak": torch.cuda.max_memory_allocated(device),
     }
+
+
+def machine_memory() -> dict[str, tuple[int, int]]:
+    """Return the bytes in use and in all of main memory and of each GPU, by anybody's doing.
+
+    torch, which takes seconds to import, is asked only where there is a driver for a GPU.
+    """
+    import psutil
+
+    main = psutil.virtual_memory()
+    found = {"main memory": (main.total - main.available, main.total)}
+    if shutil.which("nvidia-smi"):
+        import torch
+
+        for i in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(i)
+            found[f"cuda:{i}"] = (total - free, total)
+    return found
 
 
 def release_memory() -> None:

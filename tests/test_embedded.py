@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from florence_demo.embedded import samples as samples_module
 from florence_demo.embedded import store
 from florence_demo.embedded.architecture import Sizes, build_model, sinusoids
 from florence_demo.embedded.check import edit_distance, f1
@@ -23,6 +24,7 @@ from florence_demo.embedded.samples import (
     grid,
     make_sample,
     marked_cells,
+    mirrored,
 )
 from florence_demo.embedded.tokenizer import (
     FLORENCE_TOKENS,
@@ -251,6 +253,27 @@ def test_streams_side_by_side_share_the_seeds(processor, library):
         batches = iter(stream)
         next(batches), next(batches)
     assert sorted(seen) == list(range(100, 108))
+
+
+def test_a_lone_tower_sees_things_of_earlier_scenes_too(processor, library, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        samples_module, "make_scene", lambda *a, **k: drawn.append(a) or make_scene(*a, **k)
+    )
+
+    def filled(questions: int) -> int:
+        stream = Stream(library, processor.tokenizer, 2, questions, 0)
+        return sum(int((stream.one(seed).classes > 0).sum()) for seed in range(12))
+
+    assert filled(0) > 1.2 * filled(1)
+    assert len(drawn) == 24
+
+
+def test_a_mirrored_scene_keeps_each_thing_under_its_pixels(library):
+    scene = make_scene(11, 256, library=library, kind="objects")
+    other = mirrored(scene)
+    assert np.array_equal(np.asarray(other.image)[:, ::-1], np.asarray(scene.image))
+    assert np.array_equal(other.instances[:, ::-1], scene.instances)
 
 
 # Training

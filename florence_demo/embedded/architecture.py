@@ -32,6 +32,8 @@ class Sizes:
         width: Width of the language model.
         layers: Layers of its encoder and of its decoder.
         head: Width of an attention head.
+        window: Cells a side of a window in the tower. Windows of 8 cost a quarter of windows of
+            16; the blocks' convolutions and channel attention carry what crosses them.
     """
 
     stages: tuple[int, int, int] = (48, 96, 192)
@@ -39,6 +41,7 @@ class Sizes:
     width: int = 192
     layers: tuple[int, int] = (2, 2)
     head: int = 48
+    window: int = 8
 
 
 def build_config(processor: Florence2Processor, sizes: Sizes | None = None) -> Florence2Config:
@@ -78,8 +81,8 @@ def build_config(processor: Florence2Processor, sizes: Sizes | None = None) -> F
         "patch_stride": [4, 2, 2],
         "patch_padding": [3, 1, 1],
         "patch_prenorm": [False, True, True],
-        # 256 pixels make 32 and 16 cells a side: windows of 16 never pad, the last is the picture.
-        "window_size": CELLS,
+        # 256 pixels make 32 and 16 cells a side: windows of 8 never pad.
+        "window_size": sizes.window,
         "drop_path_rate": 0.0,
         "projection_dim": sizes.width,
         "max_position_embeddings": 50,

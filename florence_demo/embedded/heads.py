@@ -57,8 +57,10 @@ class DenseHead(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, 2 * width)
-        self.widths = (TEXT_CLASS + 1, 4, 16, len(COLOURS), SLOTS * (len(ALPHABET) + 1))
+        self.widths = (TEXT_CLASS + 1, 4, 16, len(COLOURS))
         self.out = nn.Linear(2 * width, sum(self.widths))
+        # Nine tenths of all outputs, so they are asked of the cells with text only.
+        self.out_slots = nn.Linear(2 * width, SLOTS * (len(ALPHABET) + 1))
         # Edges are told from the cell they are seen in: the tower does not know where it looks.
         middle = (torch.arange(CELLS) + 0.5) / CELLS
         down, across = torch.meshgrid(middle, middle, indexing="ij")
@@ -77,9 +79,8 @@ class DenseHead(nn.Module):
             batch: (B, N, ...) tensors under the names of ``Sample``'s attributes.
         """
         x = self.norm(features.flatten(2).transpose(1, 2))
-        classes, boxes, masks, colours, slots = self.out(F.gelu(self.hidden(x))).split(
-            self.widths, dim=-1
-        )
+        hidden = F.gelu(self.hidden(x))
+        classes, boxes, masks, colours = self.out(hidden).split(self.widths, dim=-1)
         truth = batch["classes"]
         thing = truth > 0
         solid = thing & (truth < TEXT_CLASS)
@@ -96,7 +97,7 @@ class DenseHead(nn.Module):
             "colour": _mean_over(colours, batch["colours"]),
         }
         text = truth == TEXT_CLASS
-        guesses = slots[text].unflatten(-1, (SLOTS, len(ALPHABET) + 1))
+        guesses = self.out_slots(hidden[text]).unflatten(-1, (SLOTS, len(ALPHABET) + 1))
         slot = batch["slots"][text]
         losses["slots"] = _mean_over(guesses, slot) + 2 * _mean_over(
             guesses, slot.masked_fill(slot == 0, IGNORE)
@@ -122,7 +123,7 @@ class DenseHead(nn.Module):
 class CellHead(nn.Module):
     """Make encoded picture cells say label, box and characters in the model's own embeddings."""
 
-    ASKED = 32
+    ASKED = 12
 
     def __init__(self, width: int, first_location: int, words: Tensor, letters: Tensor) -> None:
         """Build the head.

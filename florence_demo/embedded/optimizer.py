@@ -136,7 +136,7 @@ def is_matrix(name: str, p: Tensor) -> bool:
     """Return whether Muon moves a parameter: inner matrices, neither embeddings nor outputs."""
     if p.ndim < 2 or min(_flat(p).shape) < 16:
         return False
-    return "embed" not in name and "shared" not in name and ".out." not in name
+    return not any(part in name for part in ("embed", "shared", ".out.", ".out_slots."))
 
 
 def _flat(p: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ questions about a scene as token numbers with the cells they mean. Does not know
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -268,6 +269,12 @@ def crowded(scenes: Sequence[Scene]) -> Scene:
     )
 
 
+def mirrored(scene: Scene) -> Scene:
+    """Return a scene's pixels and instances the other way round; its truths do not follow."""
+    image = scene.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return replace(scene, image=image, instances=scene.instances[:, ::-1], lines=(), truths=())
+
+
 def _square(instances: NDArray[np.uint8]) -> NDArray[np.uint8]:
     square = Image.fromarray(instances).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return np.asarray(square)
@@ -284,6 +291,8 @@ class Stream(torch.utils.data.IterableDataset[list[Sample]]):
         questions: Questions a sample.
         start: First seed.
         step: Distance between the seeds of this stream; streams side by side share the numbers.
+        pool: Scenes of objects drawn lately, whose things crowd the pictures of a tower that
+            learns alone: drawing two more scenes for each would take as long as learning from it.
     """
 
     library: Library
@@ -292,6 +301,7 @@ class Stream(torch.utils.data.IterableDataset[list[Sample]]):
     questions: int
     start: int
     step: int = 1
+    pool: deque[Scene] = field(default_factory=lambda: deque(maxlen=64))
 
     def __iter__(self) -> Iterator[list[Sample]]:
         """Yield batches."""
@@ -316,9 +326,9 @@ class Stream(torch.utils.data.IterableDataset[list[Sample]]):
         size = int(rng.choice([SIDE, SIDE, SIDE, SIDE, 400]))
         scene = make_scene(seed, size, library=self.library)
         if not self.questions and scene.objects:
-            others = [-3 * seed - i for i in range(2)]
-            made = (make_scene(s, SIDE, library=self.library, kind="objects") for s in others)
-            scene = crowded([scene, *made])
+            others = [self.pool[int(i * len(self.pool))] for i in rng.random(2) if self.pool]
+            self.pool.append(scene)
+            scene = crowded([scene, *(mirrored(s) if rng.random() < 0.5 else s for s in others)])
         return make_sample(scene, self.tokenizer, self.questions, rng)
 
 

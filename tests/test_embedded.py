@@ -17,10 +17,13 @@ from florence_demo.embedded.heads import AnswerLoss, soft_places
 from florence_demo.embedded.learner import Learner, Shares
 from florence_demo.embedded.optimizer import MuonAdamW, is_matrix
 from florence_demo.embedded.samples import (
+    ALPHABET,
+    FINE,
     IGNORE,
     TEXT_CLASS,
     Stream,
     ask,
+    fine_letters,
     grid,
     make_sample,
     marked_cells,
@@ -206,6 +209,21 @@ def test_every_character_of_a_page_has_its_slot(library):
     assert 0 < ((slots > 0) | (slots == IGNORE)).sum() <= count
 
 
+def test_every_character_has_a_fine_cell_of_its_own(library):
+    scene = make_scene(5, 256, library=library, kind="page")
+    cells = fine_letters(scene).reshape(FINE, FINE)
+    scale = np.tile(np.float32(FINE) / np.asarray(scene.image.size, np.float32), 2)
+    said = 0
+    for line in scene.lines:
+        for character, (x1, y1, x2, y2) in zip(line.text, line.chars * scale, strict=True):
+            if not character.isspace():
+                seen = cells[int((y1 + y2) // 2), int((x1 + x2) // 2)]
+                said += seen == ALPHABET.index(character) + 1
+    count = sum(not c.isspace() for line in scene.lines for c in line.text)
+    # Two narrow ones can share a cell.
+    assert 0.9 * count < said <= count
+
+
 @pytest.mark.parametrize(
     ("truth", "marked"),
     [
@@ -311,6 +329,7 @@ def test_a_few_steps_learn_a_batch_by_heart(processor, samples):
         optimizer.zero_grad()
         losses.append(said)
     assert losses[-1]["answer"] < 0.75 * losses[0]["answer"]
+    assert losses[-1]["letter_loss"] < losses[0]["letter_loss"]
     assert losses[-1]["dense_class"] < 0.7 * losses[0]["dense_class"]
     assert losses[-1]["mark"] < losses[0]["mark"]
 

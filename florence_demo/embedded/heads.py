@@ -1,6 +1,7 @@
-"""What the model learns from: the answer's loss with soft places, and three throw-away heads.
+"""What the model learns from: the answer's loss with soft places, and four throw-away heads.
 
-Knows why each head exists. The dense head teaches the tower alone to see; the cell head makes the
+Knows why each head exists. The dense head teaches the tower alone to see, the letter head its
+early layers to tell characters apart; the cell head makes the
 language model's encoder name what it sees in the language model's own words and places, before
 the decoder can point; the mark head makes it find the cells that a question means. None of them
 is shipped. Does not know data loading or optimisers.
@@ -118,6 +119,34 @@ class DenseHead(nn.Module):
                 hit = guesses.argmax(-1) == slot
                 said["slot_acc"] = hit[filled].float().mean().item()
         return total, said
+
+
+class LetterHead(nn.Module):
+    """Name the character in each fine cell off the tower's map before the last.
+
+    Told what single characters look like, the early layers learn to read long before the letters
+    of a whole cell, in their order, could teach them.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, len(ALPHABET) + 1)
+
+    def forward(self, features: Tensor, letters: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss and what to log.
+
+        Args:
+            features: (B, width, FINE, FINE).
+            letters: (B, FINE * FINE), IGNORE where there is none.
+        """
+        written = letters != IGNORE
+        if not written.any():
+            return features.sum() * 0, {}
+        said = self.out(self.norm(features.flatten(2).transpose(1, 2)[written]))
+        loss = F.cross_entropy(said, letters[written])
+        right = (said.argmax(-1) == letters[written]).float().mean()
+        return loss, {"letter_loss": loss.item(), "letter_acc": right.item()}
 
 
 class CellHead(nn.Module):

@@ -28,6 +28,7 @@ from florence_demo.embedded.heads import (
     AnswerLoss,
     CellHead,
     DenseHead,
+    LetterHead,
     MarkHead,
     soft_places,
 )
@@ -98,6 +99,7 @@ class Learner(nn.Module):
         self.pad_id = tokenizer.pad_token_id
         first = tokenizer.convert_tokens_to_ids("<loc_0>")
         self.dense = DenseHead(model.config.vision_config.embed_dim[-1])
+        self.letters = LetterHead(model.config.vision_config.embed_dim[-2])
         self.cells = CellHead(
             width,
             first,
@@ -121,10 +123,12 @@ class Learner(nn.Module):
         device = next(self.model.parameters()).device
         names = ("classes", "boxes", "masks", "colours", "slots")
         batch = {name: stack(samples, name).to(device) for name in names}
-        features = self.model.model.vision_tower(self.pixels(samples)).last_hidden_state
+        features, fine = self.see(samples)
         dense: Tensor
         said: dict[str, float]
         dense, said = self.dense(features, batch)
+        letter, spelled = self.letters(fine, stack(samples, "letters").to(device))
+        dense, said = dense + letter, {**said, **spelled}
         asked = [_Asked(i, q) for i, sample in enumerate(samples) for q in sample.questions]
         if not asked:
             (dense * shares.dense).backward()
@@ -148,6 +152,17 @@ class Learner(nn.Module):
         rows = slice(self.answer.first, self.answer.first + BINS)
         if grad is not None:
             grad[rows] = self.neighbours @ grad[rows]
+
+    def see(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """Return the tower's last map and the one before it, each (B, width, cells, cells)."""
+        tower, held = self.model.model.vision_tower, []
+        stage = tower.blocks[-2][-1] if len(tower.blocks[-2]) else tower.convs[-2]
+        hook = stage.register_forward_hook(lambda module, args, out: held.append(out))
+        try:
+            last = tower(self.pixels(samples)).last_hidden_state
+        finally:
+            hook.remove()
+        return last, held[0]
 
     def pixels(self, samples: Sequence[Sample]) -> Tensor:
         """Return the pictures of samples as the tower reads them."""

@@ -32,6 +32,8 @@ IGNORE = -100
 SLOTS = 8
 """Characters a cell can hold: two lines of small print."""
 CELL = SIDE // CELLS
+FINE = 2 * CELLS
+"""Cells a side of the tower's map before the last: small print has about a character in each."""
 COLOURS = tuple(COLORS)
 ALPHABET = "".join(map(chr, [*range(33, 127), *range(0xC0, 0x100)])) + "€£"
 """Characters that the tower names; 0 is an empty slot, any other character is left out."""
@@ -96,6 +98,7 @@ class Sample:
         masks: (N, 16) float32, the 4 x 4 parts of the cell that belong to its object.
         colours: (N,) int64 or IGNORE.
         slots: (N, SLOTS) int64, the cell's characters in reading order; 0 is empty.
+        letters: (FINE * FINE,) int64, the character seen in each fine cell, or IGNORE.
         questions: What is asked about it.
     """
 
@@ -105,6 +108,7 @@ class Sample:
     masks: NDArray[np.float32]
     colours: NDArray[np.int64]
     slots: NDArray[np.int64]
+    letters: NDArray[np.int64]
     questions: tuple[Question, ...]
 
 
@@ -161,7 +165,31 @@ def grid(scene: Scene) -> dict[str, Any]:
         "masks": masks,
         "colours": colours,
         "slots": slots,
+        "letters": fine_letters(scene),
     }
+
+
+def fine_letters(scene: Scene) -> NDArray[np.int64]:
+    """Return the character of each fine cell: it covers the middle, or has its own middle there."""
+    letters = np.full((FINE, FINE), IGNORE, np.int64)
+    size = np.asarray(scene.image.size, np.float32)
+    spelled = [
+        (_CHARACTERS[character], mark)
+        for line in scene.lines
+        for character, mark in zip(
+            line.text, np.asarray(line.chars, np.float32) / np.tile(size, 2) * FINE, strict=False
+        )
+        if character in _CHARACTERS
+    ]
+    for number, (x1, y1, x2, y2) in spelled:
+        rows, columns = (slice(max(0, round(a)), max(0, round(b))) for a, b in ((y1, y2), (x1, x2)))
+        letters[rows, columns] = number
+    # A narrow character may have no middle of a cell in it.
+    for number, (x1, y1, x2, y2) in spelled:
+        column, row = int((x1 + x2) // 2), int((y1 + y2) // 2)
+        if 0 <= column < FINE and 0 <= row < FINE:
+            letters[row, column] = number
+    return letters.reshape(-1)
 
 
 def marked_cells(truth: Truth, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from florence_demo.embedded.check import edit_distance, f1
 from florence_demo.embedded.heads import AnswerLoss, soft_places
 from florence_demo.embedded.learner import Learner, Shares
 from florence_demo.embedded.optimizer import MuonAdamW, is_matrix
+from florence_demo.embedded.pictures import draw_curves, draw_samples
 from florence_demo.embedded.samples import (
     ALPHABET,
     FINE,
@@ -472,3 +473,17 @@ def test_a_training_goes_on_from_a_shipped_folder(config, tmp_path):
         torch.testing.assert_close(value, wanted, atol=2e-3, rtol=2e-3)
     with pytest.raises(CheckpointError, match="go on from"):
         store.load_shipped(tmp_path / "nothing")
+
+
+# Pictures of a training
+
+
+def test_a_run_is_drawn(processor, library, tmp_path):
+    store.log(tmp_path, {"event": "processor", "words": 3})
+    for minute in range(3):
+        store.log(tmp_path, {"minutes": minute, "cell_acc": 0.1 * minute, "answer": 5 - minute})
+    with Image.open(draw_curves(tmp_path)) as curves:
+        assert len(curves.convert("RGB").getcolors(100_000)) > 10
+    model = build_model(processor, MICRO).eval()
+    with Image.open(draw_samples(tmp_path, model, processor, library, range(4))) as samples:
+        assert len(samples.convert("RGB").getcolors(2_000_000)) > 1000

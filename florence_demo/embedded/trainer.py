@@ -33,6 +33,7 @@ from florence_demo.embedded.check import check
 from florence_demo.embedded.familiar import write_familiarity
 from florence_demo.embedded.learner import Learner, Shares
 from florence_demo.embedded.optimizer import MuonAdamW
+from florence_demo.embedded.pictures import draw_curves, draw_samples
 from florence_demo.embedded.samples import Sample, Stream
 from florence_demo.embedded.tokenizer import build_processor, common_words, load_processor
 from florence_demo.errors import CheckpointError
@@ -329,6 +330,8 @@ class Trainer:
             **check(self.ema.module, self.processor, self.sprites),
         }
         store.log(self.config.out, row)
+        draw_curves(self.config.out)
+        draw_samples(self.config.out, self.ema.module, self.processor, self.sprites)
 
 
 def load_matching(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:

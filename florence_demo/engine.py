@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
@@ -22,8 +21,7 @@ from florence_demo.batching import Batcher
 from florence_demo.codec import Decoded, Piece, lex
 from florence_demo.errors import InputError
 from florence_demo.familiarity import Familiarity
-from florence_demo.memory import release_memory
-from florence_demo.models import LoadedModel, Progress, base_of, load_model, switch_model
+from florence_demo.models import LoadedModel
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region, Task
 
@@ -82,7 +80,10 @@ class Request:
 
 
 OnStep = Callable[[Callable[[], Decoded]], bool]
-"""Takes a function that returns the answer so far; returns False to stop."""
+"""Takes a function that returns the answer so far; returns False to stop.
+
+It is asked after each token, and before each block of the vision tower, where the answer is empty.
+"""
 
 
 class Predictor(Protocol):
@@ -104,14 +105,22 @@ class Stopped(Exception):
 
 
 @dataclass(eq=False)
+class _Caller:
+    """Hold who waits for some questions of a batch, and whether they still do."""
+
+    on_step: OnStep | None
+    stopped: bool = False
+
+
+@dataclass(eq=False)
 class _Job:
     """Hold one question on its way through a batch."""
 
     request: Request
     ids: list[int]
     options: Options
-    on_step: OnStep | None
-    stopped: bool = False
+    caller: _Caller
+    told: bool = False  # whether its caller hears of its answer while it grows
     familiar: bool = True
 
 
@@ -155,7 +164,7 @@ class Engine:
             text: Words, for a task that needs them.
             region: x1, y1, x2, y2 in pixels, for a task that needs a region.
             options: How the answer is searched.
-            on_step: Called after each token, see ``OnStep``.
+            on_step: Called while the answer grows, see ``OnStep``.
 
         Raises:
             InputError: The input does not fit the task or the model.
@@ -175,7 +184,7 @@ class Engine:
         Args:
             requests: The questions, in the order of the answers.
             options: How all answers are searched.
-            on_step: Called after each token with the first question's answer so far.
+            on_step: Called with the first question's answer so far; it stops all of them.
 
         Raises:
             InputError: Some input does not fit its task or the model.
@@ -185,12 +194,13 @@ class Engine:
         started = time.perf_counter()
         requests = self._with_first_stage(requests, options, on_step)
         prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
+        caller = _Caller(on_step)
         jobs = [
-            _Job(r, self._tokenize(prompt), options, None if at else on_step)
+            _Job(r, self._tokenize(prompt), options, caller, told=on_step is not None and at == 0)
             for at, (r, prompt) in enumerate(zip(requests, prompts, strict=True))
         ]
         generated = self._batcher.submit(jobs, options)
-        if jobs[0].stopped:
+        if caller.stopped:
             raise Stopped
         seconds = (time.perf_counter() - started) / len(requests)
         return [
@@ -242,8 +252,15 @@ class Engine:
             )
         return ids
 
-    def _encode(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Return image features (B, T, D), running the vision tower on new pictures only."""
+    def _encode(
+        self, images: Sequence[Image.Image], before_block: Callable[[], None] | None = None
+    ) -> torch.Tensor:
+        """Return image features (B, T, D), running the vision tower on new pictures only.
+
+        Args:
+            images: The pictures, any size.
+            before_block: Called before each of the tower's blocks; what it raises ends the pass.
+        """
         import torch
 
         keys = [_fingerprint(image) for image in images]
@@ -254,7 +271,7 @@ class Engine:
                 images=[im.convert("RGB") for im in new.values()], return_tensors="pt"
             )["pixel_values"].to(self.loaded.device, self.loaded.dtype)
             with torch.inference_mode():
-                fresh = self._decoder.encode_image(pixels)
+                fresh = self._decoder.encode_image(pixels, before_block=before_block)
             held.update(zip(new, fresh, strict=True))
         for key, value in held.items():
             self._features[key] = value
@@ -298,29 +315,35 @@ class Engine:
             temperature=options.temperature,
             seed=options.seed,
         )
-        listening = [(row, job) for row, job in enumerate(jobs) if job.on_step]
+        told = [(row, job) for row, job in enumerate(jobs) if job.told]
 
         def step(_step: int, leading: list[list[int]]) -> bool:
-            for row, job in listening:
-                if not job.stopped:
+            for row, job in told:
+                if not job.caller.stopped:
                     self._tell(job, leading[row])
             # The work ends when nobody waits for it any more.
-            return len(listening) < len(jobs) or not all(job.stopped for job in jobs)
+            return not all(job.caller.stopped for job in jobs)
+
+        def before_block() -> None:
+            if not step(0, [[]] * len(jobs)):
+                raise Stopped
 
         with torch.inference_mode():
-            features = self._encode([job.request.image for job in jobs])
+            features = self._encode(
+                [job.request.image for job in jobs], before_block if told else None
+            )
             if self._familiarity:
                 for job, feature in zip(jobs, features, strict=True):
                     job.familiar = self._familiarity.knows(feature.float().cpu().numpy())
             return self._decoder.decode(
-                features, [job.ids for job in jobs], settings, on_step=step if listening else None
+                features, [job.ids for job in jobs], settings, on_step=step if told else None
             )
 
     def _tell(self, job: _Job, ids: list[int]) -> None:
         """Offer the answer so far to whoever asked; remember when that person stops."""
-        answer, size = job.request.task.answer, job.request.image.size
-        assert job.on_step is not None
-        job.stopped = not job.on_step(lambda: answer.decode(self.pieces(ids), size))
+        answer, size, caller = job.request.task.answer, job.request.image.size, job.caller
+        assert caller.on_step is not None
+        caller.stopped = not caller.on_step(lambda: answer.decode(self.pieces(ids), size))
 
     def pieces(self, ids: Sequence[int], logprobs: Sequence[float] = ()) -> list[Piece]:
         """Cut token ids into pieces: each location and tag alone, each run of text together.
@@ -393,76 +416,3 @@ def _fingerprint(image: Image.Image) -> bytes:
     digest.update(f"{image.mode}{image.size}".encode())
     digest.update(image.tobytes())
     return digest.digest()
-
-
-class EngineCache:
-    """Keep the engines used last, so that a model is loaded once."""
-
-    def __init__(self, max_models: int = 1, **load: Any) -> None:
-        """Take how many models may be in memory and what ``load_model`` is given.
-
-        Args:
-            max_models: At least 1; nano does not count, it is smaller than a picture.
-            load: ``device``, ``dtype``, ``trusted``, ``allow_pickle`` for ``load_model``.
-        """
-        self.max_models = max(1, max_models)
-        self._load = load
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
-        self._lock = threading.Lock()
-        self._loading = threading.Lock()
-
-    def get(self, name: str, progress: Progress | None = None) -> Engine:
-        """Return the engine of a model, loading it at first use.
-
-        Raises:
-            CheckpointError: The model cannot be loaded; those in memory stay.
-        """
-        with self._lock:
-            if name in self._engines:
-                self._engines.move_to_end(name)
-                return self._engines[name]
-        # One load at a time; models in memory go on answering meanwhile.
-        with self._loading:
-            engine = self._engines.get(name)
-            if engine is None:
-                engine = self._switched(name) or Engine(
-                    load_model(name, progress=progress, **self._load)
-                )
-                with self._lock:
-                    self._make_room(name)
-                    self._engines[name] = engine
-                release_memory()
-            return engine
-
-    def loaded(self) -> list[Engine]:
-        """Return the engines in memory, the one used last at the end."""
-        with self._lock:
-            return list(self._engines.values())
-
-    def drop(self, name: str) -> bool:
-        """Forget a model and give its memory back; say whether it was there."""
-        with self._lock:
-            found = self._engines.pop(name, None) is not None
-        if found:
-            release_memory()
-        return found
-
-    def _switched(self, name: str) -> Engine | None:
-        """Return an engine for an adapter whose base is in memory under another adapter."""
-        base = base_of(name, trusted=self._load.get("trusted", True))
-        siblings = [n for n, e in self._engines.items() if base and e.loaded.base == base]
-        if not siblings:
-            return None
-        allowed = bool(self._load.get("allow_pickle"))
-        engine = self._engines[siblings[-1]].hand_over(
-            lambda loaded: switch_model(loaded, name, allow_pickle=allowed)
-        )
-        with self._lock:
-            del self._engines[siblings[-1]]
-        return engine
-
-    def _make_room(self, name: str) -> None:
-        others = [n for n in self._engines if n != "nano"]
-        limit = self.max_models - (name != "nano")
-        for old in others[: max(0, len(others) - limit)]:
-            del self._engines[old]

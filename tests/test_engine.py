@@ -13,7 +13,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from florence_demo import engine as engine_module
-from florence_demo.engine import Engine, EngineCache, Options, Request, Stopped
+from florence_demo import engine_cache
+from florence_demo.engine import Engine, Options, Request, Stopped
+from florence_demo.engine_cache import EngineCache
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.models import MODELS
 from florence_demo.tasks import TASKS
@@ -56,7 +58,9 @@ def test_a_second_task_on_a_picture_does_not_run_the_tower(nano, monkeypatch):
     calls = []
     encode = nano._decoder.encode_image
     monkeypatch.setattr(
-        nano._decoder, "encode_image", lambda pixels: calls.append(len(pixels)) or encode(pixels)
+        nano._decoder,
+        "encode_image",
+        lambda pixels, **how: calls.append(len(pixels)) or encode(pixels, **how),
     )
     image = picture(77)
     nano.predict(image, TASKS["caption"], options=QUICK)
@@ -155,8 +159,8 @@ def loads(monkeypatch):
         names.append(name)
         return name
 
-    monkeypatch.setattr(engine_module, "load_model", load)
-    monkeypatch.setattr(engine_module, "Engine", lambda loaded: object())
+    monkeypatch.setattr(engine_cache, "load_model", load)
+    monkeypatch.setattr(engine_cache, "Engine", lambda loaded: object())
     return names
 
 
@@ -223,9 +227,9 @@ def adapters(tmp_path) -> list[str]:
 
 def test_adapters_of_one_base_are_exchanged_without_reading_it_again(adapters, monkeypatch):
     loads = []
-    load = engine_module.load_model
+    load = engine_cache.load_model
     monkeypatch.setattr(
-        engine_module, "load_model", lambda name, **kw: loads.append(name) or load(name, **kw)
+        engine_cache, "load_model", lambda name, **kw: loads.append(name) or load(name, **kw)
     )
     cache, image = EngineCache(), picture(5)
     first = cache.get(adapters[0])

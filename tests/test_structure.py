@@ -45,7 +45,7 @@ HOUSE: list[dict[str, list[str]]] = [
         ],
         "data": ["data", "readers", "generated", "heldout", "data_command"],
     },
-    {"engine": ["engine"]},
+    {"engine": ["engine", "engine_cache"]},
     {"evaluation": ["evaluate", "scoring", "report"]},
     {
         "training": [

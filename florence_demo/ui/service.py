@@ -24,7 +24,8 @@ import gradio as gr
 from gradio import processing_utils
 from PIL import Image
 
-from florence_demo.engine import Engine, EngineCache, Options, Stopped
+from florence_demo.engine import Engine, Options, Stopped
+from florence_demo.engine_cache import EngineCache
 from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
 from florence_demo.export import EXPORTERS
 from florence_demo.images import display_copy

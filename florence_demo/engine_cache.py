@@ -1,0 +1,88 @@
+"""The engines in memory: each model loaded once, the one used longest ago given up first.
+
+Knows how many models may be held, and that adapters of one base share it. Does not know how a model
+answers (``engine``) nor how it is opened (``models``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from florence_demo.engine import Engine
+from florence_demo.memory import release_memory
+from florence_demo.models import Progress, base_of, load_model, switch_model
+
+
+class EngineCache:
+    """Keep the engines used last, so that a model is loaded once."""
+
+    def __init__(self, max_models: int = 1, **load: Any) -> None:
+        """Take how many models may be in memory and what ``load_model`` is given.
+
+        Args:
+            max_models: At least 1; nano does not count, it is smaller than a picture.
+            load: ``device``, ``dtype``, ``trusted``, ``allow_pickle`` for ``load_model``.
+        """
+        self.max_models = max(1, max_models)
+        self._load = load
+        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+
+    def get(self, name: str, progress: Progress | None = None) -> Engine:
+        """Return the engine of a model, loading it at first use.
+
+        Raises:
+            CheckpointError: The model cannot be loaded; those in memory stay.
+        """
+        with self._lock:
+            if name in self._engines:
+                self._engines.move_to_end(name)
+                return self._engines[name]
+        # One load at a time; models in memory go on answering meanwhile.
+        with self._loading:
+            engine = self._engines.get(name)
+            if engine is None:
+                engine = self._switched(name) or Engine(
+                    load_model(name, progress=progress, **self._load)
+                )
+                with self._lock:
+                    self._make_room(name)
+                    self._engines[name] = engine
+                release_memory()
+            return engine
+
+    def loaded(self) -> list[Engine]:
+        """Return the engines in memory, the one used last at the end."""
+        with self._lock:
+            return list(self._engines.values())
+
+    def drop(self, name: str) -> bool:
+        """Forget a model and give its memory back; say whether it was there."""
+        with self._lock:
+            found = self._engines.pop(name, None) is not None
+        if found:
+            release_memory()
+        return found
+
+    def _switched(self, name: str) -> Engine | None:
+        """Return an engine for an adapter whose base is in memory under another adapter."""
+        base = base_of(name, trusted=self._load.get("trusted", True))
+        siblings = [n for n, e in self._engines.items() if base and e.loaded.base == base]
+        if not siblings:
+            return None
+        allowed = bool(self._load.get("allow_pickle"))
+        engine = self._engines[siblings[-1]].hand_over(
+            lambda loaded: switch_model(loaded, name, allow_pickle=allowed)
+        )
+        with self._lock:
+            del self._engines[siblings[-1]]
+        return engine
+
+    def _make_room(self, name: str) -> None:
+        others = [n for n in self._engines if n != "nano"]
+        limit = self.max_models - (name != "nano")
+        for old in others[: max(0, len(others) - limit)]:
+            del self._engines[old]

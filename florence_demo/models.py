@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from florence_demo import machine
 from florence_demo.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+BF16_FROM = 100_000_000
+"""Parameters from which a CPU with bf16 uses it; smaller models answer in a blink, and exactly."""
 
 Progress = Callable[[float, str], None]
 """Takes the fraction done in 0..1 and what is being done."""
@@ -191,8 +195,13 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return torch.device("cpu")
 
 
-def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Return the number format: "auto" is bf16 or fp16 on a GPU and fp32 elsewhere.
+def choose_dtype(wanted: str, device: torch.device, parameters: int = 0) -> torch.dtype:
+    """Return the number format: "auto" is bf16 or fp16 on a GPU, and fp32 on a CPU as a rule.
+
+    Args:
+        wanted: "auto", "fp32", "bf16", "fp16".
+        device: Where the model will run.
+        parameters: Its size: "auto" takes bf16 for a large one on a CPU that multiplies bf16.
 
     Raises:
         CheckpointError: The name is none of auto, fp32, bf16, fp16.
@@ -206,6 +215,8 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
         raise CheckpointError(f"“{wanted}” is no number format: choose auto, fp32, bf16 or fp16.")
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and parameters >= BF16_FROM and machine.fast_bf16():
+        return torch.bfloat16
     return torch.float16 if device.type == "mps" else torch.float32
 
 
@@ -243,11 +254,15 @@ def load_model(
         folder = download(spec, progress)
     if progress:
         progress(1.0, f"Opening {spec.title}")
+
+    def resolve_base(base: str) -> Path:
+        return folder_of(base, progress, paths=trusted)
+
     opened = open_checkpoint(
         folder,
-        dtype=choose_dtype(dtype, target),
+        dtype=choose_dtype(dtype, target, count_parameters(folder, resolve_base)),
         device=str(target),
-        resolve_base=lambda base: folder_of(base, progress, paths=trusted),
+        resolve_base=resolve_base,
         tokenizers=None if trusted else (),
         allow_pickle=allow_pickle,
     )
@@ -263,6 +278,21 @@ def load_model(
     )
     log.info("loaded %s", loaded.describe())
     return loaded
+
+
+def count_parameters(folder: Path, resolve_base: Callable[[str], Path]) -> int:
+    """Return how many parameters a checkpoint's model has; of an adapter, its base has.
+
+    Args:
+        folder: A checkpoint.
+        resolve_base: Returns the folder of an adapter's base by its name.
+
+    Raises:
+        CheckpointError: If it is no checkpoint, or an adapter whose base is not to be had.
+    """
+    from florence_demo.checkpoints import adapter_base, inspect_checkpoint
+
+    return inspect_checkpoint(adapter_base(folder, resolve_base) or folder).parameters
 
 
 def base_of(name: str, *, trusted: bool = True) -> Path | None:

@@ -1,17 +1,27 @@
 from __future__ import annotations
 
-import pytest
+import json
+from pathlib import Path
 
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from florence_demo import machine, models
 from florence_demo.errors import CheckpointError
 from florence_demo.models import (
+    BF16_FROM,
     MODELS,
     choose_device,
     choose_dtype,
+    count_parameters,
     folder_of,
     in_bytes,
     load_model,
     resolve_spec,
 )
+
+ADAPTER = "adapter_model.safetensors"
 
 
 @pytest.mark.parametrize("spec", MODELS.values(), ids=lambda s: s.name)
@@ -52,6 +62,40 @@ def test_a_device_that_is_not_there_is_told():
 @pytest.mark.parametrize(("wanted", "dtype"), [("auto", "float32"), ("bf16", "bfloat16")])
 def test_dtype_on_a_cpu(wanted, dtype):
     assert str(choose_dtype(wanted, choose_device("cpu"))) == f"torch.{dtype}"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "parameters", "has_bf16", "dtype"),
+    [
+        pytest.param("auto", 231_000_000, True, "bfloat16", id="base where bf16 is fast"),
+        pytest.param("auto", 231_000_000, False, "float32", id="base where it is emulated"),
+        pytest.param("auto", 4_000_000, True, "float32", id="a small model stays exact"),
+        pytest.param("fp32", 231_000_000, True, "float32", id="exactness that was asked for"),
+        pytest.param("bf16", 4_000_000, False, "bfloat16", id="bf16 that was asked for"),
+    ],
+)
+def test_bf16_on_a_cpu_where_it_pays(wanted, parameters, has_bf16, dtype, monkeypatch):
+    monkeypatch.setattr(machine, "fast_bf16", lambda: has_bf16)
+    assert str(choose_dtype(wanted, choose_device("cpu"), parameters)) == f"torch.{dtype}"
+
+
+@pytest.mark.parametrize(
+    ("smallest", "dtype"), [(BF16_FROM, "float32"), (1_000_000, "bfloat16")], ids=str
+)
+def test_the_size_of_what_is_loaded_decides(smallest, dtype, monkeypatch):
+    monkeypatch.setattr(machine, "fast_bf16", lambda: True)
+    monkeypatch.setattr(models, "BF16_FROM", smallest)
+    assert str(load_model("nano", device="cpu").dtype) == f"torch.{dtype}"
+
+
+def test_an_adapter_counts_as_its_base(tmp_path):
+    settings = {"peft_type": "LORA", "base_model_name_or_path": "nano", "r": 1, "lora_alpha": 1}
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({**settings, "target_modules": ["q_proj"]})
+    )
+    save_file({"base_model.model.x.lora_A.weight": torch.zeros(1, 8)}, tmp_path / ADAPTER)
+    nano = Path(MODELS["nano"].source)
+    assert count_parameters(tmp_path, folder_of) == count_parameters(nano, folder_of) > 1_000_000
 
 
 def test_an_unknown_dtype_is_told():

@@ -30,11 +30,18 @@ def main() -> None:
     parser.add_argument(
         "--allow-pickle", action="store_true", help="open pickled weights under --checkpoints too"
     )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
+    on_space = "SPACE_ID" in os.environ
+    parser.add_argument(
+        "--training",
+        action=argparse.BooleanOptionalAction,
+        default=not on_space,
+        help="let visitors fine-tune (default: yes, but not on a Space)",
+    )
     parser.add_argument("--host", default=None, help="0.0.0.0 to serve the network")
     parser.add_argument("--port", type=int, default=None)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    on_space = "SPACE_ID" in os.environ
     config = AppConfig(
         args.model,
         args.device,
@@ -43,6 +50,8 @@ def main() -> None:
         args.checkpoints,
         open_hub=not on_space,
         allow_pickle=args.allow_pickle,
+        data=args.data,
+        training=args.training,
     )
     service = Service(config)
     # The page answers at once; the model follows behind it.

@@ -155,13 +155,13 @@ def _unpack_zip(file: Path, folder: Path, limits: UploadLimits) -> None:
         with zipfile.ZipFile(file) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             for entry in entries:
-                _check_entry(entry)
+                check_entry(entry)
             chosen = _one_checkpoint(entries)
             _check_amount([entry.file_size for entry in chosen], limits)
             left = limits.unpacked
             for entry in chosen:
                 with archive.open(entry) as source:
-                    left -= _copy(source, folder / PurePosixPath(entry.filename).name, left)
+                    left -= copy_at_most(source, folder / PurePosixPath(entry.filename).name, left)
     # A hostile archive makes the zip reader raise many things; all of them mean the same.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as exc:
         raise CheckpointError(f"{file.name} is no zip file that can be unpacked.") from exc
@@ -171,7 +171,12 @@ def _unpack_zip(file: Path, folder: Path, limits: UploadLimits) -> None:
         raise
 
 
-def _check_entry(entry: zipfile.ZipInfo) -> None:
+def check_entry(entry: zipfile.ZipInfo) -> None:
+    """Refuse an entry of a stranger's zip that could lead anywhere but into its folder.
+
+    Raises:
+        CheckpointError: Its name leads out, it is a link, or it is encrypted.
+    """
     parts = PurePosixPath(entry.filename).parts
     # ``orig_filename`` still has what zipfile cuts off at a NUL or turns from a backslash.
     odd = "\\" in entry.orig_filename or "\0" in entry.orig_filename or ":" in entry.filename
@@ -208,7 +213,7 @@ def _copy_loose(files: Sequence[Path], folder: Path, limits: UploadLimits) -> No
     left = limits.unpacked
     for file in chosen:
         with file.open("rb") as source:
-            left -= _copy(source, folder / file.name, left)
+            left -= copy_at_most(source, folder / file.name, left)
 
 
 def _kept(names: Sequence[str]) -> list[str]:
@@ -231,8 +236,12 @@ def _check_amount(sizes: Sequence[int], limits: UploadLimits) -> None:
         raise _too_large()
 
 
-def _copy(source: IO[bytes], target: Path, most: int) -> int:
-    """Copy a file block by block and return its bytes: an archive's own word is not believed."""
+def copy_at_most(source: IO[bytes], target: Path, most: int) -> int:
+    """Copy a file block by block and return its bytes: an archive's own word is not believed.
+
+    Raises:
+        CheckpointError: It has more bytes than ``most``.
+    """
     copied = 0
     with target.open("xb") as out:
         while block := source.read(_BLOCK):

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 State = Literal[
     "starting", "measuring", "caching", "training", "evaluating", "done", "stopped", "failed"
 ]
@@ -25,6 +27,8 @@ STATUS_FILE = "status.json"
 LOG_FILE = "log.jsonl"
 STOP_FILE = "STOP"
 RESULT_FILE = "result.json"
+SAMPLES_FOLDER = "samples"
+"""Small copies of the pictures that a run is asked about as it learns."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def read_status(folder: Path) -> Status | None:
         return None
     values["samples"] = tuple(values["samples"])
     status = Status(**values)
-    if status.state in LIVE and not _alive(status.pid):
+    if status.state in LIVE and not _alive(status.pid, status.updated):
         return replace(
             status,
             state="failed",
@@ -180,15 +184,17 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and waits for its parent to notice does not."""
+def _alive(pid: int, told: float) -> bool:
+    """Whether the process runs that told something at this time, seconds since 1970.
+
+    One that ended and waits for its parent to notice does not run. Nor does one whose number went
+    to another, younger process, as it may after the machine was started again.
+    """
     try:
-        os.kill(pid, 0)
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return stat.rpartition(")")[2].split()[0] != "Z"
-    except PermissionError:
-        return True
-    except FileNotFoundError:
-        return not Path("/proc/self").exists()
-    except (ProcessLookupError, OverflowError):
+        process = psutil.Process(pid)
+        # The system knows its start to a second.
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < told + 2
+    except (psutil.NoSuchProcess, OverflowError, ValueError):
         return False
+    except psutil.AccessDenied:
+        return True

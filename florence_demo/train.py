@@ -23,11 +23,18 @@ from florence_demo.engine import Engine, Options
 from florence_demo.errors import DatasetError, FlorenceDemoError
 from florence_demo.evaluate import EvaluateConfig, evaluate
 from florence_demo.features import FeatureCache, distinct_pictures, fingerprint, measure
+from florence_demo.images import display_copy
 from florence_demo.models import in_bytes, load_model
 from florence_demo.readers import open_data, tell_problems
 from florence_demo.report import Report
-from florence_demo.run_files import RESULT_FILE, RunFiles, write_json
-from florence_demo.train_config import Result, TrainConfig, add_arguments, config_from_args
+from florence_demo.run_files import RESULT_FILE, SAMPLES_FOLDER, RunFiles, write_json
+from florence_demo.train_config import (
+    CONFIG_FILE,
+    Result,
+    TrainConfig,
+    add_arguments,
+    config_from_args,
+)
 from florence_demo.trainable import count, plain_copy, prepare
 
 if TYPE_CHECKING:
@@ -37,7 +44,6 @@ __all__ = ["Result", "TrainConfig", "add_arguments", "config_from_args", "fine_t
 
 log = logging.getLogger(__name__)
 
-CONFIG_FILE = "train_config.json"
 MOST_UNUSABLE = 0.1
 """Share of rows that may be left out; more is a mistake in the data, not in a row."""
 
@@ -312,9 +318,18 @@ class _Run:
                 "truth": j.example.answer or j.example.target(j.prediction.size),
                 "score": round(j.score, 4),
                 "where": j.example.where,
+                "picture": self._thumbnail(i, j.example),
             }
-            for j in self._ask(rows, bootstrap=0).judged
+            for i, j in enumerate(self._ask(rows, bootstrap=0).judged)
         )
+
+    def _thumbnail(self, number: int, example: Example) -> str:
+        """Write a small copy of a picture once and return its name."""
+        path = self.config.out / SAMPLES_FOLDER / f"{number}.jpg"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(display_copy(example.load(), 240)[0])
+        return path.name
 
     def _trainer(self, rows: Sequence[Example], valid: Sequence[Example]) -> tuple[Any, Any]:
         from transformers import EarlyStoppingCallback

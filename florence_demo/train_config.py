@@ -14,6 +14,9 @@ from typing import Any, get_args
 from florence_demo.errors import DatasetError
 from florence_demo.trainable import MODES, Mode
 
+CONFIG_FILE = "train_config.json"
+"""Where a run's folder keeps its settings."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:

@@ -176,7 +176,7 @@ def test_loose_files_are_limited_too(tmp_path):
 
 
 def test_an_archive_is_counted_while_it_is_unpacked():
-    from florence_demo.checkpoint_folders import _copy
+    from florence_demo.checkpoint_folders import copy_at_most
 
     class Endless(io.RawIOBase):
         def read(self, size=-1):
@@ -185,4 +185,4 @@ def test_an_archive_is_counted_while_it_is_unpacked():
     target = Path("/dev/null")
     if target.exists():
         with pytest.raises((CheckpointError, FileExistsError)):
-            _copy(Endless(), target, 10 << 20)
+            copy_at_most(Endless(), target, 10 << 20)

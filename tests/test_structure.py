@@ -43,13 +43,14 @@ HOUSE: list[dict[str, list[str]]] = [
         "decoding": [
             "decoding", "beam_search", "decode_options", "decoder_graphs", "decoder_step",
         ],
-        "data": ["data", "readers", "generated", "heldout", "data_command"],
+        "data": ["data", "readers", "generated", "heldout", "data_command", "data_folders"],
     },
     {"engine": ["engine", "engine_cache"]},
     {"evaluation": ["evaluate", "scoring", "report"]},
     {
         "training": [
             "train", "train_config", "trainable", "trainer", "features", "finetune_demo",
+            "runs", "estimate", "recipes",
         ],
         "embedded": ["embedded"],
         "benchmark": ["benchmark", "benchmark_app", "benchmark_models", "benchmark_rows"],

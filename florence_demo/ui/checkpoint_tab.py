@@ -9,6 +9,8 @@ from __future__ import annotations
 import html
 import re
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,20 @@ from florence_demo.ui.surface import Model, build_surface
 _CHOOSE = "Choose a checkpoint to see what it holds."
 
 
-def build_checkpoint_tab(service: Service) -> None:
+@dataclass(frozen=True, eq=False)
+class CheckpointTab:
+    """Hold what another tab needs to choose a checkpoint in this one.
+
+    Attributes:
+        outputs: The components that show the choice.
+        choose: From a folder's name under the root to their values.
+    """
+
+    outputs: list[Any]
+    choose: Callable[[str], tuple[Any, ...]]
+
+
+def build_checkpoint_tab(service: Service) -> CheckpointTab:
     """Lay out the tab and connect it."""
     root = service.config.checkpoints
     # Both hold paths that this server found or made, never text of the browser.
@@ -124,6 +139,12 @@ def build_checkpoint_tab(service: Service) -> None:
         open_candidate, candidate, [loaded, card, memory], api_name="load_checkpoint", **model_queue
     )
     unload.click(close_loaded, loaded, [loaded, card, memory], api_name="unload_checkpoint")
+
+    def choose(name: str) -> tuple[Any, ...]:
+        path, words = _described(checkpoint_under(root, name))
+        return gr.update(choices=_names(root), value=name), path, words
+
+    return CheckpointTab([folder, candidate, card], choose)
 
 
 def _described(path: Path) -> tuple[str, str]:

@@ -9,15 +9,18 @@ import gradio as gr
 from florence_demo.models import MODELS
 from florence_demo.render import OVERLAY_CSS
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
+from florence_demo.ui.evaluate_tab import build_evaluate_tab
+from florence_demo.ui.finetune_tab import build_finetune_tab
 from florence_demo.ui.service import AppConfig, Service
 from florence_demo.ui.surface import Model, build_surface
-from florence_demo.ui.theme import CSS_FILE, HEADER, theme
+from florence_demo.ui.theme import CSS_FILES, HEADER, theme
+from florence_demo.ui.train_settings import QUIET
 
 TITLE = "Florence-2, on your pictures"
 
 LAUNCH: dict[str, Any] = {
     "theme": theme(),
-    "css_paths": CSS_FILE,
+    "css_paths": list(CSS_FILES),
     "css": OVERLAY_CSS,
     "enable_monitoring": False,
     "run_history": False,
@@ -38,22 +41,30 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
     # Visitors' pictures go after an hour.
     with gr.Blocks(title=TITLE, delete_cache=(600, 3600), analytics_enabled=False) as app:
         gr.HTML(HEADER, padding=False)
-        with gr.Tab("Try it", id="try"):
-            model = gr.Dropdown(
-                [(spec.title, spec.name) for spec in MODELS.values()],
-                value=config.model,
-                label="Model",
-                info=_model_info(config),
-                allow_custom_value=config.open_hub or config.model not in MODELS,
-                render=False,
-            )
-            build_surface(
-                service,
-                Model(model, _resolver(service, config), render=True),
-                api="ask",
-            )
-        with gr.Tab("Fine-tuned checkpoints", id="checkpoints"):
-            build_checkpoint_tab(service)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Try it", id="try"):
+                model = gr.Dropdown(
+                    [(spec.title, spec.name) for spec in MODELS.values()],
+                    value=config.model,
+                    label="Model",
+                    info=_model_info(config),
+                    allow_custom_value=config.open_hub or config.model not in MODELS,
+                    render=False,
+                )
+                build_surface(
+                    service,
+                    Model(model, _resolver(service, config), render=True),
+                    api="ask",
+                )
+            with gr.Tab("Fine-tuned checkpoints", id="checkpoints"):
+                checkpoints = build_checkpoint_tab(service)
+            with gr.Tab("Fine-tune", id="finetune") as finetune:
+                watch = build_finetune_tab(service, app, tabs, checkpoints)
+                if watch:
+                    # Another visitor may have started a run since this page was loaded.
+                    finetune.select(watch.look, watch.inputs, watch.outputs, **QUIET)
+            with gr.Tab("Evaluate", id="evaluate"):
+                build_evaluate_tab(service)
     app.queue(max_size=32)
     return app
 

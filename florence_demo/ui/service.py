@@ -59,6 +59,8 @@ class AppConfig:
         checkpoints: The one folder whose checkpoints visitors may open.
         open_hub: Whether visitors may name any model of the hub.
         allow_pickle: Whether checkpoints under that folder may be pickled; uploads never may.
+        data: The one folder whose data sets visitors may learn from and measure on.
+        training: Whether visitors may fine-tune: it takes the whole machine for a while.
     """
 
     model: str = "nano"
@@ -68,6 +70,8 @@ class AppConfig:
     checkpoints: Path = Path("checkpoints")
     open_hub: bool = True
     allow_pickle: bool = False
+    data: Path = Path("data")
+    training: bool = True
 
 
 def _message(exc: Exception) -> gr.Error:
@@ -159,7 +163,7 @@ class Service:
             return {}, {"picture": None}
         data, mime = display_copy(image)
         path = processing_utils.save_bytes_to_cache(
-            data, f"picture.{mime.split('/')[1]}", _cache_folder()
+            data, f"picture.{mime.split('/')[1]}", cache_folder()
         )
         shown = {"path": path, "meta": {"_type": "gradio.FileData"}, "mime_type": mime}
         hint = f"{image.width} × {image.height} pixels. Choose a task and press Ask."
@@ -286,7 +290,7 @@ class Service:
             raise InputError("There is no answer to download yet: ask something first.")
         if image.size != found.size:
             raise InputError("The picture was changed since the answer: ask again, then download.")
-        folder = Path(tempfile.mkdtemp(dir=_cache_folder()))
+        folder = Path(tempfile.mkdtemp(dir=cache_folder()))
         stem = f"florence-{found.task}"
         if kind == ANNOTATED:
             target = folder / f"{stem}.png"
@@ -333,7 +337,7 @@ def gpu_memory(engine: Engine) -> tuple[str, ...]:
 
 def save_picture(image: Image.Image) -> str:
     """Return a file of the app's cache with the picture, for ``gr.Image`` to show."""
-    folder = Path(tempfile.mkdtemp(dir=_cache_folder()))
+    folder = Path(tempfile.mkdtemp(dir=cache_folder()))
     target = folder / "picture.jpg"
     image.save(target, quality=95)
     return str(target)
@@ -348,7 +352,8 @@ def load_examples() -> list[dict[str, Any]]:
     return rows
 
 
-def _cache_folder() -> str:
+def cache_folder() -> str:
+    """Return the folder whose files the page may hand out, and forgets after a while."""
     folder = os.environ.get("GRADIO_TEMP_DIR") or str(Path(tempfile.gettempdir()) / "gradio")
     Path(folder).mkdir(parents=True, exist_ok=True)
     return folder

@@ -14,7 +14,7 @@ FONTS = ("Inter", "ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Ro
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
-CSS_FILE = Path(__file__).with_name("page.css")
+CSS_FILES = tuple(Path(__file__).with_name(name) for name in ("page.css", "runs.css"))
 
 
 def theme() -> gr.themes.Base:
@@ -36,6 +36,9 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_600",
         button_primary_text_color="white",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        checkbox_label_text_color_selected="white",
         block_label_background_fill="*neutral_100",
         block_label_text_color="*neutral_700",
         block_label_background_fill_dark="*neutral_800",

@@ -1,0 +1,229 @@
+"""What the tabs "Fine-tune" and "Evaluate" both ask for: a model, and data.
+
+What the browser sends is checked again here; paths of this machine stay on it.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from florence_demo.checkpoints import checkpoint_under, list_checkpoints
+from florence_demo.data_folders import (
+    data_under,
+    list_data,
+    open_upload,
+    private_folder,
+    unpack_data,
+    without_paths,
+)
+from florence_demo.errors import InputError
+from florence_demo.generated import DEMO_FORMS, DEMO_FORMS_HELD
+from florence_demo.models import ASSETS, MODELS
+from florence_demo.ui.service import Service, friendly
+
+_OWN = "checkpoint: "
+"""Before the name of a checkpoint under the allowed root, which a catalogue name never begins."""
+_ORDER = ("nano", "base-ft", "large-ft", "base", "large")
+
+FORMS, HELDOUT, UPLOAD, FOLDER, HUB = "forms", "heldout", "upload", "folder", "hub"
+_TITLES = {
+    FORMS: "Demo: forms",
+    HELDOUT: "Held-out scenes",
+    UPLOAD: "My own files",
+    FOLDER: "A folder here",
+    HUB: "From the hub",
+}
+
+
+def model_choices(service: Service) -> list[tuple[str, str]]:
+    """Return (title, value) of every model one may start from."""
+    root = service.config.checkpoints
+    names = [str(p.relative_to(root)) for p in list_checkpoints(root) if p != root]
+    own = [(f"{_OWN}{name}", f"{_OWN}{name}") for name in names]
+    known = [(MODELS[name].title, name) for name in _ORDER]
+    given = service.config.model
+    return known + ([] if given in MODELS else [(given, given)]) + own
+
+
+def model_of(service: Service, value: Any) -> str:
+    """Return the name or folder of a chosen model.
+
+    Raises:
+        CheckpointError: There is no such model, or a visitor may not name it.
+    """
+    name = str(value or "")
+    if name.startswith(_OWN):
+        return str(checkpoint_under(service.config.checkpoints, name.removeprefix(_OWN)))
+    return name if name == service.config.model else service.check_model(name)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Hold chosen data.
+
+    Attributes:
+        source: What ``open_data`` takes.
+        title: What a person reads; no path.
+        held: What to measure on where it is known, else "".
+        upload: The visitor's own folder, None for other data.
+        rows: How many rows there are, None where that must be counted.
+        remote: Whether it is on the hub.
+    """
+
+    source: str
+    title: str
+    held: str = ""
+    upload: Path | None = None
+    rows: int | None = None
+    remote: bool = False
+
+    def safe(self, text: str) -> str:
+        """Return a message about it without its path on this machine."""
+        return text if self.remote else without_paths(text, Path(self.source))
+
+
+@dataclass(frozen=True, eq=False)
+class DataPicker:
+    """Hold the components that data is chosen with, and what they mean."""
+
+    service: Service
+    kind: gr.Radio
+    folder: gr.Dropdown
+    uploaded: gr.State
+    hub: gr.Textbox
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The components, in the order in which ``chosen`` takes their values."""
+        return [self.kind, self.folder, self.uploaded, self.hub]
+
+    def chosen(self, kind: str, folder: str | None, uploaded: str | None, hub: str) -> Data:
+        """Return the data that the components' values stand for.
+
+        Raises:
+            FlorenceDemoError: Nothing is chosen, or it is not there, in one sentence.
+        """
+        if kind == FORMS:
+            # A form asks two questions.
+            rows = 2 * int(DEMO_FORMS.rpartition(":")[2])
+            return Data(DEMO_FORMS, "forms", DEMO_FORMS_HELD, rows=rows)
+        if kind == HELDOUT:
+            return Data(str(ASSETS / "heldout"), "held-out scenes")
+        if kind == UPLOAD:
+            if not uploaded:
+                raise InputError("Upload your data first, or choose “Demo: forms”.")
+            return Data(uploaded, "upload", upload=Path(uploaded))
+        if kind == HUB and self.service.config.open_hub:
+            return Data(_hub_id(hub), hub.strip(), remote=True)
+        if kind == FOLDER:
+            root = self.service.config.data.absolute()
+            if not folder:
+                raise InputError(f"Choose a folder under {root.name}/ first.")
+            return Data(str(data_under(root, folder)), folder)
+        raise InputError("Choose what the data is first.")
+
+
+def build_data_picker(service: Service, kinds: tuple[str, ...], *, api: str) -> DataPicker:
+    """Lay out the choice of data and connect it.
+
+    Args:
+        service: The page's.
+        kinds: Which kinds to offer; the first is chosen.
+        api: Name of the endpoint that takes an upload.
+    """
+    root = service.config.data
+    offered = [k for k in kinds if k != HUB or service.config.open_hub]
+    kind = gr.Radio([(_TITLES[k], k) for k in offered], value=kinds[0], label="Data")
+    uploaded = gr.State(None)
+    about = gr.HTML(_about(kinds[0], root))
+    with gr.Row(equal_height=True, visible=False) as folder_row:
+        folder = gr.Dropdown(
+            _folders(service),
+            value="",
+            label=f"A folder under {root.name}/",
+            allow_custom_value=True,
+            scale=4,
+        )
+        again = gr.Button("Look again", scale=1, min_width=110)
+    with gr.Column(visible=False) as upload_column:
+        files = gr.File(
+            label="A zip, or the listing and its pictures", file_count="multiple", height=120
+        )
+        note = gr.Markdown(_UPLOAD_HELP, elem_classes="fd-small")
+    hub = gr.Textbox(
+        "",
+        label="Id of a data set on the Hugging Face hub",
+        placeholder="HuggingFaceM4/DocumentVQA",
+        info="With the columns image, question and answers.",
+        max_lines=1,
+        visible=False,
+    )
+
+    @friendly
+    def look_again() -> Any:
+        return gr.update(choices=_folders(service), value="")
+
+    @friendly
+    def take_upload(files: list[str] | None) -> tuple[str | None, str]:
+        """Take a zip, or a listing with its pictures, and check every row of it."""
+        if not files:
+            return None, _UPLOAD_HELP
+        found = unpack_data([Path(f) for f in files], private_folder())
+        rows = open_upload(found)
+        tasks = sorted({row.task for row in rows})
+        return str(found), f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
+
+    shown = [folder_row, upload_column, hub]
+    kind.change(None, kind, shown, js=_SWITCH)
+    kind.change(
+        lambda chosen: _about(chosen, root),
+        kind,
+        about,
+        api_visibility="private",
+        show_progress="hidden",
+        queue=False,
+    )
+    again.click(look_again, None, folder, api_visibility="private")
+    files.upload(take_upload, files, [uploaded, note], api_name=api)
+    files.clear(lambda: (None, _UPLOAD_HELP), None, [uploaded, note], api_visibility="private")
+    return DataPicker(service, kind, folder, uploaded, hub)
+
+
+def _about(kind: str, root: Path) -> str:
+    """Return what a kind of data is, for a person."""
+    words = {
+        FORMS: "Drawn order forms with ticked boxes, and questions such as “Which drink is ticked?”"
+        " Nothing to prepare: the quickest way to see a model learn.",
+        HELDOUT: "300 drawn scenes that nano never saw, with the right answers of every task.",
+        UPLOAD: "Your pictures with the right answers. Every row is checked when it arrives.",
+        FOLDER: f"Data that the owner of this app put into {root.name}/.",
+        HUB: "Fetched from the Hugging Face hub when it starts.",
+    }
+    return f'<p class="fd-note">{html.escape(words.get(kind, ""))}</p>'
+
+
+_UPLOAD_HELP = (
+    'Lines of `{"image": "a.png", "prefix": "<OD>", "suffix": "…"}` in `annotations.jsonl`, a COCO'
+    " `.json`, or pictures with a `.txt` caption of the same name beside each. Nobody else sees it."
+)
+_SWITCH = (
+    "(kind) => ['folder', 'upload', 'hub'].map(k => ({visible: kind === k, __type__: 'update'}))"
+)
+
+
+def _folders(service: Service) -> list[str]:
+    return list_data(service.config.data)
+
+
+def _hub_id(hub: str) -> str:
+    source, _, split = (hub or "").strip().partition("#")
+    parts = source.split("/")
+    plain = all(part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in parts)
+    if len(parts) != 2 or not plain or source.startswith(".") or Path(source).exists():
+        raise InputError("Type the id of a data set as the hub writes it: owner/name.")
+    return f"{source}#{split}" if split else source

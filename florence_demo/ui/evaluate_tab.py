@@ -1,0 +1,225 @@
+"""The tab "Evaluate": ask a model every question of a set and see how right it is.
+
+The measuring is ``evaluate``'s work, on the engine that answers on the other tabs too.
+"""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from florence_demo.data import Example
+from florence_demo.engine import Options, Stopped
+from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
+from florence_demo.evaluate import EvaluateConfig, evaluate
+from florence_demo.readers import open_data
+from florence_demo.report import Report
+from florence_demo.tasks import TASKS
+from florence_demo.train import spread
+from florence_demo.ui.choices import (
+    FOLDER,
+    FORMS,
+    HELDOUT,
+    HUB,
+    UPLOAD,
+    Data,
+    build_data_picker,
+    model_choices,
+    model_of,
+)
+from florence_demo.ui.report_panel import EMPTY, progress_panel, report_panel, stopped_panel
+from florence_demo.ui.service import Service, cache_folder, friendly, friendly_stream, on_zero_gpu
+
+MOST = 5_000
+"""Questions that a visitor may have asked in one go."""
+_KINDS = {"report.html": "Report (HTML)", "report.json": "JSON", "report.md": "Markdown"}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Hold what a visitor wants measured.
+
+    Attributes:
+        model: Name or folder, checked.
+        data: Where the questions are.
+        tasks: Names of tasks; all where empty.
+        limit: Most questions.
+        options: How answers are searched.
+    """
+
+    model: str
+    data: Data
+    tasks: tuple[str, ...] = ()
+    limit: int = 200
+    options: Options = field(default_factory=Options)
+
+
+def build_evaluate_tab(service: Service) -> None:
+    """Lay out the tab and connect it."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            with gr.Row(equal_height=True):
+                model = gr.Dropdown(
+                    model_choices(service),
+                    value="nano",
+                    label="Model to measure",
+                    allow_custom_value=True,
+                    scale=4,
+                )
+                again = gr.Button("Look again", scale=1, min_width=110)
+            picker = build_data_picker(
+                service, (HELDOUT, FORMS, UPLOAD, FOLDER, HUB), api="upload_evaluation_data"
+            )
+            tasks = gr.Dropdown(
+                [(t.title, t.name) for t in TASKS.values()],
+                value=[],
+                multiselect=True,
+                label="Tasks",
+                info="None chosen: all that the data has.",
+            )
+            limit = gr.Number(
+                200, precision=0, minimum=1, maximum=MOST, label="Most questions",
+                info="Spread evenly over the data.",
+            )  # fmt: skip
+            with gr.Accordion("More settings", open=False):
+                beams = gr.Slider(1, 5, 3, step=1, label="Beams", info="1 is fastest")
+                tokens = gr.Slider(16, 1024, 256, step=16, label="Longest answer, in tokens")
+            with gr.Row():
+                start = gr.Button("Evaluate", variant="primary", size="lg", scale=3)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+        with gr.Column(scale=7, min_width=320):
+            panel = gr.HTML(EMPTY, label="Report", elem_id="fd-report")
+            with gr.Row(visible=False) as saving:
+                files = [gr.DownloadButton(label, size="md") for label in _KINDS.values()]
+
+    @friendly
+    def look_again() -> Any:
+        return gr.update(choices=model_choices(service))
+
+    @friendly_stream
+    def evaluate_model(
+        data: str,
+        folder: str | None,
+        upload: str | None,
+        hub: str,
+        model: str = "nano",
+        tasks: list[str] | None = None,
+        most_questions: float = 200,
+        beams: float = 3,
+        longest_answer: float = 256,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Ask a model questions with known answers; returns the numbers and a report's files."""
+        if most_questions is None:
+            raise InputError("Say how many questions to ask at most.")
+        wish = Wish(
+            model_of(service, model),
+            picker.chosen(data, folder, upload, hub),
+            tuple(t for t in tasks or () if t in TASKS),
+            int(most_questions),
+            Options(num_beams=int(beams), max_new_tokens=int(longest_answer)),
+        )
+        nothing = [gr.skip() for _ in files]
+        for news in measure(service, wish):
+            if isinstance(news, Report):
+                paths = write_report(news)
+                yield report_panel(news), gr.update(visible=True), *paths
+            else:
+                yield progress_panel(*news), gr.update(visible=False), *nothing
+
+    event = start.click(
+        evaluate_model,
+        [*picker.inputs, model, tasks, limit, beams, tokens],
+        [panel, saving, *files],
+        api_name="evaluate",
+        concurrency_limit=1,
+        concurrency_id="evaluate",
+        show_progress="hidden",
+    )
+    again.click(look_again, None, model, api_visibility="private")
+    stop.click(stopped_panel, None, panel, cancels=[event], api_visibility="private", queue=False)
+
+
+def measure(service: Service, wish: Wish) -> Iterator[Report | tuple[int, int, str]]:
+    """Yield how far a measurement is, (done, in all, what it does), and at the end the report.
+
+    It runs in a thread; closing this generator ends it after the batch that is being asked.
+
+    Raises:
+        FlorenceDemoError: The model or the data cannot be used.
+    """
+    if on_zero_gpu():
+        raise InputError(
+            "Measuring takes longer than a shared GPU is lent for: start the app on your machine."
+        )
+    news: queue.SimpleQueue[Report | Exception | tuple[int, int, str]] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def told(done: int, total: int) -> None:
+        if stop.is_set():
+            raise Stopped
+        news.put((done, total, "Asking" if done < total else "Counting what is right"))
+
+    def work() -> None:
+        try:
+            news.put((0, 0, "Opening the data"))
+            examples, problems = rows_of(wish)
+            news.put((0, len(examples), "Opening the model"))
+            engine = service.engines.get(wish.model)
+            told(0, len(examples))
+            config = EvaluateConfig(
+                model=wish.model, data=wish.data.title, options=wish.options, batch_size=8
+            )
+            report = evaluate(engine, examples, config, told)
+            found = (*problems, *report.failures)
+            news.put(replace(report, failures=tuple(map(wish.data.safe, found))))
+        except Exception as exc:
+            news.put(exc)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            item = news.get()
+            if isinstance(item, Stopped):
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item
+            if isinstance(item, Report):
+                return
+    finally:
+        stop.set()
+
+
+def rows_of(wish: Wish) -> tuple[list[Example], list[str]]:
+    """Return the questions, spread over the whole set, and what is wrong with unusable rows.
+
+    Raises:
+        DatasetError: There is none, told without the paths of this machine.
+    """
+    data, problems = wish.data, list[str]()
+    try:
+        rows = open_data(
+            data.held or data.source,
+            tasks=wish.tasks,
+            # What is on the hub is not fetched for more than is asked.
+            limit=wish.limit if data.remote else None,
+            problems=problems,
+            confined=data.upload is not None,
+        )
+    except FlorenceDemoError as exc:
+        raise DatasetError(data.safe(str(exc))) from exc
+    chosen = spread(rows, wish.limit)
+    return [replace(row, where=data.safe(row.where)) for row in chosen], problems
+
+
+def write_report(report: Report) -> list[str]:
+    """Write the report's files where the page may hand them out, in the buttons' order."""
+    written = {p.name: p for p in report.write(Path(tempfile.mkdtemp(dir=cache_folder())))}
+    return [str(written[name]) for name in _KINDS]

@@ -1,0 +1,219 @@
+"""The tab "Fine-tune": choose data and a model, see what it will take, start, watch, open.
+
+The run is a process of its own (``runs``): this page only looks at its files, once a second while
+it lives, so that a page loaded anew, or another visitor's, finds it again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from florence_demo.errors import InputError
+from florence_demo.runs import Run, Runs
+from florence_demo.ui.checkpoint_tab import CheckpointTab
+from florence_demo.ui.choices import FOLDER, FORMS, HUB, UPLOAD, DataPicker, build_data_picker
+from florence_demo.ui.run_panel import EMPTY, run_panel
+from florence_demo.ui.service import Service, friendly
+from florence_demo.ui.train_settings import (
+    QUIET,
+    STEPS,
+    Settings,
+    build_settings,
+    config_of,
+    connect_settings,
+)
+
+NOT_HERE = (
+    "Fine-tuning is switched off on this page, because it would take the whole machine from the"
+    " other visitors. Duplicate this Space, or start the app on your own machine, and it is here."
+)
+
+
+def build_finetune_tab(
+    service: Service, app: gr.Blocks, tabs: gr.Tabs, after: CheckpointTab
+) -> Any:
+    """Lay out the tab and connect it.
+
+    Args:
+        service: The page's.
+        app: The page, to look for a run when it is loaded.
+        tabs: The page's tabs, to go to the one for checkpoints.
+        after: That tab, to choose the trained model there.
+
+    Returns:
+        What looks for a run, for the tab's own ``select``.
+    """
+    if not service.config.training:
+        gr.Markdown(NOT_HERE)
+        return None
+    runs = Runs(service.config.checkpoints)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            gr.Markdown("### 1. What to learn from")
+            picker = build_data_picker(
+                service, (FORMS, UPLOAD, FOLDER, HUB), api="upload_training_data"
+            )
+            gr.Markdown("### 2. Where to start, and how")
+            settings = build_settings(service)
+            name = gr.Textbox(
+                "",
+                label="Name of the result",
+                placeholder="Left empty, one is made: forms-nano",
+                max_lines=1,
+            )
+            cost = gr.HTML("")
+            start = gr.Button("Start", variant="primary", size="lg")
+        with gr.Column(scale=7, min_width=320):
+            panel = gr.HTML(EMPTY, label="Run", elem_id="fd-run")
+            with gr.Row():
+                stop = gr.Button("Stop and keep what it learned", variant="stop", visible=False)
+                resume = gr.Button("Resume", visible=False)
+                go = gr.Button("Open in Fine-tuned checkpoints", variant="primary", visible=False)
+    watch = _Watch(service, runs, panel, [start, stop, resume, go])
+    connect_settings(service, picker, settings, cost, app)
+    _connect_start(watch, picker, settings, start, name)
+    _connect_rest(watch, (stop, resume, go), tabs, after)
+    app.load(watch.look, watch.inputs, watch.outputs, **QUIET)
+    return watch
+
+
+class _Watch:
+    """Look at the run and show it: the panel, the buttons, and whether to look again."""
+
+    def __init__(self, service: Service, runs: Runs, panel: gr.HTML, buttons: list[gr.Button]):
+        self.service = service
+        self.runs = runs
+        self.seen = gr.State("")
+        self.timer = gr.Timer(1.0, active=False)
+        self.inputs = [self.seen]
+        self.outputs = [panel, *buttons, self.timer, self.seen]
+        # Never queued behind an answer; a visitor's look costs the reading of two small files.
+        self.timer.tick(self.look, self.inputs, self.outputs, **QUIET, concurrency_limit=None)
+
+    def look(self, seen: str | None) -> tuple[Any, ...]:
+        """Return what changed since the last look, told by a mark that the page keeps."""
+        return self.show(self.runs.current(), seen)
+
+    def show(self, run: Run | None, seen: str | None = None) -> tuple[Any, ...]:
+        """Return a run as the outputs show it."""
+        mark = ""
+        if run is not None:
+            mark = f"{run.name} {run.status.updated} {run.status.state} {run.stopping}"
+        if seen == mark and seen is not None:
+            return (gr.skip(),) * len(self.outputs)
+        live = run is not None and run.live
+        config = self.service.config
+        shown = run_panel(run, config.checkpoints, config.data)
+        return (
+            shown,
+            gr.update(interactive=not live, value="A run is going on" if live else "Start"),
+            gr.update(
+                visible=live,
+                interactive=not (run and run.stopping),
+                value="Stopping …" if run and run.stopping else "Stop and keep what it learned",
+            ),
+            gr.update(visible=bool(run and run.resumable)),
+            gr.update(visible=bool(run and run.trained)),
+            gr.Timer(active=live),
+            mark,
+        )
+
+
+def _connect_start(
+    watch: _Watch, picker: DataPicker, settings: Settings, start: gr.Button, name: gr.Textbox
+) -> None:
+    @friendly
+    def start_training(
+        data: str,
+        folder: str | None,
+        upload: str | None,
+        hub: str,
+        model: str = "nano",
+        mode: str = "full",
+        learn_for: float = 1200,
+        counted_in: str = STEPS,
+        questions_a_step: float = 16,
+        learning_rate: float = 6e-4,
+        most_questions: float = 0,
+        measuring_questions: float = 120,
+        measure_after_steps: float = 300,
+        longest_answer: float = 16,
+        number_format: str = "fp32",
+        save_memory: bool = False,
+        result_name: str = "",
+    ) -> tuple[Any, ...]:
+        """Start a fine-tuning as its own process; one at a time, and it goes on by itself."""
+        chosen = picker.chosen(data, folder, upload, hub)
+        values = (
+            model, mode, learn_for, counted_in, questions_a_step, learning_rate, most_questions,
+            measuring_questions, measure_after_steps, longest_answer, number_format, save_memory,
+        )  # fmt: skip
+        config = config_of(watch.service, chosen, values)
+        wanted = (result_name or "").strip()
+        stem = f"{chosen.title.rpartition('/')[2]}-{Path(config.model).name}"
+        named = wanted or watch.runs.free_name(stem)
+        return watch.show(watch.runs.start(config, named, chosen.upload))
+
+    start.click(
+        start_training,
+        [*picker.inputs, *settings.inputs, name],
+        watch.outputs,
+        api_name="start_training",
+        show_progress="hidden",
+    ).success(None, None, None, js=_SEE_THE_RUN)
+
+
+_SEE_THE_RUN = """
+() => document.querySelector('#fd-run')?.scrollIntoView({behavior: 'smooth', block: 'nearest'})
+"""
+
+
+def _connect_rest(
+    watch: _Watch,
+    buttons: tuple[gr.Button, gr.Button, gr.Button],
+    tabs: gr.Tabs,
+    after: CheckpointTab,
+) -> None:
+    stop, resume, go = buttons
+    runs = watch.runs
+
+    @friendly
+    def stop_training() -> tuple[Any, ...]:
+        """Stop the fine-tuning that is going on; what it learned is kept."""
+        return watch.show(runs.stop())
+
+    @friendly
+    def resume_training() -> tuple[Any, ...]:
+        """Go on with the last fine-tuning from its last checkpoint."""
+        return watch.show(runs.resume())
+
+    @friendly
+    def open_result() -> tuple[Any, ...]:
+        run = runs.current()
+        if run is None or not run.trained:
+            raise InputError("There is no trained model yet: start a run, or wait for its end.")
+        return gr.Tabs(selected="checkpoints"), *after.choose(run.name)
+
+    def training_status() -> dict[str, Any]:
+        """Tell how far the fine-tuning is: state, steps, losses, speed, memory, numbers."""
+        run = runs.current()
+        if run is None:
+            return {"state": "none"}
+        told = {key: getattr(run.status, key) for key in _TOLD}
+        return {"name": run.name, **told}
+
+    told: dict[str, Any] = {"show_progress": "hidden"}
+    stop.click(stop_training, None, watch.outputs, api_name="stop_training", **told)
+    resume.click(resume_training, None, watch.outputs, api_name="resume_training", **told)
+    go.click(open_result, None, [tabs, *after.outputs], api_visibility="private")
+    gr.api(training_status, api_name="training_status")
+
+
+_TOLD = (
+    "state", "step", "steps", "epoch", "seconds", "seconds_left", "samples_per_second",
+    "memory", "memory_peak", "loss", "eval_loss", "before", "after",
+)  # fmt: skip
+"""What a program is told of a run: numbers, none of this machine's paths."""

@@ -1,0 +1,103 @@
+"""How a measurement looks on the page: the numbers with their intervals, and what to think of them.
+
+Knows layout and words; names of tasks and data are escaped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from florence_demo.report import Report, Row
+
+EMPTY = (
+    '<section class="fd-run fd-run-empty" aria-label="The measurement"><h3>Nothing measured yet'
+    "</h3><p>Choose a model and data whose right answers are known, and press <b>Evaluate</b>."
+    " Every number comes with the interval in which it would lie for other questions of the same"
+    " kind.</p></section>"
+)
+
+
+def progress_panel(done: int, total: int, doing: str) -> str:
+    """Return how far a measurement is, as HTML."""
+    share = 100 * done / total if total else 0.0
+    words = f"{done:,} of {total:,} questions" if total else ""
+    busy = "" if total and done < total else " fd-waiting"
+    return (
+        '<section class="fd-run" aria-label="The measurement"><header>'
+        f'<span class="fd-badge fd-live">{escape(doing)}</span></header>'
+        f'<div class="fd-bar{busy}" role="progressbar" aria-label="Progress" aria-valuemin="0"'
+        f' aria-valuemax="100" aria-valuenow="{share:.0f}"><i style="width:{share:.1f}%"></i></div>'
+        f'<p class="fd-split"><span>{words}</span></p></section>'
+    )
+
+
+def stopped_panel() -> str:
+    """Return what is shown after a person stopped it."""
+    return (
+        '<section class="fd-run" aria-label="The measurement"><header>'
+        '<span class="fd-badge fd-stopped">Stopped</span></header>'
+        '<p class="fd-note">Nothing was measured to the end.</p></section>'
+    )
+
+
+def report_panel(report: Report) -> str:
+    """Return a report as HTML."""
+    first, rest = (report.table, report.rows) if report.table else (report.rows, ())
+    sensitivity = report.sensitivity.sentence() if report.sensitivity else ""
+    failures = ""
+    if report.failures:
+        failures = (
+            f'<p class="fd-alert">{len(report.failures):,} rows could not be asked:'
+            f" {escape(report.failures[0][:300])}</p>"
+        )
+    details = ""
+    if rest:
+        details = f"<details><summary>Every number</summary>{_table(rest)}</details>"
+    return (
+        '<section class="fd-run" aria-label="The measurement"><header>'
+        f'<span class="fd-badge fd-done">Done</span><h3>{escape(report.model)} on'
+        f" {escape(report.data)}</h3></header>"
+        f'<p class="fd-note">{len(report.judged):,} answers in {report.seconds:.0f} s</p>'
+        f"{_table(first)}"
+        f"{_said('Does it read the question?', sensitivity)}{failures}{details}</section>"
+    )
+
+
+def _said(title: str, sentence: str) -> str:
+    if not sentence:
+        return ""
+    return f'<p class="fd-said"><b>{title}</b> {escape(sentence)}</p>'
+
+
+def _table(rows: Sequence[Row]) -> str:
+    body = "".join(_row(row) for row in rows)
+    return (
+        '<div class="fd-tablebox"><table class="fd-numbers"><caption>The mark is the number, the'
+        ' band its 95 % interval</caption><thead><tr><th scope="col">What</th>'
+        '<th scope="col">Number</th><th scope="col">95 % interval</th>'
+        f'<th scope="col">Questions</th></tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _row(row: Row) -> str:
+    hint = ' <span class="fd-note">(lower is better)</span>' if row.lower_is_better else ""
+    known = math.isfinite(row.value)
+    value = f"<b>{row.value:.0%}</b>{_interval(row)}" if known else "not measured"
+    between = f"{row.low:.0%} to {row.high:.0%}" if math.isfinite(row.low) else "–"
+    return (
+        f'<tr><th scope="row">{escape(row.title)}{hint}</th><td>{value}</td>'
+        f"<td>{between}</td><td>{row.count:,}</td></tr>"
+    )
+
+
+def _interval(row: Row) -> str:
+    """Return the number and its interval drawn on a scale from 0 to 1."""
+    if not math.isfinite(row.low):
+        return ""
+    low, value, high = (100 * min(1.0, max(0.0, v)) for v in (row.low, row.value, row.high))
+    return (
+        f'<span class="fd-interval" aria-hidden="true"><i style="left:{low:.1f}%;'
+        f'width:{max(high - low, 0.5):.1f}%"></i><b style="left:{value:.1f}%"></b></span>'
+    )

@@ -1,0 +1,235 @@
+"""The settings of a fine-tuning on the page, what they are at first, and what they come to.
+
+Knows the components and turns their values into a ``TrainConfig``; what a person does not choose is
+a ``recipe``'s. Does not start anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.estimate import estimate
+from florence_demo.generated import DEMO_FORMS
+from florence_demo.readers import open_data
+from florence_demo.recipes import first_mode, recipe
+from florence_demo.train_config import TrainConfig
+from florence_demo.trainable import Mode
+from florence_demo.ui.choices import Data, DataPicker, model_choices, model_of
+from florence_demo.ui.service import Service
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""For events that are no action of a person."""
+
+STEPS, PASSES = "steps", "passes over the data"
+_MODES: list[tuple[str, Mode]] = [
+    ("A small adapter (LoRA)", "lora"),
+    ("All but the vision part", "language"),
+    ("Everything", "full"),
+]
+_ROWS_COUNTED = 5_000
+"""Rows up to which data is counted for the estimate; more would keep a person waiting."""
+_SHOWN_STEPS = 200
+"""Points of the curve: steps beyond are told some at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """Hold the components, in the order in which handlers take their values."""
+
+    model: gr.Dropdown
+    mode: gr.Radio
+    length: gr.Number
+    unit: gr.Radio
+    batch: gr.Number
+    rate: gr.Number
+    limit: gr.Number
+    answers: gr.Number
+    every: gr.Number
+    tokens: gr.Number
+    precision: gr.Dropdown
+    checkpointing: gr.Checkbox
+
+    @property
+    def inputs(self) -> list[Any]:
+        """All of them."""
+        return list(vars(self).values())
+
+    @property
+    def advised(self) -> list[Any]:
+        """Those that a recipe fills in."""
+        return [
+            self.length, self.unit, self.batch, self.rate, self.answers, self.every, self.tokens
+        ]  # fmt: skip
+
+
+def build_settings(service: Service) -> Settings:
+    """Lay out the settings, filled in for nano and the demo's forms."""
+    first = recipe("nano", DEMO_FORMS, "full")
+    model = gr.Dropdown(
+        model_choices(service),
+        value="nano",
+        label="Start from",
+        info="nano learns in minutes without a GPU; the others need one.",
+        allow_custom_value=True,
+    )
+    mode = gr.Radio(_MODES, value="full", label="What learns")
+    with gr.Row():
+        length = gr.Number(first.steps, minimum=0.01, label="Learn for", min_width=110, scale=1)
+        unit = gr.Radio([STEPS, PASSES], value=STEPS, label="Counted in", scale=2, min_width=200)
+    with gr.Accordion("More settings", open=False):
+        with gr.Row():
+            batch = _count("Questions a step", first.batch_size)
+            rate = gr.Number(first.learning_rate, minimum=0, label="Learning rate", min_width=130)
+        with gr.Row():
+            limit = _count("Most questions (0: all)", 0)
+            tokens = _count("Longest answer, in tokens", first.max_new_tokens)
+        with gr.Row():
+            answers = _count("Questions to measure with", first.answers)
+            every = _count("Measure after steps (0: a pass)", first.eval_every)
+        with gr.Row():
+            precision = gr.Dropdown(
+                ["fp32", "bf16", "fp16"],
+                value="fp32",
+                label="Number format",
+                info="bf16 is faster on a GPU",
+                min_width=130,
+            )
+            checkpointing = gr.Checkbox(
+                False, label="Save memory", info="Slower: computes some things twice", min_width=130
+            )
+    return Settings(
+        model, mode, length, unit, batch, rate, limit, answers, every, tokens, precision,
+        checkpointing,
+    )  # fmt: skip
+
+
+def _count(label: str, value: int | None) -> gr.Number:
+    return gr.Number(value, precision=0, minimum=0, maximum=10_000_000, label=label, min_width=130)
+
+
+def config_of(service: Service, data: Data, values: Sequence[Any]) -> TrainConfig:
+    """Return the settings that the components' values stand for, with a recipe beneath.
+
+    Args:
+        service: The page's.
+        data: What to learn from.
+        values: Of ``Settings.inputs``.
+
+    Raises:
+        FlorenceDemoError: The model is none, or a setting is missing or makes no sense.
+    """
+    (
+        model, mode, length, unit, batch, rate, limit, answers, every, tokens, precision, saving,
+    ) = values  # fmt: skip
+    if not all((length, batch, rate, answers, tokens)):
+        raise InputError(
+            "Fill in every number, more than 0: how long to learn, questions a step, learning rate,"
+            " questions to measure with, the longest answer."
+        )
+    source = model_of(service, model)
+    chosen = next((m for _, m in _MODES if m == mode), None)
+    if chosen is None:
+        raise InputError("Choose what learns: an adapter, all but the vision part, or everything.")
+    steps = max(1, round(length)) if unit == STEPS else None
+    found = replace(
+        recipe(source, data.source, chosen),
+        eval_data=data.held,
+        epochs=1.0 if steps else float(length),
+        steps=steps,
+        batch_size=int(batch),
+        learning_rate=float(rate),
+        limit=int(limit or 0) or None,
+        answers=int(answers),
+        eval_every=int(every or 0) or None,
+        max_new_tokens=int(tokens),
+        precision=str(precision),
+        checkpointing=bool(saving),
+        device="cpu" if service.config.device == "cpu" else "auto",
+        log_every=max(1, steps // _SHOWN_STEPS) if steps else 5,
+    )
+    found.check()
+    return found
+
+
+def connect_settings(
+    service: Service, picker: DataPicker, settings: Settings, cost: gr.HTML, app: gr.Blocks
+) -> None:
+    """Fill in a recipe when model, data or mode change, and say what the settings will take."""
+
+    def advise(
+        kind: str, folder: Any, upload: Any, hub: str, model: str, mode: Mode
+    ) -> tuple[Any, ...]:
+        try:
+            data = picker.chosen(kind, folder, upload, hub).source
+        except FlorenceDemoError:
+            data = ""
+        try:
+            found = recipe(model_of(service, model), data, mode)
+        except FlorenceDemoError:
+            return (gr.skip(),) * len(settings.advised)
+        length, unit = (found.steps, STEPS) if found.steps else (found.epochs, PASSES)
+        batch, rate = found.batch_size, found.learning_rate
+        every = found.eval_every or 0
+        return length, unit, batch, rate, found.answers, every, found.max_new_tokens
+
+    def first_way(model: str) -> Any:
+        try:
+            return first_mode(model_of(service, model))
+        except FlorenceDemoError:
+            return gr.skip()
+
+    told = [*picker.inputs, *settings.inputs]
+    basis = [*picker.inputs, settings.model, settings.mode]
+    # Whoever types fast is answered for what is there at the end.
+    once: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+    settings.model.input(first_way, settings.model, settings.mode, **once).then(
+        advise, basis, settings.advised, **once
+    )
+    gr.on([settings.mode.input, picker.kind.input], advise, basis, settings.advised, **once)
+    changes = [c.change for c in told]
+    gr.on([app.load, *changes], _teller(service, picker), told, cost, **once)
+
+
+def _teller(service: Service, picker: DataPicker) -> Any:
+    """Return what says what the settings will take."""
+    counted: dict[str, int] = {}
+
+    def rows_of(data: Data) -> int | None:
+        if data.rows is not None or data.remote:
+            return data.rows  # counting what is on the hub would fetch it
+        if data.source not in counted:
+            counted[data.source] = len(open_data(data.source, limit=_ROWS_COUNTED, problems=[]))
+        return counted[data.source]
+
+    def tell(kind: str, folder: Any, upload: Any, hub: str, *values: Any) -> str:
+        data = None
+        try:
+            data = picker.chosen(kind, folder, upload, hub)
+            return cost_card(config_of(service, data, values), rows_of(data))
+        except FlorenceDemoError as exc:
+            return _card(data.safe(str(exc)) if data else str(exc))
+
+    return tell
+
+
+def cost_card(config: TrainConfig, rows: int | None) -> str:
+    """Return the estimate of a run as HTML."""
+    found = estimate(config, rows)
+    if found is None:
+        return _card("How long it takes is told once the data and the model are here.")
+    if found.fits:
+        return _card(found.sentence())
+    return _card(found.sentence()) + (
+        '<p class="fd-alert" role="status">That is more memory than is free: choose the adapter,'
+        " fewer questions a step, or a smaller model.</p>"
+    )
+
+
+def _card(text: str) -> str:
+    return f'<p class="fd-said"><b>What it will take</b><br>{escape(text)}</p>'

@@ -19,6 +19,18 @@ EMPTY = (
 )
 
 
+_WORDS = (
+    "<details><summary>What the words mean</summary><dl>"
+    "<dt>ANLS</dt><dd>How near the text is, letter by letter; 100 % is the same text.</dd>"
+    "<dt>Accuracy at 0.5</dt><dd>Places right: at least half of the two areas is shared.</dd>"
+    "<dt>mAP50, mAP50:95</dt><dd>Things found in the right places under the right name, few false"
+    " ones among them; the second wants the places exact.</dd>"
+    "<dt>IoU</dt><dd>How much of the two areas is shared.</dd>"
+    "<dt>Error rate</dt><dd>Letters or words wrong, of those that are there; 0 % is best, and more"
+    " than 100 % is text that is not there at all.</dd></dl></details>"
+)
+
+
 def progress_panel(done: int, total: int, doing: str) -> str:
     """Return how far a measurement is, as HTML."""
     share = 100 * done / total if total else 0.0
@@ -61,7 +73,7 @@ def report_panel(report: Report) -> str:
         f" {escape(report.data)}</h3></header>"
         f'<p class="fd-note">{len(report.judged):,} answers in {report.seconds:.0f} s</p>'
         f"{_table(first)}"
-        f"{_said('Does it read the question?', sensitivity)}{failures}{details}</section>"
+        f"{_said('Does it read the question?', sensitivity)}{failures}{details}{_WORDS}</section>"
     )
 
 
@@ -74,8 +86,9 @@ def _said(title: str, sentence: str) -> str:
 def _table(rows: Sequence[Row]) -> str:
     body = "".join(_row(row) for row in rows)
     return (
-        '<div class="fd-tablebox"><table class="fd-numbers"><caption>The mark is the number, the'
-        ' band its 95 % interval</caption><thead><tr><th scope="col">What</th>'
+        '<div class="fd-wide"><table class="fd-numbers"><caption>The mark is the number, the band'
+        " its 95 % interval</caption><thead><tr>"
+        '<th scope="col">What</th>'
         '<th scope="col">Number</th><th scope="col">95 % interval</th>'
         f'<th scope="col">Questions</th></tr></thead><tbody>{body}</tbody></table></div>'
     )
@@ -87,7 +100,7 @@ def _row(row: Row) -> str:
     value = f"<b>{row.value:.0%}</b>{_interval(row)}" if known else "not measured"
     between = f"{row.low:.0%} to {row.high:.0%}" if math.isfinite(row.low) else "–"
     return (
-        f'<tr><th scope="row">{escape(row.title)}{hint}</th><td>{value}</td>'
+        f'<tr><th scope="row">{escape(row.title.replace(" -> ", " → "))}{hint}</th><td>{value}</td>'
         f"<td>{between}</td><td>{row.count:,}</td></tr>"
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -54,17 +55,19 @@ class Settings:
     tokens: gr.Number
     precision: gr.Dropdown
     checkpointing: gr.Checkbox
+    advice: gr.HTML
 
     @property
     def inputs(self) -> list[Any]:
-        """All of them."""
-        return list(vars(self).values())
+        """Those that a person fills in."""
+        return [c for c in vars(self).values() if c is not self.advice]
 
     @property
     def advised(self) -> list[Any]:
         """Those that a recipe fills in."""
         return [
-            self.length, self.unit, self.batch, self.rate, self.answers, self.every, self.tokens
+            self.mode, self.length, self.unit, self.batch, self.rate, self.answers, self.every,
+            self.tokens, self.advice,
         ]  # fmt: skip
 
 
@@ -82,6 +85,7 @@ def build_settings(service: Service) -> Settings:
     with gr.Row():
         length = gr.Number(first.steps, minimum=0.01, label="Learn for", min_width=110, scale=1)
         unit = gr.Radio([STEPS, PASSES], value=STEPS, label="Counted in", scale=2, min_width=200)
+    advice = gr.HTML(_advice("nano"))
     with gr.Accordion("More settings", open=False):
         with gr.Row():
             batch = _count("Questions a step", first.batch_size)
@@ -105,8 +109,13 @@ def build_settings(service: Service) -> Settings:
             )
     return Settings(
         model, mode, length, unit, batch, rate, limit, answers, every, tokens, precision,
-        checkpointing,
+        checkpointing, advice,
     )  # fmt: skip
+
+
+def _advice(model: str) -> str:
+    words = f"Settings to begin with for “{Path(model).name}” are filled in: change what you like."
+    return f'<p class="fd-note">{escape(words)}</p>'
 
 
 def _count(label: str, value: int | None) -> gr.Number:
@@ -163,37 +172,32 @@ def connect_settings(
     """Fill in a recipe when model, data or mode change, and say what the settings will take."""
 
     def advise(
-        kind: str, folder: Any, upload: Any, hub: str, model: str, mode: Mode
+        kind: str, folder: Any, upload: Any, hub: str, model: str, mode: Mode | None = None
     ) -> tuple[Any, ...]:
         try:
             data = picker.chosen(kind, folder, upload, hub).source
         except FlorenceDemoError:
-            data = ""
+            data = ""  # not chosen yet
         try:
-            found = recipe(model_of(service, model), data, mode)
+            source = model_of(service, model)
+            found = recipe(source, data, mode or first_mode(source))
         except FlorenceDemoError:
             return (gr.skip(),) * len(settings.advised)
         length, unit = (found.steps, STEPS) if found.steps else (found.epochs, PASSES)
-        batch, rate = found.batch_size, found.learning_rate
         every = found.eval_every or 0
-        return length, unit, batch, rate, found.answers, every, found.max_new_tokens
-
-    def first_way(model: str) -> Any:
-        try:
-            return first_mode(model_of(service, model))
-        except FlorenceDemoError:
-            return gr.skip()
+        return (
+            found.mode, length, unit, found.batch_size, found.learning_rate, found.answers, every,
+            found.max_new_tokens, _advice(source),
+        )  # fmt: skip
 
     told = [*picker.inputs, *settings.inputs]
-    basis = [*picker.inputs, settings.model, settings.mode]
+    basis = [*picker.inputs, settings.model]
     # Whoever types fast is answered for what is there at the end.
     once: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
-    settings.model.input(first_way, settings.model, settings.mode, **once).then(
-        advise, basis, settings.advised, **once
-    )
-    gr.on([settings.mode.input, picker.kind.input], advise, basis, settings.advised, **once)
-    changes = [c.change for c in told]
-    gr.on([app.load, *changes], _teller(service, picker), told, cost, **once)
+    settings.model.input(advise, basis, settings.advised, **once)
+    modes = [settings.mode.input, picker.kind.input]
+    gr.on(modes, advise, [*basis, settings.mode], settings.advised, **once)
+    gr.on([app.load, *(c.change for c in told)], _teller(service, picker), told, cost, **once)
 
 
 def _teller(service: Service, picker: DataPicker) -> Any:

@@ -1,0 +1,125 @@
+"""A person teaches a tiny model the demo's forms, in the browser, and opens the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from florence_demo.run_files import STATUS_FILE
+from florence_demo.ui import LAUNCH, AppConfig, build_app
+from florence_demo.ui.service import Service
+from tests.micro_florence import micro_model, micro_processor
+
+pytestmark = pytest.mark.browser
+
+LONG = 180_000
+"""Milliseconds for what a process of its own does: it wakes up, learns and measures."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("finetune") / "checkpoints"
+    processor = micro_processor()
+    micro_model(processor).save_pretrained(made / "tiny")
+    processor.save_pretrained(made / "tiny")
+    return made
+
+
+@pytest.fixture(scope="module")
+def address(engines, root):
+    config = AppConfig(checkpoints=root, data=root.parent / "data", device="cpu")
+    app = build_app(config, Service(config, engines))
+    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **LAUNCH)
+    yield url
+    app.close()
+
+
+def open_tab(page):
+    page.get_by_role("tab", name="Fine-tune", exact=True).click()
+    start = re.compile("^(Start|A run is going on)$")
+    return page.get_by_role("tabpanel").filter(has=page.get_by_role("button", name=start))
+
+
+def fill_in(page, tab) -> None:
+    tab.get_by_label("Start from").click()
+    page.get_by_role("option", name="checkpoint: tiny").click()
+    # The choice brings settings along; what is typed after that stays.
+    expect(tab.get_by_text("Settings to begin with for “tiny”")).to_be_visible()
+    tab.get_by_label("Learn for").fill("3")
+    tab.get_by_role("button", name="More settings").click()
+    tab.get_by_label("Questions a step").fill("4")
+    tab.get_by_label("Most questions (0: all)").fill("8")
+    tab.get_by_label("Questions to measure with").fill("2")
+    tab.get_by_label("Measure after steps (0: a pass)").fill("3")
+    expect(tab.get_by_text("3 steps: about")).to_be_visible()
+
+
+def test_a_model_learns_is_found_again_and_opened(page):
+    tab = open_tab(page)
+    expect(tab.get_by_text("No run yet")).to_be_visible()
+    fill_in(page, tab)
+    tab.get_by_role("button", name="Start", exact=True).click()
+    run = tab.get_by_role("region", name="The run")
+    expect(run.get_by_role("heading", name="forms-tiny")).to_be_visible()
+    expect(run.get_by_role("progressbar")).to_be_visible()
+
+    page.reload()
+    tab = open_tab(page)
+    run = tab.get_by_role("region", name="The run")
+    expect(run.get_by_role("heading", name="forms-tiny")).to_be_visible()
+    expect(tab.get_by_role("button", name="A run is going on")).to_be_disabled()
+
+    expect(run.get_by_text("Done", exact=True)).to_be_visible(timeout=LONG)
+    row = run.get_by_role("row", name="Your own prompt: ANLS")
+    expect(row.get_by_role("cell").nth(0)).to_have_text(re.compile(r"^\d+%$"))
+    expect(row.get_by_role("cell").nth(1)).to_have_text(re.compile(r"^\d+%"))
+    expect(run.get_by_role("img", name="Curve of the loss over 3 steps")).to_be_visible()
+    expect(run.get_by_role("article")).to_have_count(2)
+    expect(run.get_by_role("article").first.locator("img")).to_be_visible()
+    expect(tab.get_by_role("button", name="Start", exact=True)).to_be_enabled()
+
+    tab.get_by_role("button", name="Open in Fine-tuned checkpoints").click()
+    expect(page.get_by_role("tab", name="Fine-tuned checkpoints")).to_have_attribute(
+        "aria-selected", "true"
+    )
+    expect(page.get_by_label("A folder under checkpoints/")).to_have_value("forms-tiny")
+    expect(page.get_by_text("in the native layout", exact=False)).to_be_visible()
+
+
+def test_a_run_that_is_killed_leaves_the_page_answering(page, root):
+    tab = open_tab(page)
+    fill_in(page, tab)
+    tab.get_by_label("Name of the result").fill("cut short")
+    tab.get_by_role("button", name="Start", exact=True).click()
+    run = tab.get_by_role("region", name="The run")
+    expect(run.get_by_role("heading", name="cut-short")).to_be_visible()
+    status = json.loads((root / "cut-short" / STATUS_FILE).read_text(encoding="utf-8"))
+    os.kill(status["pid"], signal.SIGKILL)
+    expect(run.get_by_role("alert")).to_contain_text("it was killed, or ran out of memory")
+    expect(tab.get_by_role("button", name="Start", exact=True)).to_be_enabled()
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, address):
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("button", name="Ask", exact=True).first.wait_for()
+    wide = []
+    for name in ("Fine-tune", "Evaluate"):
+        tab = page.get_by_role("tab", name=name, exact=True)
+        if not tab.is_visible():
+            page.locator(".overflow-menu > button").first.click()
+            tab = page.locator(".overflow-dropdown button").filter(has_text=re.compile(f"{name}$"))
+        tab.click()
+        page.get_by_role(
+            "button", name={"Fine-tune": "Start"}.get(name, name), exact=True
+        ).wait_for()
+        wide.append(page.evaluate("document.documentElement.scrollWidth"))
+    context.close()
+    assert max(wide) <= 390

@@ -25,6 +25,7 @@ class FakeEngine:
         self.raw = {**RAW, **(raw or {})}
         self.error = error
         self.asked: list[tuple] = []
+        self.batches: list[int] = []
         self.loaded = SimpleNamespace(
             title="fake",
             device=SimpleNamespace(type="cpu"),
@@ -49,6 +50,10 @@ class FakeEngine:
             "fake",
             "cpu",
         )
+
+    def predict_batch(self, requests, options=None, *, on_step=None):
+        self.batches.append(len(requests))
+        return [self.predict(r.image, r.task, r.text, r.region, options) for r in requests]
 
 
 class FakeEngines:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from florence_demo.tasks import TASKS
 from florence_demo.ui import LAUNCH, AppConfig, build_app
-from florence_demo.ui.service import Service
+from florence_demo.ui.service import PICTURE_TASKS, Service
 from tests.fakes import FakeEngines
 
 
@@ -49,6 +49,13 @@ def test_the_defaults_are_enough(client, picture):
     assert shown["sentence"] == "3 objects: 2 × cat, car"
 
 
+def test_everything_is_asked_at_once(client, picture):
+    _, cards, parsed, raw = client.predict(image=picture, api_name="/ask_all")[:4]
+    assert [card["title"] for card in cards["cards"]] == [t.title for t in PICTURE_TASKS]
+    assert set(parsed) == {t.token for t in PICTURE_TASKS}
+    assert len(raw.splitlines()) == len(PICTURE_TASKS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -67,9 +74,11 @@ def test_the_api_page_lists_what_a_person_can_do_and_no_more(client):
     names = set(client.view_api(return_format="dict")["named_endpoints"])
     assert names == {
         "/ask",
+        "/ask_all",
         "/ask_fetch",
         "/ask_download",
         "/ask_checkpoint",
+        "/ask_checkpoint_all",
         "/ask_checkpoint_fetch",
         "/ask_checkpoint_download",
         "/describe_checkpoint",

@@ -26,7 +26,8 @@ from florence_demo.tasks import TASKS, Region, task_named
 _ASSETS = Path(__file__).parent / "js"
 
 
-def _script(name: str) -> str:
+def read_script(name: str) -> str:
+    """Return a script of ours, to hand to a component."""
     return (_ASSETS / name).read_text(encoding="utf-8")
 
 
@@ -66,7 +67,7 @@ class TaskMenu(gr.HTML):
             item = {"name": task.name, "title": task.title, "help": task.help}
             groups.setdefault(task.group, []).append(item)
         html = _task_menu_html(groups, uid)
-        script = _script("task_menu.js")
+        script = read_script("task_menu.js")
         script = script.replace("__TASKS__", json.dumps(groups)).replace("__UID__", uid)
         super().__init__(
             value=value,
@@ -143,7 +144,7 @@ class RegionPicker(gr.HTML):
                 '<div class="fd-box" hidden></div></div>'
                 '<p class="fd-hint"></p></div>'
             ),
-            js_on_load=_script("region_picker.js"),
+            js_on_load=read_script("region_picker.js"),
             label="Region",
             apply_default_css=False,
             **kwargs,
@@ -211,7 +212,7 @@ class AnswerView(gr.HTML):
                 "<tbody></tbody></table></div>"
                 '<p class="fd-meta"></p></section>'
             ),
-            js_on_load=_script("answer_view.js"),
+            js_on_load=read_script("answer_view.js"),
             label="Answer",
             apply_default_css=False,
             **kwargs,

@@ -24,7 +24,7 @@ import gradio as gr
 from gradio import processing_utils
 from PIL import Image
 
-from florence_demo.engine import Engine, Options, Stopped
+from florence_demo.engine import Engine, OnStep, Options, Request, Stopped
 from florence_demo.engine_cache import EngineCache
 from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
 from florence_demo.export import EXPORTERS
@@ -42,6 +42,12 @@ EXAMPLES = ASSETS / "examples"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+PICTURE_TASKS = tuple(task for task in TASKS.values() if task.needs == "nothing")
+"""What can be asked of a picture alone."""
+
+Shown = tuple[dict[str, Any], Prediction]
+"""What the answer's pane shows, and the answer itself."""
 
 ANNOTATED = "annotated picture"
 """The download that is no exporter of ``export``: the picture with its drawing."""
@@ -133,6 +139,7 @@ class Service:
             allow_pickle=config.allow_pickle,
         )
         self._predict = _with_gpu(self._predict_here)
+        self._predict_all = _with_gpu(self._predict_all_here)
 
     def warm_up(self) -> None:
         """Load the first model so that the first answer does not wait for it."""
@@ -212,20 +219,49 @@ class Service:
             chosen.build_prompt(text or "", region, image.size)
         options.check()
         engine = self.engines.get(model, progress)
-        found: Prediction | None = None
-        for found, partial in self._answers(engine, (image, task, text or "", region, options)):
-            if found is None and partial:
+        question = (image, task, text or "", region, options)
+        for found, partial in self._answers(self._predict, engine, question):
+            if found is not None:
+                yield show(found, engine), found
+            elif partial:
                 yield {"sentence": partial, "busy": True}, None
-        if found:
-            yield show(found, engine), found
+
+    def ask_all(
+        self,
+        image: Image.Image | None,
+        model: str,
+        options: Options,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> Iterator[tuple[str, list[Shown]]]:
+        """Ask every task that needs a picture alone, as one batch: the picture is encoded once.
+
+        Args:
+            image: The picture.
+            model: A name that ``check_model`` returned, or a trusted folder.
+            options: How the answers are searched.
+            progress: Told about downloads.
+
+        Yields:
+            The first answer so far and no answers; at the end "" and all of them.
+        """
+        if image is None:
+            raise InputError("There is no picture yet: upload one, or press an example.")
+        options.check()
+        engine = self.engines.get(model, progress)
+        for found, partial in self._answers(self._predict_all, engine, (image, options)):
+            if found is not None:
+                yield "", [(show(each, engine), each) for each in found]
+            elif partial:
+                yield partial, []
 
     def _answers(
-        self, engine: Engine, question: tuple[Any, ...]
-    ) -> Iterator[tuple[Prediction | None, str]]:
+        self, predict: Callable[..., _R], engine: Engine, question: tuple[Any, ...]
+    ) -> Iterator[tuple[_R | None, str]]:
+        """Yield the answer so far, then the answer."""
         if on_zero_gpu():
-            yield self._predict(engine, *question), ""
+            yield predict(engine, *question), ""
         else:
-            yield from self._stream(engine, question)
+            yield from _stream(lambda on_step: predict(engine, *question, on_step=on_step))
 
     @staticmethod
     def _predict_here(
@@ -235,48 +271,21 @@ class Service:
         text: str,
         region: Region | None,
         options: Options,
+        *,
+        on_step: OnStep | None = None,
     ) -> Prediction:
-        return engine.predict(image, TASKS[task], text, region, options)
+        return engine.predict(image, TASKS[task], text, region, options, on_step=on_step)
 
     @staticmethod
-    def _stream(
-        engine: Engine, question: tuple[Any, ...]
-    ) -> Iterator[tuple[Prediction | None, str]]:
-        """Run the engine in a thread and yield the text so far ten times a second."""
-        image, task, text, region, options = question
-        news: queue.SimpleQueue[Prediction | Exception | str] = queue.SimpleQueue()
-        stop = threading.Event()
-        last = time.monotonic()
-
-        def on_step(partial: Callable[[], Any]) -> bool:
-            nonlocal last
-            # Quick answers come whole; slow ones are shown while they grow.
-            if time.monotonic() - last > 0.2:
-                news.put(partial().text)
-                last = time.monotonic()
-            return not stop.is_set()
-
-        def work() -> None:
-            try:
-                news.put(engine.predict(image, TASKS[task], text, region, options, on_step=on_step))
-            except Exception as exc:
-                news.put(exc)
-
-        threading.Thread(target=work, daemon=True).start()
-        try:
-            while True:
-                item = news.get()
-                if isinstance(item, Stopped):
-                    return
-                if isinstance(item, Exception):
-                    raise item
-                if isinstance(item, Prediction):
-                    yield item, ""
-                    return
-                yield None, item
-        finally:
-            # Closing the page or pressing Stop closes this generator.
-            stop.set()
+    def _predict_all_here(
+        engine: Engine,
+        image: Image.Image,
+        options: Options,
+        *,
+        on_step: OnStep | None = None,
+    ) -> list[Prediction]:
+        asked = [Request(image, task) for task in PICTURE_TASKS]
+        return engine.predict_batch(asked, options, on_step=on_step)
 
     # -- downloads --------------------------------------------------------------------------
 
@@ -300,6 +309,44 @@ class Service:
         target = folder / f"{stem}{exporter.suffix}"
         target.write_bytes(exporter.write(found, image, stem))
         return str(target)
+
+
+def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
+    """Run work in a thread and yield the text so far some times a second, then its result."""
+    news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    stop = threading.Event()
+    last = time.monotonic()
+
+    def on_step(partial: Callable[[], Any]) -> bool:
+        nonlocal last
+        # Quick answers come whole; slow ones are shown while they grow.
+        if time.monotonic() - last > 0.2:
+            news.put(("text", partial().text))
+            last = time.monotonic()
+        return not stop.is_set()
+
+    def run() -> None:
+        try:
+            news.put(("result", work(on_step)))
+        except Exception as exc:
+            news.put(("error", exc))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        while True:
+            kind, item = news.get()
+            if kind == "text":
+                yield None, item
+            elif kind == "result":
+                yield item, ""
+                return
+            elif isinstance(item, Stopped):
+                return
+            else:
+                raise item
+    finally:
+        # Closing the page or pressing Stop closes this generator.
+        stop.set()
 
 
 def show(found: Prediction, engine: Engine) -> dict[str, Any]:
@@ -359,7 +406,7 @@ def cache_folder() -> str:
     return folder
 
 
-def _with_gpu(fn: Callable[..., Prediction]) -> Callable[..., Prediction]:
+def _with_gpu(fn: Callable[..., _R]) -> Callable[..., _R]:
     """Ask for a shared GPU for the length of a call where the host lends them."""
     if not on_zero_gpu():
         return fn
@@ -370,5 +417,5 @@ def _with_gpu(fn: Callable[..., Prediction]) -> Callable[..., Prediction]:
         tokens = next((a.max_new_tokens for a in args if isinstance(a, Options)), 1024)
         return min(60, 10 + tokens // 40)
 
-    wrapped: Callable[..., Prediction] = spaces.GPU(duration=duration)(fn)
+    wrapped: Callable[..., _R] = spaces.GPU(duration=duration)(fn)
     return wrapped

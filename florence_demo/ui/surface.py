@@ -24,6 +24,8 @@ from florence_demo.ui.components import (
     SafeImage,
     TaskMenu,
 )
+from florence_demo.ui.everything import API as ALL_API
+from florence_demo.ui.everything import Cards, all_handler, opened
 from florence_demo.ui.service import (
     ANNOTATED,
     EXAMPLES,
@@ -48,7 +50,8 @@ _SWITCH = """
   ];
 }
 """
-_CLEAR_ANSWER = "() => ({busy: true, sentence: '', hint: 'Asking …'})"
+_CLEAR_ANSWER = "() => [{busy: true, sentence: '', hint: 'Asking …'}, {}]"
+_CLEAR_FOR_ALL = "() => [{busy: true, sentence: '', hint: 'Asking everything at once …'}, {}]"
 _PRESS_SAVE = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
 
 
@@ -122,6 +125,7 @@ def build_surface(
             with gr.Row():
                 ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+            every = gr.Button("All tasks on this picture", variant="secondary")
             if model.render:
                 model.component.render()
             with gr.Accordion("Advanced", open=False):
@@ -132,6 +136,7 @@ def build_surface(
                 seed = gr.Number(0, precision=0, label="Seed of drawing")
         with gr.Column(scale=7, min_width=320):
             answer = AnswerView()
+            cards, answers = Cards(), gr.State(None)
             with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
                 kind = gr.Dropdown(
                     [("Annotated picture (PNG)", ANNOTATED)]
@@ -182,7 +187,7 @@ def build_surface(
         js="() => [{visible: true, __type__: 'update'}, {visible: false, __type__: 'update'}]",
     )
 
-    started = gr.on([ask.click, words.submit], None, None, answer, js=_CLEAR_ANSWER)
+    started = gr.on([ask.click, words.submit], None, None, [answer, cards], js=_CLEAR_ANSWER)
     event = started.then(
         handler,
         inputs,
@@ -194,7 +199,21 @@ def build_surface(
         show_progress_on=answer,
         show_progress="minimal",
     )
-    events = [event]
+    asked_all = every.click(None, None, [answer, cards], js=_CLEAR_FOR_ALL).then(
+        all_handler(service, model.resolve),
+        [picture, model.component, beams, tokens],
+        [answer, cards, parsed, raw, found, saving, answers],
+        api_name=f"{api}_all",
+        api_description=ALL_API,
+        concurrency_limit=MAX_BATCH,
+        concurrency_id="model",
+        show_progress_on=answer,
+        show_progress="minimal",
+    )
+    cards.pick(opened, answers, outputs, api_visibility="private", show_progress="hidden")
+    # The cards are of the picture before.
+    picture.change(None, None, cards, js="() => ({})")
+    events = [event, asked_all]
     if strip is not None:
         picked = strip.pick(
             _example_handler(service),

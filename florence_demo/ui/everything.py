@@ -1,0 +1,136 @@
+"""Everything that can be asked of a picture alone, answered at once and shown as cards.
+
+Knows the cards and how they are connected. Where they stand on the page is ``surface``'s business,
+how the questions are asked ``service``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+from gradio import processing_utils
+from PIL import Image
+
+from florence_demo.engine import Options
+from florence_demo.images import display_copy
+from florence_demo.render import overlay
+from florence_demo.tasks import TASKS
+from florence_demo.ui.components import read_script
+from florence_demo.ui.service import Service, Shown, cache_folder, friendly, friendly_stream
+
+CARD_SIDE = 640
+"""Longest side of the picture on the cards, in pixels."""
+
+API = (
+    "Answer everything that can be asked of a picture alone, in one go: captions, objects, regions"
+    " and text. image: the picture; model_name: name of the model. Returns what the page shows, the"
+    " cards, and Florence-2's parsed answers under their task words."
+)
+
+
+class Cards(gr.HTML):
+    """Show several answers about one picture as cards; opening one triggers ``pick``.
+
+    Its value holds ``picture`` (a file) and ``cards``, each with ``title``, ``sentence`` and
+    ``overlay`` (SVG, escaped; "" where nothing is drawn).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            value={},
+            # A fixed skeleton: values are written by the script, see ``components``.
+            html_template='<div class="fd-cards" role="list" aria-label="All answers"></div>',
+            js_on_load=read_script("everything.js"),
+            label="All answers",
+            apply_default_css=False,
+            **kwargs,
+        )
+
+    def preprocess(self, payload: Any) -> Any:
+        """Return the value as it is."""
+        return payload
+
+    def postprocess(self, value: Any) -> Any:
+        """Return the value as it is."""
+        return value
+
+    def api_info(self) -> dict[str, Any]:
+        """Tell clients that it is an object."""
+        return {"type": "object", "description": "The cards: title, sentence, overlay"}
+
+    def example_payload(self) -> Any:
+        """Return no cards for the API page."""
+        return {}
+
+
+def make_cards(image: Image.Image, answers: list[Shown]) -> dict[str, Any]:
+    """Return the cards of some answers about one picture."""
+    data, mime = display_copy(image, CARD_SIDE)
+    path = processing_utils.save_bytes_to_cache(data, f"card.{mime.split('/')[1]}", cache_folder())
+    cards = [
+        {
+            "title": TASKS[found.task].title,
+            "sentence": found.sentence(),
+            # Names would cover so small a picture.
+            "overlay": overlay(found, always=0),
+        }
+        for _, found in answers
+    ]
+    picture = {"path": path, "meta": {"_type": "gradio.FileData"}, "mime_type": mime}
+    return {"picture": picture, "cards": cards}
+
+
+def summary(answers: list[Shown]) -> dict[str, Any]:
+    """Return what the answer's pane says above the cards."""
+    seconds = sum(found.seconds for _, found in answers)
+    shared = [
+        notice
+        for notice in answers[0][1].notices
+        if all(notice in found.notices for _, found in answers)
+    ]
+    return {
+        "hint": f"{len(answers)} answers in {seconds:.2f} s. Open one to see it large.",
+        "notices": shared,
+    }
+
+
+def all_handler(
+    service: Service, resolve: Callable[[Any], str]
+) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """Return what the button does; its outputs are those of ``opened`` and the cards before."""
+
+    @friendly_stream
+    def ask_all(
+        image: Image.Image | None,
+        model_name: Any = None,
+        beams: float = 3,
+        max_new_tokens: float = 1024,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:
+        options = Options(int(max_new_tokens), int(beams))
+        name = resolve(model_name)
+        told = service.ask_all(image, name, options, lambda done, what: progress(done, desc=what))
+        for partial, answers in told:
+            if not answers:
+                kept = [gr.skip() for _ in range(6)]
+                yield {"sentence": partial, "busy": True}, *kept
+                continue
+            assert image is not None
+            parsed = {word: each for _, found in answers for word, each in found.parsed.items()}
+            raw = "\n".join(f"{TASKS[found.task].token} {found.raw}" for _, found in answers)
+            cards = make_cards(image, answers)
+            yield summary(answers), cards, parsed, raw, None, gr.update(visible=False), answers
+
+    return ask_all
+
+
+@friendly
+def opened(answers: list[Shown] | None, event: gr.EventData) -> tuple[Any, ...]:
+    """Show one of the answers large, as if it had been asked alone."""
+    index = int(event.index)
+    if not answers or not 0 <= index < len(answers):
+        return tuple(gr.skip() for _ in range(5))
+    shown, found = answers[index]
+    return shown, found.parsed, found.raw, found, gr.update(visible=True)

@@ -24,7 +24,7 @@ SMALL = 20e6
 _PROMPT, _ANSWER = 20, 16
 """Tokens of a usual question and answer."""
 _BACKWARD = 2
-_SHARE = {"cpu": 0.3, "cuda": 0.35}
+_SHARE = {"cpu": 0.5, "cuda": 0.35}
 """Of the speed of a large matrix product that a training step reaches."""
 _PROCESS = 0.9e9
 """Bytes that Python with torch and transformers takes by itself."""
@@ -202,8 +202,8 @@ def estimate(config: TrainConfig, rows: int | None) -> Estimate | None:
     kind, device, free = _device(config.device)
     speed = _speed(kind) * _SHARE[kind] * (2 if kind == "cuda" and _half(config) else 1)
     measured = 2 * config.answers + _measurements(config, steps) * min(config.answers, 60)
-    # An answer is written token by token: as much again as asking.
-    asking = 2 * measured * (shape.tower_flops() + shape.language_flops())
+    # An answer is written token by token: as much again as reading the question.
+    asking = measured * (shape.tower_flops() + 2 * shape.language_flops())
     seconds = (steps * batch * _flops(config, shape) + asking) / speed + 20
     return Estimate(steps, seconds, _memory(config, shape, batch, kind), free, device)
 

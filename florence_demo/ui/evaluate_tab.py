@@ -182,7 +182,7 @@ def measure(service: Service, wish: Wish) -> Iterator[Report | tuple[int, int, s
         except Exception as exc:
             news.put(exc)
 
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=work, name="measurement", daemon=True).start()
     try:
         while True:
             item = news.get()

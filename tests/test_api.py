@@ -86,4 +86,28 @@ def test_the_api_page_lists_what_a_person_can_do_and_no_more(client):
         "/hub_checkpoint",
         "/load_checkpoint",
         "/unload_checkpoint",
+        "/upload_training_data",
+        "/start_training",
+        "/stop_training",
+        "/resume_training",
+        "/training_status",
+        "/upload_evaluation_data",
+        "/evaluate",
     }
+
+
+def test_a_program_evaluates_and_takes_the_report_home(client):
+    shown, *files = client.predict(data="forms", most_questions=4, api_name="/evaluate")
+    assert "4 answers" in shown
+    assert [file.rsplit(".", 1)[1] for file in files] == ["html", "json", "md"]
+
+
+def test_a_program_is_told_how_far_a_training_is(client):
+    assert client.predict(api_name="/training_status") == {"state": "none"}
+
+
+def test_a_training_that_makes_no_sense_is_one_sentence(client):
+    with pytest.raises(AppError, match="Upload your data first"):
+        client.predict(data="upload", api_name="/start_training")
+    with pytest.raises(AppError, match="No run is going on"):
+        client.predict(api_name="/stop_training")

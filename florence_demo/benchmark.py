@@ -13,7 +13,6 @@ import gc
 import json
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from typing import Any
 
 from florence_demo import machine
 from florence_demo.benchmark_app import app_rows
-from florence_demo.benchmark_rows import Row, against, bars, compare, markdown
+from florence_demo.benchmark_rows import Row, against, compare, draw, markdown
+from florence_demo.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,34 @@ class BenchmarkOptions:
     """Hold what is measured.
 
     Attributes:
-        model: "base" or "large" with random weights.
+        model: "base" or "large" with random weights; "nano", a folder or a hub id as it is.
         device: "auto" takes the GPU rows where there is a GPU; "cpu" leaves them out.
-        quick: Fewer repetitions: under 8 minutes on two cores.
+        quick: Fewer repetitions, and no table by question of random weights: some 4 minutes on
+            two cores.
         threads: Threads of the processor; 0 is torch's choice.
+        training: Measure fine-tuning instead of answering.
     """
 
     model: str = "base"
     device: str = "auto"
     quick: bool = False
     threads: int = 0
+    training: bool = False
 
     @property
     def repeat(self) -> int:
         """Return how often each side is measured."""
         return 2 if self.quick else 5
+
+    @property
+    def random(self) -> bool:
+        """Return whether the model is one of random weights, built here."""
+        return self.model in ("base", "large", "tiny")
+
+    @property
+    def pictures(self) -> int:
+        """Return how many pictures each question is asked about."""
+        return 3 if self.quick else 10 if self.random else 20
 
 
 def cpu_rows(options: BenchmarkOptions) -> Iterator[Row]:
@@ -116,14 +129,9 @@ def _memory_row(model: Any, name: str) -> Row:
     row = f"CPU fp32, {name}: peak memory, 1.25 x the usual way at most"
     if machine.peak_bytes() is None:
         return Row(row, None, 1.0, "not run here: the system does not tell")
-    with tempfile.TemporaryDirectory() as folder:
-        # On disk as the published checkpoints are: fp16. The copy shares nothing with ours.
-        copy.deepcopy(model).half().save_pretrained(folder)
-        peaks = [
-            models.peak_of(way, Path(folder), torch.get_num_threads()) or 1
-            for way in ("usual", "ours")
-        ]
-    gc.collect()
+    with models.on_disk(model) as folder:
+        threads = torch.get_num_threads()
+        peaks = [models.start_of(way, folder, threads).peak or 1 for way in ("usual", "ours")]
     note = f"{peaks[0] / 1e6:,.0f} MB -> {peaks[1] / 1e6:,.0f} MB"
     return Row(row, 1.25 * peaks[0] / peaks[1], 1.0, note)
 
@@ -178,8 +186,7 @@ def run(options: BenchmarkOptions, tell: Callable[[Row], None] | None = None) ->
     torch.set_num_threads(options.threads or before)
     rows = []
     try:
-        parts = (app_rows(10 if options.quick else 40), cpu_rows(options), gpu_rows(options))
-        for part in parts:
+        for part in _parts(options, options.threads or before):
             for row in part:
                 rows.append(row)
                 if tell is not None:
@@ -188,6 +195,42 @@ def run(options: BenchmarkOptions, tell: Callable[[Row], None] | None = None) ->
     finally:
         torch.set_num_threads(before)
     return rows
+
+
+def _parts(options: BenchmarkOptions, threads: int) -> list[Iterator[Row]]:
+    """Return what is measured, each part as it is asked for."""
+    if options.training:
+        from florence_demo.benchmark_training import training_rows
+
+        return [training_rows(options.model, 1 if options.quick else 2, threads)]
+    pages = [app_rows(10 if options.quick else 40)]
+    if not options.random:
+        return pages if options.model == "nano" else []
+    return [*pages, cpu_rows(options), gpu_rows(options)]
+
+
+def questions(options: BenchmarkOptions) -> tuple[str, dict[str, Any]]:
+    """Measure each question on the model: what the table says, and the same as plain values.
+
+    Raises:
+        CheckpointError: There is no such model.
+    """
+    import torch
+
+    from florence_demo import benchmark_tasks as tasks
+
+    make = tasks.random_subject if options.random else tasks.real_subject
+    subject = make(options.model, options.pictures)
+    before = torch.get_num_threads()
+    torch.set_num_threads(options.threads or before)
+    try:
+        timings = tasks.measure(subject)
+        starts = tasks.starts(subject, torch.get_num_threads())
+    finally:
+        torch.set_num_threads(before)
+    told = f"{tasks.table(subject.name, timings)}\n\n{tasks.starts_told(starts)}"
+    plain = {way: asdict(start) for way, start in starts.items()}
+    return told, {"tasks": [timing.to_json() for timing in timings], "start": plain}
 
 
 def roofline() -> str:
@@ -204,12 +247,17 @@ def roofline() -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's flags."""
-    parser.add_argument("--model", choices=("base", "large"), default="base")
+    parser.add_argument(
+        "--model",
+        default="base",
+        help="base or large (random weights of that size), nano, a folder or a hub id",
+    )
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as torch takes")
     parser.add_argument("--quick", action="store_true", help="under 8 minutes on two cores")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--plot", type=Path, help="write the ratios as an SVG picture")
+    parser.add_argument("--training", action="store_true", help="measure fine-tuning instead")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--plot", type=Path, help="draw the ratios: a .svg or a .png file")
 
 
 def command(args: argparse.Namespace) -> int:
@@ -218,13 +266,22 @@ def command(args: argparse.Namespace) -> int:
     def tell(row: Row) -> None:
         print(f"{row.name}: {row.note}", file=sys.stderr, flush=True)
 
-    options = BenchmarkOptions(args.model, args.device, args.quick, args.threads)
+    options = BenchmarkOptions(args.model, args.device, args.quick, args.threads, args.training)
+    if options.training and not options.random:
+        raise CheckpointError("Training is measured at a size: choose --model base or large.")
+    told, plain = "", dict[str, Any]()
+    # By question last, so that the rows are there early; first where a name may be wrong.
+    if not options.random:
+        told, plain = questions(options)
     rows = run(options, tell)
+    if options.random and not options.quick and not options.training:
+        told, plain = questions(options)
     if args.plot:
-        args.plot.write_text(bars(rows), encoding="utf-8")
+        draw(rows, args.plot)
     if args.json:
-        print(json.dumps({"rows": [asdict(row) for row in rows]}))
+        print(json.dumps({"rows": [asdict(row) for row in rows], **plain}))
     else:
-        told = ", ".join(f"{name} {version}" for name, version in machine.versions().items())
-        print(f"{markdown(rows)}\n\n{roofline()}\n\n{told}")
+        versions = ", ".join(f"{name} {version}" for name, version in machine.versions().items())
+        parts = [markdown(rows) if rows else "", told, roofline(), versions]
+        print("\n\n".join(part for part in parts if part))
     return 0 if all(row.kept for row in rows) else 1

@@ -6,11 +6,16 @@ which rows are measured. Weights are rounded to fp16, as those of the published 
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +41,7 @@ PROMPTS: tuple[tuple[int, ...], ...] = (
 _SHAPES = {  # width, layers, heads, width of the tower's first stage
     "base": (768, 6, 12, 128),
     "large": (1024, 12, 16, 256),
+    "tiny": (64, 1, 2, 32),
 }
 
 
@@ -43,7 +49,7 @@ def build(size: str, seed: int = 0) -> Any:
     """Return a random model of the true size, fp32 on the CPU.
 
     Args:
-        size: "base" or "large".
+        size: "base" or "large"; "tiny" is no size of Microsoft's, it only shows that all works.
         seed: Of the weights.
     """
     width, layers, heads, tower = _SHAPES[size]
@@ -100,9 +106,16 @@ def picture(seed: int = 0, rows: int = 1) -> Tensor:
 
 
 @torch.inference_mode()
-def ask_usually(model: Any, pixels: Tensor, prompt: Sequence[int], tokens: int) -> list[int]:
+def ask_usually(
+    model: Any,
+    pixels: Tensor,
+    prompt: Sequence[int],
+    tokens: int,
+    image_tokens: int = IMAGE_TOKENS,
+) -> list[int]:
     """Return an answer as everybody gets it: picture and prompt into ``generate``, 3 beams."""
-    ids = torch.tensor([[IMAGE_TOKEN] * IMAGE_TOKENS + list(prompt)], device=model.device)
+    place = [int(model.config.image_token_id)] * image_tokens
+    ids = torch.tensor([place + list(prompt)], device=model.device)
     answer = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
@@ -146,29 +159,79 @@ def step_seconds(decoder: Decoder, tokens: int) -> tuple[float, list[int]]:
     return gaps[len(gaps) // 2], list(answer.ids)
 
 
-def peak_of(way: str, folder: Path, threads: int) -> int | None:
-    """Return the most memory a process of its own holds for one caption, in bytes.
+@dataclass(frozen=True)
+class Start:
+    """Hold what a fresh process took for one caption.
+
+    Attributes:
+        peak: Bytes it held at most; None where the system does not tell.
+        ready: Seconds until the model was in memory.
+        answered: Seconds until the caption was there.
+    """
+
+    peak: int | None
+    ready: float
+    answered: float
+
+
+@contextmanager
+def on_disk(model: Any, folder: Path | None = None) -> Iterator[Path]:
+    """Give a folder with the model's files, written as fp16 where there is none yet."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as written:
+        # As the published checkpoints are. The copy shares nothing with ours.
+        copy.deepcopy(model).half().save_pretrained(written)
+        gc.collect()
+        yield Path(written)
+
+
+def start_of(way: str, folder: Path, threads: int) -> Start:
+    """Answer one caption in a process of its own.
 
     Args:
         way: "usual" or "ours".
-        folder: A saved native model.
+        folder: A checkpoint, or a native model without a tokenizer.
         threads: Threads of the process.
     """
     command = [sys.executable, "-m", __name__, way, str(folder), str(threads)]
+    begun = time.time()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    peak = json.loads(done.stdout.splitlines()[-1])
-    return None if peak is None else int(peak)
+    peak, ready, answered = json.loads(done.stdout.splitlines()[-1])
+    return Start(peak, ready - begun, answered - begun)
+
+
+def _open(folder: Path) -> tuple[Any, Tensor, Sequence[int], int]:
+    """Return a model, a picture, a question and how many tokens a picture has."""
+    if not (folder / "tokenizer.json").is_file():
+        opened = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        return opened, picture(), PROMPTS[0], IMAGE_TOKENS
+    # With what a name or an adapter needs; a model alone opens faster without it.
+    from PIL import Image
+
+    from florence_demo.models import load_model
+    from florence_demo.tasks import TASKS
+
+    loaded = load_model(str(folder), device="cpu", dtype="fp32")
+    gray = Image.new("RGB", (640, 480), "gray")
+    pixels = loaded.processor.image_processor(images=gray, return_tensors="pt")["pixel_values"]
+    prompt = loaded.processor.tokenizer(TASKS["caption"].prompt)["input_ids"]
+    return loaded.model, pixels, prompt, int(loaded.processor.num_image_tokens)
 
 
 def _main(way: str, folder: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
-    model = Florence2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    model, pixels, prompt, image_tokens = _open(Path(folder))
     if way == "usual":
-        ask_usually(model, picture(), PROMPTS[0], 20)
+        model.eval()
+        ready = time.time()
+        ask_usually(model, pixels, prompt, 20, image_tokens)
     else:
         decoder = Decoder(model)
-        ask(decoder, decoder.encode_image(picture()), PROMPTS[:1], 20)
-    print(json.dumps(peak_bytes()))
+        ready = time.time()
+        ask(decoder, decoder.encode_image(pixels), [prompt], 20)
+    print(json.dumps([peak_bytes(), ready, time.time()]))
 
 
 if __name__ == "__main__":

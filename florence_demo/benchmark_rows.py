@@ -6,11 +6,14 @@ Knows seconds and ratios. Does not know what is measured; imports nothing heavy.
 from __future__ import annotations
 
 import statistics
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
+from pathlib import Path
 from typing import Any
+
+from florence_demo.errors import InputError
 
 Work = Callable[[], Any]
 
@@ -81,21 +84,41 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def bars(rows: list[Row]) -> str:
-    """Return the ratios as an SVG picture, the part that must be reached drawn darker."""
-    shown = [row for row in rows if row.ratio is not None]
-    widest = max([row.ratio or 0 for row in shown], default=1.0)
-    parts = []
+def draw(rows: list[Row], path: Path) -> None:
+    """Write the ratios as a picture, what must be reached as a dark line on each bar.
+
+    Args:
+        rows: Those that were run are drawn.
+        path: Its suffix says which format: .svg, .png, .pdf.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as exc:
+        raise InputError("The plot needs matplotlib: pip install matplotlib.") from exc
+    shown = [row for row in rows if row.ratio is not None][::-1]
+    figure = Figure(figsize=(8, 0.9 + 0.5 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    ratios = [row.ratio or 0.0 for row in shown]
+    colors = ["#0f766e" if row.kept else "#b91c1c" for row in shown]
+    axes.barh(range(len(shown)), ratios, height=0.55, color=colors)
     for at, row in enumerate(shown):
-        top, scale = 34 * at, 330 / widest
-        full, least = (row.ratio or 0) * scale, min(row.ratio or 0, row.at_least) * scale
-        parts.append(
-            f'<text x="0" y="{top + 12}">{escape(row.name)}</text>'
-            f'<rect y="{top + 16}" width="{full:.1f}" height="10" fill="#7aa6d8"/>'
-            f'<rect y="{top + 16}" width="{least:.1f}" height="10" fill="#2b5f9e"/>'
-            f'<text x="{full + 6:.1f}" y="{top + 25}">{row.ratio:.1f}x</text>'
-        )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 {34 * len(shown) + 4}" '
-        f'font-family="sans-serif" font-size="11">{"".join(parts)}</svg>\n'
-    )
+        axes.plot([row.at_least] * 2, [at - 0.4, at + 0.4], color="#0f172a", linewidth=2)
+        axes.annotate(
+            f"{row.ratio:.1f}x", (max(row.ratio or 0.0, row.at_least), at), xytext=(6, 0),
+            textcoords="offset points", va="center", fontsize=9,
+        )  # fmt: skip
+    # A name is text, not mathematics.
+    names = [textwrap.fill(row.name, 46).replace("$", "\\$") for row in shown]
+    axes.set_yticks(range(len(shown)), names, fontsize=9)
+    axes.set_xscale("log")
+    right = 1.6 * max([*ratios, *(row.at_least for row in shown), 1.0])
+    axes.set_xlim(0.5, right)
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick < right]
+    axes.set_xticks(ticks, [f"{tick}x" for tick in ticks], fontsize=9)
+    axes.minorticks_off()
+    axes.set_xlabel("times the usual way; the line is what must be reached", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)

@@ -53,7 +53,10 @@ HOUSE: list[dict[str, list[str]]] = [
             "runs", "estimate", "recipes",
         ],
         "embedded": ["embedded"],
-        "benchmark": ["benchmark", "benchmark_app", "benchmark_models", "benchmark_rows"],
+        "benchmark": [
+            "benchmark", "benchmark_app", "benchmark_models", "benchmark_rows", "benchmark_tasks",
+            "benchmark_training",
+        ],
     },
     {"doors": ["ui", "__main__"]},
 ]  # fmt: skip

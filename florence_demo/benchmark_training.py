@@ -67,7 +67,7 @@ def training_rows(size: str, steps: int, threads: int) -> Iterator[Row]:
     yield _speed(f"{title}: vision tower frozen for real", 2.7, usual, frozen)
     yield _memory(f"{title}: peak memory, half of it at most", usual, frozen)
     cached = _spent("cached", size, steps, threads)
-    # The issue of 8x is bf16's; in fp32 the cache must at least not lose against the tower.
+    # In fp32 no ratio is promised: the cache must at least not lose against the tower.
     yield _speed(f"{title}: cached image features, fp32", 2.7, usual, cached)
     name = f"{title}: cached image features, bf16"
     if not machine.fast_bf16():

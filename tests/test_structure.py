@@ -46,10 +46,10 @@ HOUSE: list[dict[str, list[str]]] = [
         "data": ["data", "readers", "generated", "heldout", "data_command", "data_folders"],
     },
     {"engine": ["engine", "engine_cache"]},
-    {"evaluation": ["evaluate", "scoring", "report"]},
+    {"evaluation": ["evaluate", "scoring", "report"], "trainable": ["trainable"]},
     {
         "training": [
-            "train", "train_config", "trainable", "trainer", "features", "finetune_demo",
+            "train", "train_config", "trainer", "features", "finetune_demo",
             "runs", "estimate", "recipes",
         ],
         "embedded": ["embedded"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -135,3 +136,19 @@ def test_a_card_that_is_not_there_changes_nothing(held, index):
     results = opened(held, SimpleNamespace(index=index))
     assert len(results) == 5
     assert all(result == {"__type__": "update"} for result in results)
+
+
+def test_who_closes_the_page_ends_the_work():
+    stopped = threading.Event()
+
+    class Endless(FakeEngine):
+        def predict_batch(self, requests, options=None, *, on_step=None):
+            while on_step(lambda: SimpleNamespace(text="A delivery van")):
+                pass
+            stopped.set()
+            raise Stopped
+
+    told = service(Endless()).ask_all(IMAGE, "nano", QUICK)
+    assert next(told) == ("A delivery van", [])
+    told.close()
+    assert stopped.wait(10)

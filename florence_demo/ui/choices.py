@@ -30,6 +30,9 @@ _OWN = "checkpoint: "
 """Before the name of a checkpoint under the allowed root, which a catalogue name never begins."""
 _ORDER = ("nano", "base-ft", "large-ft", "base", "large")
 
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""For events that are no action of a person."""
+
 FORMS, HELDOUT, UPLOAD, FOLDER, HUB = "forms", "heldout", "upload", "folder", "hub"
 _TITLES = {
     FORMS: "Demo: forms",
@@ -184,8 +187,7 @@ def build_data_picker(service: Service, kinds: tuple[str, ...], *, api: str) -> 
         lambda chosen: _about(chosen, root),
         kind,
         about,
-        api_visibility="private",
-        show_progress="hidden",
+        **QUIET,
         queue=False,
     )
     again.click(look_again, None, folder, api_visibility="private")

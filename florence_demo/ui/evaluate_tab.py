@@ -28,6 +28,7 @@ from florence_demo.ui.choices import (
     FORMS,
     HELDOUT,
     HUB,
+    QUIET,
     UPLOAD,
     Data,
     build_data_picker,
@@ -35,7 +36,7 @@ from florence_demo.ui.choices import (
     model_of,
 )
 from florence_demo.ui.report_panel import EMPTY, progress_panel, report_panel, stopped_panel
-from florence_demo.ui.service import Service, cache_folder, friendly, friendly_stream, on_zero_gpu
+from florence_demo.ui.service import Service, cache_folder, friendly_stream, on_zero_gpu
 
 MOST = 5_000
 """Questions that a visitor may have asked in one go."""
@@ -61,19 +62,21 @@ class Wish:
     options: Options = field(default_factory=Options)
 
 
-def build_evaluate_tab(service: Service) -> None:
-    """Lay out the tab and connect it."""
+def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
+    """Lay out the tab and connect it.
+
+    Args:
+        service: The page's.
+        tab: The tab itself, to look for new models when it is opened.
+    """
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            with gr.Row(equal_height=True):
-                model = gr.Dropdown(
-                    model_choices(service),
-                    value="nano",
-                    label="Model to measure",
-                    allow_custom_value=True,
-                    scale=4,
-                )
-                again = gr.Button("Look again", scale=1, min_width=110)
+            model = gr.Dropdown(
+                model_choices(service),
+                value="nano",
+                label="Model to measure",
+                allow_custom_value=True,
+            )
             picker = build_data_picker(
                 service, (HELDOUT, FORMS, UPLOAD, FOLDER, HUB), api="upload_evaluation_data"
             )
@@ -98,10 +101,6 @@ def build_evaluate_tab(service: Service) -> None:
             panel = gr.HTML(EMPTY, label="Report", elem_id="fd-report")
             with gr.Row(visible=False) as saving:
                 files = [gr.DownloadButton(label, size="md") for label in _KINDS.values()]
-
-    @friendly
-    def look_again() -> Any:
-        return gr.update(choices=model_choices(service))
 
     @friendly_stream
     def evaluate_model(
@@ -142,7 +141,8 @@ def build_evaluate_tab(service: Service) -> None:
         concurrency_id="evaluate",
         show_progress="hidden",
     )
-    again.click(look_again, None, model, api_visibility="private")
+    # A fine-tuning may have ended since.
+    tab.select(lambda: gr.update(choices=model_choices(service)), None, model, **QUIET)
     stop.click(stopped_panel, None, panel, cancels=[event], api_visibility="private", queue=False)
 
 

@@ -14,11 +14,19 @@ import gradio as gr
 from florence_demo.errors import InputError
 from florence_demo.runs import Run, Runs
 from florence_demo.ui.checkpoint_tab import CheckpointTab
-from florence_demo.ui.choices import FOLDER, FORMS, HUB, UPLOAD, DataPicker, build_data_picker
+from florence_demo.ui.choices import (
+    FOLDER,
+    FORMS,
+    HUB,
+    QUIET,
+    UPLOAD,
+    DataPicker,
+    build_data_picker,
+    model_choices,
+)
 from florence_demo.ui.run_panel import EMPTY, run_panel
 from florence_demo.ui.service import Service, friendly
 from florence_demo.ui.train_settings import (
-    QUIET,
     STEPS,
     Settings,
     build_settings,
@@ -33,22 +41,20 @@ NOT_HERE = (
 
 
 def build_finetune_tab(
-    service: Service, app: gr.Blocks, tabs: gr.Tabs, after: CheckpointTab
-) -> Any:
+    service: Service, app: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, after: CheckpointTab
+) -> None:
     """Lay out the tab and connect it.
 
     Args:
         service: The page's.
         app: The page, to look for a run when it is loaded.
+        tab: The tab itself, to look again when it is opened.
         tabs: The page's tabs, to go to the one for checkpoints.
         after: That tab, to choose the trained model there.
-
-    Returns:
-        What looks for a run, for the tab's own ``select``.
     """
     if not service.config.training:
         gr.Markdown(NOT_HERE)
-        return None
+        return
     runs = Runs(service.config.checkpoints)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
@@ -76,8 +82,11 @@ def build_finetune_tab(
     connect_settings(service, picker, settings, cost, app)
     _connect_start(watch, picker, settings, start, name)
     _connect_rest(watch, (stop, resume, go), tabs, after)
-    app.load(watch.look, watch.inputs, watch.outputs, **QUIET)
-    return watch
+    # Another visitor may have started a run since this page was loaded, and ended one.
+    looks = [app.load, tab.select, watch.timer.tick]
+    # No look waits for another: it costs the reading of two small files.
+    gr.on(looks, watch.look, watch.inputs, watch.outputs, **QUIET, concurrency_limit=None)
+    tab.select(lambda: gr.update(choices=model_choices(service)), None, settings.model, **QUIET)
 
 
 class _Watch:
@@ -90,8 +99,6 @@ class _Watch:
         self.timer = gr.Timer(1.0, active=False)
         self.inputs = [self.seen]
         self.outputs = [panel, *buttons, self.timer, self.seen]
-        # Never queued behind an answer; a visitor's look costs the reading of two small files.
-        self.timer.tick(self.look, self.inputs, self.outputs, **QUIET, concurrency_limit=None)
 
     def look(self, seen: str | None) -> tuple[Any, ...]:
         """Return what changed since the last look, told by a mark that the page keeps."""

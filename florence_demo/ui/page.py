@@ -14,7 +14,6 @@ from florence_demo.ui.finetune_tab import build_finetune_tab
 from florence_demo.ui.service import AppConfig, Service
 from florence_demo.ui.surface import Model, build_surface
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
-from florence_demo.ui.train_settings import QUIET
 
 TITLE = "Florence-2, on your pictures"
 
@@ -59,12 +58,9 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
             with gr.Tab("Fine-tuned checkpoints", id="checkpoints"):
                 checkpoints = build_checkpoint_tab(service)
             with gr.Tab("Fine-tune", id="finetune") as finetune:
-                watch = build_finetune_tab(service, app, tabs, checkpoints)
-                if watch:
-                    # Another visitor may have started a run since this page was loaded.
-                    finetune.select(watch.look, watch.inputs, watch.outputs, **QUIET)
-            with gr.Tab("Evaluate", id="evaluate"):
-                build_evaluate_tab(service)
+                build_finetune_tab(service, app, finetune, tabs, checkpoints)
+            with gr.Tab("Evaluate", id="evaluate") as evaluate:
+                build_evaluate_tab(service, evaluate)
     app.queue(max_size=32)
     return app
 

@@ -105,7 +105,9 @@ def _message(run: Run, private: Sequence[Path]) -> str:
     text = without_paths(status.message, run.folder, *private)
     if run.stopping:
         text = "It finishes what it is doing, keeps a checkpoint and measures once more."
-    if not text or status.state in ("done", "training"):
+    if status.state == "done":
+        text = "It learned all its steps. Open the result with the button below and ask it."
+    if not text or status.state == "training":
         return ""
     if status.state == "failed":
         return f'<p class="fd-alert" role="alert">{escape(text)}</p>'

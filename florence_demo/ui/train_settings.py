@@ -21,11 +21,8 @@ from florence_demo.readers import open_data
 from florence_demo.recipes import first_mode, recipe
 from florence_demo.train_config import TrainConfig
 from florence_demo.trainable import Mode
-from florence_demo.ui.choices import Data, DataPicker, model_choices, model_of
+from florence_demo.ui.choices import QUIET, Data, DataPicker, model_choices, model_of
 from florence_demo.ui.service import Service
-
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-"""For events that are no action of a person."""
 
 STEPS, PASSES = "steps", "passes over the data"
 _MODES: list[tuple[str, Mode]] = [

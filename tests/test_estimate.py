@@ -74,6 +74,9 @@ def test_more_learning_takes_longer_and_is_told_to_fit_or_not() -> None:
     assert short is not None
     assert long is not None
     assert long.seconds > 1.5 * short.seconds
+    whole = estimate(replace(BASE, steps=100, mode="full"), 80)
+    assert whole is not None
+    assert whole.seconds > long.seconds
     assert replace(short, memory=1, free=2).fits
     assert not replace(short, memory=2, free=1).fits
     assert "10 steps: about" in short.sentence()

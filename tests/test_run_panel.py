@@ -89,6 +89,7 @@ def test_answers_are_shown_with_their_pictures(tmp_path: Path) -> None:
 
 
 def test_a_picture_elsewhere_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "mine" / SAMPLES_FOLDER).mkdir(parents=True)
     Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.jpg")
     sample = {"question": "vqa x", "answer": "", "truth": "", "picture": "../../secret.jpg"}
     assert "data:image" not in panel(tmp_path, state="training", samples=(sample,))

@@ -77,7 +77,7 @@ def tell(folder: Path, machine: Machine, **changes: object) -> None:
         pytest.param(TrainConfig(), id="defaults"),
         pytest.param(
             TrainConfig(
-                data="-odd name",
+                data="-odd",
                 tasks=("od", "vqa"),
                 steps=7,
                 learning_rate=3e-5,

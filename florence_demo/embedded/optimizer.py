@@ -18,6 +18,9 @@ from torch import Tensor, nn
 MOMENTUM = 0.95
 TABLE_SHARE = 0.2
 """Step of the tables of embeddings, of AdamW's own."""
+DEPTHWISE_SHARE = 0.1
+"""Step of the depthwise convolutions: what one of them adds, the next ones multiply. At full step a
+few channels of the tower grew to thirty times the others and filled every norm behind them."""
 # The quintic of Keller Jordan's Muon: five steps reach orthogonality within what training feels.
 _COEFFICIENTS = [(3.4445, -4.7750, 2.0315)]
 _STEPS = 5
@@ -32,7 +35,7 @@ class MuonAdamW:
         *,
         muon_lr: float,
         adam_lr: float,
-        weight_decay: float = 0.01,
+        weight_decay: float = 0.1,
     ) -> None:
         parameters = {name: p for name, p in named if p.requires_grad}
         self.matrices = {n: p for n, p in parameters.items() if is_matrix(n, p)}
@@ -42,8 +45,13 @@ class MuonAdamW:
         # AdamW moves every row of a table by about its step, however rare the row: at full step
         # the order among neighbouring places drowns in noise.
         tables = [p for n, p in self.others.items() if is_table(n)]
-        rest = [p for n, p in self.others.items() if not is_table(n)]
-        groups = [{"params": rest, "share": 1.0}, {"params": tables, "share": TABLE_SHARE}]
+        depthwise = [p for p in self.others.values() if is_depthwise(p)]
+        rest = [p for n, p in self.others.items() if not (is_table(n) or is_depthwise(p))]
+        groups = [
+            {"params": rest, "share": 1.0},
+            {"params": tables, "share": TABLE_SHARE},
+            {"params": depthwise, "share": DEPTHWISE_SHARE},
+        ]
         self.adam = torch.optim.AdamW(
             [g for g in groups if g["params"]], lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0
         )
@@ -130,6 +138,11 @@ class MuonAdamW:
 def is_table(name: str) -> bool:
     """Return whether a parameter is a table of embeddings."""
     return "shared" in name or "embed_positions" in name or "position_embed" in name
+
+
+def is_depthwise(p: Tensor) -> bool:
+    """Return whether a parameter is the weight of a depthwise convolution."""
+    return p.ndim == 4 and p.shape[1] == 1
 
 
 def is_matrix(name: str, p: Tensor) -> bool:

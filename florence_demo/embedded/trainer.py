@@ -281,10 +281,12 @@ class Trainer:
         """Bring the embeddings of rows and columns to the size of the tower's features.
 
         Learning alone, the tower may make its features as large as it likes, hundreds of times
-        their first size; beside those the language model would not see where a cell is.
+        their first size; beside those the language model would not see where a cell is. The
+        middle channel counts: a few are far larger than the others and say little.
         """
         model = self.learner.model.model
-        size = model.vision_tower(self.learner.pixels(samples)).last_hidden_state.square().mean()
+        features = model.vision_tower(self.learner.pixels(samples)).last_hidden_state
+        size = features.square().mean(dim=(0, 2, 3)).median()
         if self.config.processes > 1:
             dist.all_reduce(size)
             size /= self.config.processes

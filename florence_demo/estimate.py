@@ -1,8 +1,8 @@
 """What a fine-tuning will take, said before it starts: minutes and memory, roughly.
 
 Knows how many operations a step of Florence-2 comes to and which tensors are kept. The speed of
-the machine is measured in a moment; how well training uses it is a rule of thumb, so that a
-figure is good to a factor of two and is told so.
+the machine is measured in a moment, with whatever else it does in that moment; how well training
+uses it is a rule of thumb. So a figure is a rough guess and is told so.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class Estimate:
         """Return it for a person."""
         return (
             f"{self.steps:,} steps: about {in_time(self.seconds)} and {in_bytes(self.memory)} of"
-            f" memory on {self.device}, where {in_bytes(self.free)} are free. Time is good to a"
-            " factor of two."
+            f" memory on {self.device}, where {in_bytes(self.free)} are free. The time is a rough"
+            " guess from how fast the machine is just now; the run itself soon tells better."
         )
 
 

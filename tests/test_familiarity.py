@@ -24,7 +24,7 @@ def fitted() -> Familiarity:
     [
         pytest.param(0.0, 1.0, True, id="same kind"),
         pytest.param(3.0, 1.0, False, id="other middle"),
-        pytest.param(0.0, 3.0, False, id="other spread"),
+        pytest.param(0.0, 9.0, False, id="far from place to place"),
     ],
 )
 def test_pictures_of_another_kind_are_noticed(fitted, shift, spread, known):

@@ -25,13 +25,13 @@ def write_familiarity(
         folder: The model's folder.
         model: Its model; it is put into evaluation mode.
         processor: Its processor.
-        library: What the scenes are drawn with, the same as in training.
-        seeds: The scenes, drawn at 512 pixels as a visitor's picture may be.
+        library: What the scenes are drawn with: every style that a training may have had.
+        seeds: The scenes, drawn at 256 pixels as most of the training's.
     """
     model.eval()
     features = []
     for at in range(0, len(seeds), _BATCH):
-        images = [make_scene(s, 512, library=library).image for s in seeds[at : at + _BATCH]]
+        images = [make_scene(s, 256, library=library).image for s in seeds[at : at + _BATCH]]
         pixels = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         features.append(model.get_image_features(pixel_values=pixels).pooler_output.numpy())
     fitted = Familiarity.fit(np.concatenate(features))

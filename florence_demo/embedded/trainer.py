@@ -43,7 +43,7 @@ from florence_demo.tasks import TASKS
 
 FIRST_SEED = 100_000_000
 """Training scenes start here; every held-out seed lies below."""
-FAMILIAR = 400
+FAMILIAR = 1200
 """Scenes from which a model learns to tell pictures of its kind."""
 _log = logging.getLogger(__name__)
 
@@ -420,7 +420,7 @@ def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> 
     store.save_folder(folder, model, processor)
     store.save_training(folder, state)
     seeds = range(FIRST_SEED, FIRST_SEED + FAMILIAR)
-    write_familiarity(folder, model, processor, library(config.sprites, config.styles), seeds)
+    write_familiarity(folder, model, processor, library(config.sprites), seeds)
     store.log(
         config.out,
         {"event": "export", **{k: state[k] for k in ("step", "pictures", "pairs", "seconds")}},

@@ -1,0 +1,41 @@
+"""The embedded model is as good as its card says, on a third of the held-out scenes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from florence_demo.evaluate import EvaluateConfig, evaluate
+from florence_demo.models import ASSETS
+from florence_demo.readers import open_data
+from florence_demo.scoring import TABLE
+
+CARD = json.loads((ASSETS / "nano" / "results.json").read_text())["table"]
+SCENES = 100
+SLACK = 0.02
+"""Beyond the card's 95 % interval: that of a third of the scenes is wider."""
+
+
+@pytest.fixture(scope="module")
+def measured(nano):
+    rows = [e for e in open_data(str(ASSETS / "heldout")) if int(e.image.stem) < SCENES]
+    report = evaluate(nano, rows, EvaluateConfig(bootstrap=10, sensitivity=0))
+    assert not report.failures
+    return {row.title: row for row in report.table}
+
+
+def test_the_card_tells_every_line():
+    assert list(CARD) == [line.title for line in TABLE]
+
+
+@pytest.mark.parametrize("title", CARD)
+def test_a_third_of_the_scenes_agrees_with_the_card(measured, title):
+    said, row = CARD[title], measured[title]
+    if said["value"] is None:
+        return
+    wider = 3**0.5
+    if row.lower_is_better:
+        assert row.value <= said["value"] + wider * (said["high"] - said["value"]) + SLACK
+    else:
+        assert row.value >= said["value"] - wider * (said["value"] - said["low"]) - SLACK

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, default=ASSETS / "heldout")
     args = parser.parse_args()
     loaded = load_model(args.model, device="cpu", dtype="fp32")
-    known = Familiarity.load(loaded.folder)
+    known = Familiarity.load(loaded.folder, int(loaded.model.config.vision_config.projection_dim))
     if known is None:
         raise SystemExit(f"{loaded.title} holds nothing to tell its own pictures by.")
     scenes = distances(loaded, known, sorted(args.scenes.glob("*.webp")))

@@ -135,7 +135,9 @@ class Engine:
         self._decoder = Decoder(loaded.model, release=loaded.base is None)
         self._retired = False
         self._batcher = Batcher(self._answer, MAX_BATCH)
-        self._familiarity = Familiarity.load(loaded.folder)
+        self._familiarity = Familiarity.load(
+            loaded.folder, int(loaded.model.config.vision_config.projection_dim)
+        )
         self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         config = loaded.model.config
         self._positions = int(config.text_config.max_position_embeddings)

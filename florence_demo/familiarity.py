@@ -9,11 +9,14 @@ none says nothing. Knows features and numbers. Does not know models or pictures.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 FILE = "familiarity.safetensors"
 
@@ -73,13 +76,17 @@ class Familiarity:
         save_file(tensors, folder / FILE)
 
     @classmethod
-    def load(cls, folder: Path) -> Familiarity | None:
-        """Return what a checkpoint's folder holds, or None."""
+    def load(cls, folder: Path, width: int) -> Familiarity | None:
+        """Return what a checkpoint's folder holds; None if there is none for features so wide."""
         from safetensors.numpy import load_file
 
         if not (folder / FILE).is_file():
             return None
         held = load_file(folder / FILE)
+        shapes = [held[name].shape for name in ("mean", "whiten") if name in held]
+        if shapes != [(width,), (width, width)] or "limit" not in held:
+            log.warning("%s is of another model or version and is left out", folder / FILE)
+            return None
         return cls(held["mean"], held["whiten"].astype(np.float32), float(held["limit"][0]))
 
 

@@ -33,10 +33,16 @@ def test_pictures_of_another_kind_are_noticed(fitted, shift, spread, known):
 
 
 def test_it_is_saved_beside_the_weights_and_read_again(fitted, tmp_path):
-    assert Familiarity.load(tmp_path) is None
+    assert Familiarity.load(tmp_path, 8) is None
     fitted.save(tmp_path)
-    again = Familiarity.load(tmp_path)
+    again = Familiarity.load(tmp_path, 8)
     assert again is not None
     assert again.limit == pytest.approx(fitted.limit)
     picture = pictures(1)[0]
     assert again.knows(picture) == fitted.knows(picture)
+
+
+def test_one_of_another_model_is_left_out(fitted, tmp_path, caplog):
+    fitted.save(tmp_path)
+    assert Familiarity.load(tmp_path, 16) is None
+    assert "left out" in caplog.text

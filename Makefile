@@ -2,12 +2,13 @@
 # make test   install what is needed and run all tests
 # make check  lint and types
 # make bench  measure speed
+# make finetune-demo  teach nano to read ticked forms
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench finetune-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -17,6 +18,9 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m florence_demo benchmark $(ARGS)
+
+finetune-demo: $(VENV)/.installed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo finetune-demo $(ARGS)
 
 check: $(VENV)/.installed-dev
 	@rm -f florence_demo/ui/*.pyi

@@ -36,7 +36,7 @@ class DemoConfig:
     model: str = "nano"
     out: Path = Path("runs/forms")
     lora: bool = False
-    steps: int = 1200
+    steps: int = 240
     device: str = "cpu"
     resume: bool = False
 

@@ -360,7 +360,7 @@ def test_without_questions_only_the_tower_learns(processor, samples):
     learner.learn(blind, Shares())
     moved = {n.split(".")[0] for n, p in learner.named_parameters() if p.grad is not None}
     parts = {n for n, p in learner.named_parameters() if p.grad is not None and "model." in n}
-    assert moved == {"dense", "model"}
+    assert moved == {"dense", "letters", "model"}
     assert all("vision_tower" in n for n in parts)
 
 

@@ -13,8 +13,10 @@ from florence_demo.scoring import TABLE
 
 CARD = json.loads((ASSETS / "nano" / "results.json").read_text())["table"]
 SCENES = 100
+WIDER = 1.5 * 3**0.5
+"""Three standard deviations where the card's interval has two, of a third of its scenes: with so
+many lines, some would leave a narrower one by chance."""
 SLACK = 0.02
-"""Beyond the card's 95 % interval: that of a third of the scenes is wider."""
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +36,7 @@ def test_a_third_of_the_scenes_agrees_with_the_card(measured, title):
     said, row = CARD[title], measured[title]
     if said["value"] is None:
         return
-    wider = 3**0.5
     if row.lower_is_better:
-        assert row.value <= said["value"] + wider * (said["high"] - said["value"]) + SLACK
+        assert row.value <= said["value"] + WIDER * (said["high"] - said["value"]) + SLACK
     else:
-        assert row.value >= said["value"] - wider * (said["value"] - said["low"]) - SLACK
+        assert row.value >= said["value"] - WIDER * (said["value"] - said["low"]) - SLACK

@@ -92,7 +92,8 @@ def first_difference(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 
 def pair(folder: Path, pixels: Any, questions: list[str]) -> Pair:
-    opened = open_checkpoint(folder)
+    # Stored in fp16, where rounding alone decides between places side by side.
+    opened = open_checkpoint(folder, dtype=torch.float32)
     if not torch.is_tensor(pixels):
         pixels = opened.processor.image_processor(images=pixels, return_tensors="pt")[
             "pixel_values"

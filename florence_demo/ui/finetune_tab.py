@@ -140,7 +140,7 @@ def _connect_start(
         hub: str,
         model: str = "nano",
         mode: str = "full",
-        learn_for: float = 1200,
+        learn_for: float = 240,
         counted_in: str = STEPS,
         questions_a_step: float = 16,
         learning_rate: float = 6e-4,

@@ -10,6 +10,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,8 +20,7 @@ from florence_demo.checkpoint_files import has_model
 from florence_demo.checkpoint_info import listed
 from florence_demo.errors import CheckpointError
 
-MAX_DEPTH = 5
-MAX_FOLDERS = 5_000
+_SEARCHED = {"depth": 5, "most": 5_000}
 
 _KEPT = (".safetensors", ".json", ".txt")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
@@ -47,7 +47,7 @@ def list_checkpoints(root: Path) -> list[Path]:
         root: The allowed root; a root that does not exist holds none.
     """
     root = Path(root)
-    return sorted(folder for folder in _folders(root) if _holds_model(folder, root))
+    return sorted(f for f in folders_under(root, **_SEARCHED) if _holds_model(f, root))
 
 
 def checkpoint_under(root: Path, name: str) -> Path:
@@ -73,6 +73,32 @@ def checkpoint_under(root: Path, name: str) -> Path:
     except OSError as exc:
         raise refused from exc
     return folder
+
+
+def folders_under(root: Path, *, depth: int, most: int) -> Iterator[Path]:
+    """Yield a root and the folders under it, the shallow ones first; none hidden, no links.
+
+    Args:
+        root: Where to begin.
+        depth: Floors below it that are looked at.
+        most: Folders after which the search ends: a root may be a whole disk.
+    """
+    waiting = deque([(root, 0)])
+    for _ in range(most):
+        if not waiting:
+            return
+        folder, floor = waiting.popleft()
+        yield folder
+        if floor < depth:
+            try:
+                inner = sorted(folder.iterdir())
+            except OSError:
+                continue  # gone or forbidden: it holds nothing for us
+            waiting += [
+                (path, floor + 1)
+                for path in inner
+                if not path.name.startswith((".", "__")) and not path.is_symlink() and path.is_dir()
+            ]
 
 
 def unpack_upload(files: Sequence[Path], dst: Path, limits: UploadLimits | None = None) -> Path:
@@ -113,26 +139,6 @@ def unpack_upload(files: Sequence[Path], dst: Path, limits: UploadLimits | None 
     finally:
         shutil.rmtree(private, ignore_errors=True)
     return dst
-
-
-def _folders(root: Path) -> Iterator[Path]:
-    """Yield the folders under a root, no hidden ones, none behind a link."""
-    waiting = [(root, 0)]
-    for _ in range(MAX_FOLDERS):
-        if not waiting:
-            return
-        folder, depth = waiting.pop()
-        yield folder
-        if depth < MAX_DEPTH:
-            try:
-                inner = sorted(folder.iterdir(), reverse=True)
-            except OSError:
-                continue  # gone or forbidden: it holds no checkpoint for us
-            waiting += [
-                (path, depth + 1)
-                for path in inner
-                if not path.name.startswith(".") and not path.is_symlink() and path.is_dir()
-            ]
 
 
 def _holds_model(folder: Path, root: Path) -> bool:

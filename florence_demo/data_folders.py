@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from florence_demo.checkpoint_folders import check_entry, copy_at_most
+from florence_demo.checkpoint_folders import check_entry, copy_at_most, folders_under
 from florence_demo.data import Example
 from florence_demo.errors import DatasetError
 from florence_demo.readers import IMAGE_SUFFIXES, READERS, open_data
@@ -129,23 +129,7 @@ def without_paths(text: str, *folders: Path) -> str:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """Yield a root and the folders under it, the shallow ones first; none hidden, no links."""
-    waiting = [(root, 0)]
-    for _ in range(MAX_FOLDERS):
-        if not waiting:
-            return
-        folder, depth = waiting.pop(0)
-        yield folder
-        if depth < MAX_DEPTH:
-            try:
-                inner = sorted(folder.iterdir())
-            except OSError:
-                continue
-            waiting += [
-                (path, depth + 1)
-                for path in inner
-                if not path.name.startswith((".", "__")) and not path.is_symlink() and path.is_dir()
-            ]
+    return folders_under(root, depth=MAX_DEPTH, most=MAX_FOLDERS)
 
 
 def _format(folder: Path) -> str:

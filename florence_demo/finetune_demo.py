@@ -7,7 +7,6 @@ model. Does not know how a run goes (``train``).
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ def config_from_args(args: argparse.Namespace) -> DemoConfig:
 
 
 def run(config: DemoConfig) -> dict[str, Any]:
-    """Run the demonstration and print its outcome, a JSON object, as the last line.
+    """Run the demonstration, print what was asked and answered, and return its outcome.
 
     Raises:
         FlorenceDemoError: The model or the folder cannot be used.
@@ -101,6 +100,4 @@ def run(config: DemoConfig) -> dict[str, Any]:
     for sample in status.samples if status else ():
         print(f"{sample['question']}  ->  {sample['answer']}  (true: {sample['truth']})")
     print(result.sentence())
-    found = summary(result)
-    print(json.dumps(found))
-    return found
+    return summary(result)

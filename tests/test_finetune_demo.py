@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from florence_demo import finetune_demo
+from florence_demo.__main__ import main
 from florence_demo.finetune_demo import (
     DemoConfig,
     add_arguments,
     config_from_args,
-    run,
     train_config,
 )
 from florence_demo.generated import DEMO_FORMS, DEMO_FORMS_HELD
@@ -30,9 +30,11 @@ def test_the_last_line_is_the_outcome(
     processor.save_pretrained(tmp_path / "base")
     monkeypatch.setattr(finetune_demo, "DEMO_FORMS", "forms:0:8")
     monkeypatch.setattr(finetune_demo, "DEMO_FORMS_HELD", "forms:1000000:2")
-    run(DemoConfig(str(tmp_path / "base"), tmp_path / "run", lora=lora, steps=2))
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert set(last) == {"before", "after", "minutes"}
+    words = ["finetune-demo", "--model", str(tmp_path / "base"), "--out", str(tmp_path / "run")]
+    assert main([*words, "--steps", "2", *["--lora"] * lora]) == 0
+    *before, last = capsys.readouterr().out.splitlines()
+    assert set(json.loads(last)) == {"before", "after", "minutes"}
+    assert last not in before
     assert (tmp_path / "run/adapter/adapter_config.json").is_file() is lora
 
 

@@ -185,35 +185,22 @@ class RegionPicker(gr.HTML):
         return {"box": None}
 
 
-class AnswerView(gr.HTML):
-    """Show an answer: the sentence, the picture with its overlay, notices and a table.
+class Skeleton(gr.HTML):
+    """Draw an object that a script of ours writes into a fixed skeleton.
 
-    Its value holds any of ``picture`` (a file; kept when absent), ``overlay`` (SVG, escaped),
-    ``sentence``, ``notices``, ``rows`` ([{label, score, box}]), ``meta``, ``hint``, ``busy``.
+    Args:
+        html: The skeleton.
+        script: Name of the script.
+        holds: What the value has in it, told to clients of the API.
+        kwargs: As ``gr.HTML`` takes them.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, html: str, script: str, holds: str, **kwargs: Any) -> None:
+        self.holds = holds
         super().__init__(
             value={},
-            html_template=(
-                '<section class="fd-answer" aria-label="Answer">'
-                '<p class="fd-sentence" aria-live="polite"></p>'
-                '<div class="fd-notices" role="status"></div>'
-                '<div class="fd-figure" hidden><img alt="The picture that the answer is about">'
-                '<div class="fd-layer"></div></div>'
-                '<div class="fd-empty"><svg viewBox="0 0 48 48" width="56" height="56"'
-                ' aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2"'
-                ' stroke-linecap="round" stroke-linejoin="round"><path d="M6 14V8a2 2 0 0 1 2-2h6'
-                'M34 6h6a2 2 0 0 1 2 2v6M42 34v6a2 2 0 0 1-2 2h-6M14 42H8a2 2 0 0 1-2-2v-6"/>'
-                '<circle cx="18" cy="19" r="3.5"/><path d="m10 36 10-9 6 5 6-7 7 8"/></svg>'
-                "<p>Put a picture on the left, or try one of the examples.</p></div>"
-                '<div class="fd-tablebox" hidden><table class="fd-table"><thead><tr><th>#</th>'
-                "<th>What</th><th>Score</th><th>Where (x1, y1, x2, y2)</th></tr></thead>"
-                "<tbody></tbody></table></div>"
-                '<p class="fd-meta"></p></section>'
-            ),
-            js_on_load=read_script("answer_view.js"),
-            label="Answer",
+            html_template=html,
+            js_on_load=read_script(script),
             apply_default_css=False,
             **kwargs,
         )
@@ -228,11 +215,40 @@ class AnswerView(gr.HTML):
 
     def api_info(self) -> dict[str, Any]:
         """Tell clients that it is an object."""
-        return {"type": "object", "description": "What the page shows: sentence, rows, notices"}
+        return {"type": "object", "description": self.holds}
 
     def example_payload(self) -> Any:
-        """Return an empty answer for the API page."""
+        """Return an empty object for the API page."""
         return {}
+
+
+class AnswerView(Skeleton):
+    """Show an answer: the sentence, the picture with its overlay, notices and a table.
+
+    Its value holds any of ``picture`` (a file; kept when absent), ``overlay`` (SVG, escaped),
+    ``sentence``, ``notices``, ``rows`` ([{label, score, box}]), ``meta``, ``hint``, ``busy``.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        html = (
+            '<section class="fd-answer" aria-label="Answer">'
+            '<p class="fd-sentence" aria-live="polite"></p>'
+            '<div class="fd-notices" role="status"></div>'
+            '<div class="fd-figure" hidden><img alt="The picture that the answer is about">'
+            '<div class="fd-layer"></div></div>'
+            '<div class="fd-empty"><svg viewBox="0 0 48 48" width="56" height="56"'
+            ' aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2"'
+            ' stroke-linecap="round" stroke-linejoin="round"><path d="M6 14V8a2 2 0 0 1 2-2h6'
+            'M34 6h6a2 2 0 0 1 2 2v6M42 34v6a2 2 0 0 1-2 2h-6M14 42H8a2 2 0 0 1-2-2v-6"/>'
+            '<circle cx="18" cy="19" r="3.5"/><path d="m10 36 10-9 6 5 6-7 7 8"/></svg>'
+            "<p>Put a picture on the left, or try one of the examples.</p></div>"
+            '<div class="fd-tablebox" hidden><table class="fd-table"><thead><tr><th>#</th>'
+            "<th>What</th><th>Score</th><th>Where (x1, y1, x2, y2)</th></tr></thead>"
+            "<tbody></tbody></table></div>"
+            '<p class="fd-meta"></p></section>'
+        )
+        holds = "What the page shows: sentence, rows, notices"
+        super().__init__(html, "answer_view.js", holds, label="Answer", **kwargs)
 
 
 class ExampleStrip(gr.HTML):

@@ -17,7 +17,7 @@ from florence_demo.engine import Options
 from florence_demo.images import display_copy
 from florence_demo.render import overlay
 from florence_demo.tasks import TASKS
-from florence_demo.ui.components import read_script
+from florence_demo.ui.components import Skeleton
 from florence_demo.ui.service import Service, Shown, cache_folder, friendly, friendly_stream
 
 CARD_SIDE = 640
@@ -30,7 +30,7 @@ API = (
 )
 
 
-class Cards(gr.HTML):
+class Cards(Skeleton):
     """Show several answers about one picture as cards; opening one triggers ``pick``.
 
     Its value holds ``picture`` (a file) and ``cards``, each with ``title``, ``sentence`` and
@@ -38,31 +38,9 @@ class Cards(gr.HTML):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            value={},
-            # A fixed skeleton: values are written by the script, see ``components``.
-            html_template='<div class="fd-cards" role="list" aria-label="All answers"></div>',
-            js_on_load=read_script("everything.js"),
-            label="All answers",
-            apply_default_css=False,
-            **kwargs,
-        )
-
-    def preprocess(self, payload: Any) -> Any:
-        """Return the value as it is."""
-        return payload
-
-    def postprocess(self, value: Any) -> Any:
-        """Return the value as it is."""
-        return value
-
-    def api_info(self) -> dict[str, Any]:
-        """Tell clients that it is an object."""
-        return {"type": "object", "description": "The cards: title, sentence, overlay"}
-
-    def example_payload(self) -> Any:
-        """Return no cards for the API page."""
-        return {}
+        html = '<div class="fd-cards" role="list" aria-label="All answers"></div>'
+        holds = "The cards: title, sentence, overlay"
+        super().__init__(html, "everything.js", holds, label="All answers", **kwargs)
 
 
 def make_cards(image: Image.Image, answers: list[Shown]) -> dict[str, Any]:

@@ -54,15 +54,18 @@ def main() -> None:
         training=args.training,
     )
     service = Service(config)
-    # The page answers at once; the model follows behind it.
-    threading.Thread(target=service.warm_up, daemon=True).start()
-    build_app(config, service).launch(
+    app = build_app(config, service)
+    app.launch(
         server_name=args.host,
         server_port=args.port,
         # Checkpoints are large; where strangers come, they are not welcome in any size.
         max_file_size="50mb" if on_space else "4gb",
+        prevent_thread_lock=True,
         **LAUNCH,
     )
+    # The page answers first; the model and its imports follow behind it.
+    threading.Thread(target=service.warm_up, daemon=True).start()
+    app.block_thread()
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _predict(args: argparse.Namespace) -> int:
     from florence_demo.engine import Engine, Options
-    from florence_demo.images import open_image
+    from florence_demo.images import open_image, save_picture
     from florence_demo.models import load_model
     from florence_demo.render import annotate
     from florence_demo.web import fetch_image, is_url
@@ -72,12 +72,15 @@ def _predict(args: argparse.Namespace) -> int:
             image = fetch_image(source) if is_url(source) else open_image(source)
             found = engine.predict(image, task, args.text, args.region, options)
             if args.save:
-                _save(annotate(image, found.detections), args.save)
+                save_picture(annotate(image, found.detections), args.save)
         except InputError as exc:
             failed += 1
             if len(args.images) == 1 and not args.json:
                 raise
-            print(json.dumps({"image": source, "error": str(exc)}, ensure_ascii=False))
+            if args.json:
+                print(json.dumps({"image": source, "error": str(exc)}, ensure_ascii=False))
+            else:
+                print(f"{source}: {exc}", file=sys.stderr)
             continue
         if args.json:
             row = {"image": source, **found.to_json()}
@@ -87,16 +90,6 @@ def _predict(args: argparse.Namespace) -> int:
             for notice in found.notices:
                 print(notice, file=sys.stderr)
     return (2 if len(args.images) == 1 else 1) if failed else 0
-
-
-def _save(picture: Any, target: Path) -> None:
-    try:
-        picture.save(target)
-    except (OSError, ValueError) as exc:
-        raise InputError(
-            f"The picture cannot be written to {target}: name a folder that exists and an ending"
-            " such as .png or .jpg."
-        ) from exc
 
 
 def _add_tasks(parser: argparse.ArgumentParser) -> None:
@@ -291,6 +284,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 0
+    except OSError as exc:
+        if not exc.filename:
+            raise
+        print(f"{exc.filename} cannot be used: {exc.strerror}.", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

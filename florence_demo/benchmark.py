@@ -31,8 +31,8 @@ class BenchmarkOptions:
     Attributes:
         model: "base" or "large" with random weights; "nano", a folder or a hub id as it is.
         device: "auto" takes the GPU rows where there is a GPU; "cpu" leaves them out.
-        quick: Fewer repetitions, and no table by question of random weights: some 4 minutes on
-            two cores.
+        quick: Fewer repetitions, and no table by question of random weights: under 8 minutes
+            on two cores.
         threads: Threads of the processor; 0 is torch's choice.
         training: Measure fine-tuning instead of answering.
     """

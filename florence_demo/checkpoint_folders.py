@@ -60,7 +60,9 @@ def checkpoint_under(root: Path, name: str) -> Path:
     Raises:
         CheckpointError: If it is not there, or leads out of the root.
     """
-    refused = CheckpointError(f"There is no checkpoint “{name}” here; press refresh.")
+    refused = CheckpointError(
+        f"There is no checkpoint “{name}” here: press “Look again” and choose one."
+    )
     parts = PurePosixPath(name).parts
     if not parts or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
         raise refused

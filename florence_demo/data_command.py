@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from florence_demo.data import Example
+from florence_demo.images import save_picture
 from florence_demo.readers import open_data, tell_problems, write_jsonl
 from florence_demo.render import annotate
 from florence_demo.tasks import task_named
@@ -99,6 +100,6 @@ def run(config: DataConfig) -> list[str]:
         lines.append(f"Written to {write_jsonl(rows, config.out)}")
     if config.sheet:
         config.sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(rows).save(config.sheet)
+        save_picture(contact_sheet(rows), config.sheet)
         lines.append(f"Drawn into {config.sheet}")
     return lines

@@ -67,6 +67,8 @@ class Options:
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must lie between {low} and {high}.")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise InputError("The seed must be a whole number between 0 and 2 to the power of 63.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,7 @@ class _Job:
     ids: list[int]
     options: Options
     caller: _Caller
+    picture: str  # its fingerprint
     told: bool = False  # whether its caller hears of its answer while it grows
     familiar: bool = True
 
@@ -138,7 +141,7 @@ class Engine:
         self._familiarity = Familiarity.load(
             loaded.folder, int(loaded.model.config.vision_config.projection_dim)
         )
-        self._features: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._features: OrderedDict[str, torch.Tensor] = OrderedDict()
         config = loaded.model.config
         self._positions = int(config.text_config.max_position_embeddings)
         vocabulary = loaded.processor.tokenizer.get_vocab()
@@ -193,14 +196,19 @@ class Engine:
             Stopped: ``on_step`` returned False.
         """
         options.check()
+        if not requests:
+            return []
         started = time.perf_counter()
         requests = self._with_first_stage(requests, options, on_step)
         prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
         caller = _Caller(on_step)
+        distinct = {id(r.image): r.image for r in requests}
+        pictures = {key: fingerprint(image) for key, image in distinct.items()}
         jobs = [
-            _Job(r, self._tokenize(prompt), options, caller, told=on_step is not None and at == 0)
-            for at, (r, prompt) in enumerate(zip(requests, prompts, strict=True))
+            _Job(r, self._tokenize(prompt), options, caller, pictures[id(r.image)])
+            for r, prompt in zip(requests, prompts, strict=True)
         ]
+        jobs[0].told = on_step is not None
         generated = self._batcher.submit(jobs, options)
         if caller.stopped:
             raise Stopped
@@ -255,18 +263,18 @@ class Engine:
         return ids
 
     def _encode(
-        self, images: Sequence[Image.Image], before_block: Callable[[], None] | None = None
+        self, jobs: Sequence[_Job], before_block: Callable[[], None] | None = None
     ) -> torch.Tensor:
         """Return image features (B, T, D), running the vision tower on new pictures only.
 
         Args:
-            images: The pictures, any size.
+            jobs: The questions, about pictures of any size.
             before_block: Called before each of the tower's blocks; what it raises ends the pass.
         """
         import torch
 
-        keys = [_fingerprint(image) for image in images]
-        new = {k: im for k, im in zip(keys, images, strict=True) if k not in self._features}
+        keys = [job.picture for job in jobs]
+        new = {job.picture: job.request.image for job in jobs if job.picture not in self._features}
         held = {k: self._features[k] for k in keys if k in self._features}
         if new:
             pixels = self.loaded.processor.image_processor(
@@ -331,9 +339,7 @@ class Engine:
                 raise Stopped
 
         with torch.inference_mode():
-            features = self._encode(
-                [job.request.image for job in jobs], before_block if told else None
-            )
+            features = self._encode(jobs, before_block if told else None)
             if self._familiarity:
                 for job, feature in zip(jobs, features, strict=True):
                     job.familiar = self._familiarity.knows(feature.float().cpu().numpy())
@@ -409,12 +415,13 @@ class Engine:
             tokens=len(generated.ids),
             truncated=generated.truncated,
             notices=tuple(notices),
+            picture=job.picture,
         )
 
 
-def _fingerprint(image: Image.Image) -> bytes:
-    """Return a digest of a picture's size, mode and pixels."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(f"{image.mode}{image.size}".encode())
-    digest.update(image.tobytes())
-    return digest.digest()
+def fingerprint(image: Image.Image) -> str:
+    """Return a digest of a picture's size and pixels, as the model sees them."""
+    rgb = image.convert("RGB")
+    digest = hashlib.blake2b(str(rgb.size).encode(), digest_size=16)
+    digest.update(rgb.tobytes())
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 from florence_demo.engine import Engine
@@ -28,6 +29,7 @@ class EngineCache:
         self.max_models = max(1, max_models)
         self._load = load
         self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._stamps: dict[str, object] = {}
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
@@ -37,20 +39,20 @@ class EngineCache:
         Raises:
             CheckpointError: The model cannot be loaded; those in memory stay.
         """
-        with self._lock:
-            if name in self._engines:
-                self._engines.move_to_end(name)
-                return self._engines[name]
+        engine = self._held(name)
+        if engine is not None:
+            return engine
         # One load at a time; models in memory go on answering meanwhile.
         with self._loading:
-            engine = self._engines.get(name)
+            engine = self._held(name)
             if engine is None:
+                stamp = _stamp(name)
                 engine = self._switched(name) or Engine(
                     load_model(name, progress=progress, **self._load)
                 )
                 with self._lock:
                     self._make_room(name)
-                    self._engines[name] = engine
+                    self._engines[name], self._stamps[name] = engine, stamp
                 release_memory()
             return engine
 
@@ -66,6 +68,15 @@ class EngineCache:
         if found:
             release_memory()
         return found
+
+    def _held(self, name: str) -> Engine | None:
+        """Return a model in memory, unless its folder holds other weights by now."""
+        stamp = _stamp(name)
+        with self._lock:
+            if name in self._engines and self._stamps.get(name) == stamp:
+                self._engines.move_to_end(name)
+                return self._engines[name]
+            return None
 
     def _switched(self, name: str) -> Engine | None:
         """Return an engine for an adapter whose base is in memory under another adapter."""
@@ -86,3 +97,12 @@ class EngineCache:
         limit = self.max_models - (name != "nano")
         for old in others[: max(0, len(others) - limit)]:
             del self._engines[old]
+
+
+def _stamp(name: str) -> object:
+    """Return what changes when a folder is written anew, as a resumed training does; else None."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".bin"))
+    return tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)

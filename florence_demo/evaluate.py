@@ -17,10 +17,10 @@ from pathlib import Path
 from florence_demo.codec import TEXT
 from florence_demo.data import Example
 from florence_demo.engine import Engine, Options, Predictor, Request
-from florence_demo.errors import DatasetError, FlorenceDemoError
-from florence_demo.models import load_model
+from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
+from florence_demo.models import ASSETS, load_model
 from florence_demo.prediction import Prediction
-from florence_demo.readers import open_data, tell_problems
+from florence_demo.readers import READERS, open_data, tell_problems
 from florence_demo.report import Report, Sensitivity
 from florence_demo.scoring import (
     Answered,
@@ -56,7 +56,7 @@ class EvaluateConfig:
     """
 
     model: str = "nano"
-    data: str = "assets/heldout"
+    data: str = str(ASSETS / "heldout")
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     out: Path | None = None
@@ -67,6 +67,14 @@ class EvaluateConfig:
     sensitivity: int = 40
     seed: int = 0
     options: Options = field(default_factory=Options)
+
+    def check(self) -> None:
+        """Raise InputError where a value makes no sense, before any question is asked."""
+        self.options.check()
+        if self.batch_size < 1:
+            raise InputError("batch_size must be 1 or more.")
+        if self.bootstrap < 0:
+            raise InputError("bootstrap must be 0 or more.")
 
 
 def evaluate(
@@ -83,6 +91,7 @@ def evaluate(
         config: Settings; ``model`` and ``data`` are only written down.
         progress: Called with rows done and rows in all.
     """
+    config.check()
     started = time.perf_counter()
     failures: list[str] = []
     answered = _ask_all(predictor, examples, config, failures, progress)
@@ -192,7 +201,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options; each default is written once, in ``EvaluateConfig``."""
     default = EvaluateConfig()
     parser.add_argument("--model", default=default.model, help="name, folder or hub id")
-    parser.add_argument("--data", default=default.data, help="what to ask: see the README's table")
+    formats = "; ".join(reader.help for reader in READERS.values())
+    parser.add_argument("--data", default=default.data, help=f"what to ask: {formats}")
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")
     parser.add_argument("--out", type=Path, help="folder for report.json, .md and .html")
@@ -229,8 +239,12 @@ def run(
     """Load the model and the data, measure, write the report, and return it with its files.
 
     Raises:
-        FlorenceDemoError: The model or the data cannot be used.
+        FlorenceDemoError: The model or the data cannot be used, or the report cannot be written.
     """
+    config.check()
+    if config.out:
+        # Now, not after an hour of answers.
+        config.out.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
     examples = open_data(config.data, tasks=config.tasks, limit=config.limit, problems=problems)
     if problems:

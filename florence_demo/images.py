@@ -115,6 +115,21 @@ def display_copy(image: Image.Image, max_side: int = 1600) -> tuple[bytes, str]:
     return buffer.getvalue(), "image/jpeg"
 
 
+def save_picture(picture: Image.Image, target: Path) -> None:
+    """Write a picture in the format that its name ends with.
+
+    Raises:
+        InputError: The folder or the format is not there.
+    """
+    try:
+        picture.save(target)
+    except (OSError, ValueError) as exc:
+        raise InputError(
+            f"The picture cannot be written to {target}: name a folder that exists and an ending"
+            " such as .png or .jpg."
+        ) from exc
+
+
 def _read(source: str | Path | bytes | BinaryIO, limits: ImageLimits) -> bytes:
     """Return the bytes of a source, reading at most one more than the limit allows."""
     if isinstance(source, bytes | bytearray | memoryview):

@@ -132,6 +132,8 @@ class Prediction:
         tokens: Number of generated tokens.
         truncated: Whether the token limit cut the answer off.
         notices: Sentences a person should read beside the answer.
+        picture: Digest of the picture's pixels, so that no other one is taken for it; "" where
+            unknown.
     """
 
     task: str
@@ -147,6 +149,7 @@ class Prediction:
     tokens: int = 0
     truncated: bool = False
     notices: tuple[str, ...] = field(default=())
+    picture: str = ""
 
     def sentence(self) -> str:
         """Return the answer in one plain sentence: "3 objects: 2 × cat, car"."""

@@ -8,13 +8,14 @@ To add a format, write one reader and add it to ``READERS``.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from florence_demo.data import Example, as_strings, example_from_strings, usable
 from florence_demo.errors import DatasetError
 from florence_demo.generated import FORMS, SCENES, read_forms, read_scenes
 from florence_demo.prediction import Detections
-from florence_demo.tasks import TASKS, Region
+from florence_demo.tasks import Region
 
 Rows = Iterator[Example | DatasetError]
 
@@ -217,18 +218,30 @@ def read_datasets(source: str, split: str = "") -> Rows:
     words = loaded.select_columns(["question", answers])
     # Undecoded: checking a set reads the headers of its pictures and no more.
     pictures = loaded.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
+    # Rows about one picture share its source: none is both learned from and measured on.
+    sources: dict[object, Callable[[], Image.Image]] = {}
     for i in range(len(words)):
         row = words[i]
+        source_of = sources.setdefault(
+            _identity(pictures[i]["image"]), partial(_picture_of, pictures, i)
+        )
         given = row[answers]
         accepted = tuple(str(a) for a in given) if isinstance(given, list) else (str(given),)
         yield Example(
-            partial(_picture_of, pictures, i),
+            source_of,
             "docvqa",
             str(row["question"]),
             answer=accepted[0] if accepted else "",
             references=accepted,
             where=f"{source}:{i}",
         )
+
+
+def _identity(cell: dict[str, Any]) -> object:
+    """Return what two cells with one picture have in common."""
+    if cell["bytes"]:
+        return hashlib.blake2b(cell["bytes"], digest_size=16).digest()
+    return cell["path"]
 
 
 def _picture_of(table: Any, row: int) -> Image.Image:
@@ -382,13 +395,6 @@ def _write_picture(example: Example, images: Path, number: int) -> str:
         name = f"{number:06}.png"
         example.load().save(images / name)
     return f"images/{name}"
-
-
-def with_task(examples: Sequence[Example], task: str) -> list[Example]:
-    """Return rows under another task, such as captions as detailed ones."""
-    if task not in TASKS:
-        raise DatasetError(f"There is no task “{task}”: choose one of {', '.join(TASKS)}.")
-    return [replace(e, task=task) for e in examples]
 
 
 def _is_hub_id(source: str) -> bool:

@@ -179,7 +179,9 @@ class Runs:
                 return self._begin(config)
             except OSError as exc:
                 shutil.rmtree(folder, ignore_errors=True)
-                raise InputError(f"The run could not be started ({exc.strerror}).") from exc
+                # Copying a folder collects its errors under no name of their own.
+                why = exc.strerror or "its data could not be copied: free some disk space"
+                raise InputError(f"The run could not be started ({why}).") from exc
 
     def resume(self) -> Run:
         """Go on with the newest run from its last checkpoint.
@@ -205,7 +207,7 @@ class Runs:
         """
         run = self.current()
         if run is None or not run.live:
-            raise InputError("No run is going on.")
+            raise InputError("No run is going on, so there is nothing to stop.")
         if run.status.state in UNKILLABLE or not _end(run.status.pid):
             ask_to_stop(run.folder)
             return run

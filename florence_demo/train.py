@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
 import time
@@ -240,7 +241,7 @@ class _Run:
         config = self.config
         rows = self._usable(config.data, config.limit)
         eval_data = config.eval_data
-        if not eval_data and "#" not in config.data and config.data == TrainConfig.data:
+        if not eval_data and config.data == TrainConfig.data:
             eval_data = f"{config.data}#validation"
         if eval_data:
             return rows, self._usable(eval_data, None)
@@ -287,7 +288,9 @@ class _Run:
         for row in report.rows:
             if row.task not in seen:
                 seen.add(row.task)
-                firsts[row.key] = round(row.value, 5)
+                # Not a number: no row told anything, such as a caption that names no known thing.
+                if math.isfinite(row.value):
+                    firsts[row.key] = round(row.value, 5)
         write_json(self.config.out / name / "numbers.json", firsts)
         return firsts
 

@@ -104,6 +104,8 @@ class TrainConfig:
         for name in ("steps", "eval_every", "save_every", "patience", "limit"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise DatasetError(f"{name} must be 1 or more, or left out.")
+        if not 1 <= self.max_new_tokens <= 4096:
+            raise DatasetError("max_new_tokens must lie between 1 and 4096.")
         if self.mode not in MODES:
             raise DatasetError(f"mode must be one of {', '.join(MODES)}.")
         if self.precision not in ("fp32", "bf16", "fp16"):
@@ -158,7 +160,9 @@ class Result:
     def sentence(self) -> str:
         """Return the outcome for a person."""
         changes = ", ".join(
-            f"{key} {self.before[key]:.3f} -> {value:.3f}" for key, value in self.after.items()
+            f"{key} {self.before[key]:.3f} -> {value:.3f}"
+            for key, value in self.after.items()
+            if key in self.before
         )
         end = "Stopped" if self.stopped else "Done"
         return f"{end} after {self.steps:,} steps in {self.minutes:.1f} minutes: {changes}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from florence_demo.engine import fingerprint
 from florence_demo.prediction import Prediction
 
 BOX = "<loc_100><loc_200><loc_500><loc_600>"
@@ -49,6 +50,7 @@ class FakeEngine:
             task.parse(decoded.value),
             "fake",
             "cpu",
+            picture=fingerprint(image),
         )
 
     def predict_batch(self, requests, options=None, *, on_step=None):

@@ -74,6 +74,15 @@ def test_bad_input_is_one_sentence_and_exit_status_2(picture, arguments, words, 
     assert captured.out == ""
 
 
+def test_a_place_that_cannot_be_written_is_told_before_any_question(tmp_path, capsys):
+    taken = tmp_path / "report"
+    taken.write_text("not a folder")
+    assert main(["evaluate", "--data", str(tmp_path), "--out", str(taken)]) == 2
+    captured = capsys.readouterr()
+    assert str(taken) in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
 def test_a_missing_picture_is_told(tmp_path, capsys):
     assert main(["predict", str(tmp_path / "none.png")]) == 2
     assert "none.png" in capsys.readouterr().err

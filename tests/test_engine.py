@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from florence_demo import engine as engine_module
 from florence_demo import engine_cache
-from florence_demo.engine import Engine, Options, Request, Stopped
+from florence_demo.engine import Engine, Options, Request, Stopped, fingerprint
 from florence_demo.engine_cache import EngineCache
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.models import MODELS
@@ -95,6 +95,8 @@ def test_too_long_a_question_is_told(nano):
         Options(num_beams=0),
         Options(num_beams=11),
         Options(temperature=0),
+        Options(seed=-1),
+        Options(seed=2**64),
     ],
     ids=str,
 )
@@ -193,6 +195,29 @@ def test_a_dropped_model_is_loaded_again(loads):
     assert not cache.drop("base")
     cache.get("base")
     assert loads == ["base", "base"]
+
+
+def test_a_folder_that_was_written_anew_is_loaded_anew(loads, tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"first")
+    cache = EngineCache()
+    first = cache.get(str(tmp_path))
+    assert cache.get(str(tmp_path)) is first
+    weights.write_bytes(b"learned further")
+    assert cache.get(str(tmp_path)) is not first
+    assert cache.loaded() == [cache.get(str(tmp_path))]
+
+
+def test_pictures_with_other_colours_are_others():
+    red, blue = (Image.new("P", (4, 4)) for _ in range(2))
+    red.putpalette([255, 0, 0])
+    blue.putpalette([0, 0, 255])
+    assert fingerprint(red) != fingerprint(blue)
+    assert fingerprint(red) == fingerprint(red.convert("RGB"))
+
+
+def test_no_question_has_no_answer(nano):
+    assert nano.predict_batch([]) == []
 
 
 Q = "model.language_model.decoder.layers.0.self_attn.q_proj"

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,19 @@ def test_questions_are_asked_in_batches_and_progress_is_told() -> None:
     evaluate(oracle, examples, QUICK, lambda done, total: told.append((done, total)))
     assert told[-1] == (len(examples), len(examples))
     assert max(oracle.batches) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"batch_size": 0}, {"bootstrap": -1}, {"options": Options(num_beams=11)}],
+    ids=lambda v: next(iter(v)),
+)
+def test_settings_that_make_no_sense_are_refused_before_a_question(changes) -> None:
+    examples = rows()
+    oracle = Oracle(examples)
+    with pytest.raises(InputError):
+        evaluate(oracle, examples, replace(QUICK, **changes))
+    assert not oracle.batches
 
 
 def test_a_refused_batch_is_asked_one_by_one() -> None:

@@ -9,8 +9,10 @@ from PIL import Image
 
 from florence_demo.data import Example
 from florence_demo.errors import DatasetError
+from florence_demo.features import distinct_pictures
 from florence_demo.prediction import Detections
 from florence_demo.readers import READERS, open_data, write_jsonl
+from florence_demo.train import split_rows
 
 SIZE = (60, 40)
 
@@ -168,6 +170,12 @@ def test_confined_data_keeps_to_its_folder(tmp_path: Path) -> None:
     assert len(open_data(spec)) == 1
     with pytest.raises(DatasetError, match="outside the data's own folder"):
         open_data(spec, confined=True)
+
+
+def test_questions_about_one_picture_of_a_set_share_its_source(tmp_path: Path) -> None:
+    first, second = open_data(make_datasets(tmp_path))
+    assert distinct_pictures([first, second])[1] == [0, 0]
+    assert split_rows([first, second], seed=0) in (([first, second], []), ([], [first, second]))
 
 
 def test_run_length_masks_are_told(tmp_path: Path) -> None:

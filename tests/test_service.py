@@ -81,11 +81,12 @@ def test_every_download_is_a_file_with_something_in_it(kind, tmp_path, monkeypat
     assert len(open(file, "rb").read()) > 10  # noqa: PTH123, SIM115
 
 
-def test_a_download_of_another_picture_is_refused():
+@pytest.mark.parametrize("size", [(10, 10), IMAGE.size], ids=["other size", "same size"])
+def test_a_download_of_another_picture_is_refused(size):
     given = service()
     _, found = answer(given, "od")
     with pytest.raises(InputError, match="changed since"):
-        given.download(Image.new("RGB", (10, 10)), found, ANNOTATED)
+        given.download(Image.new("RGB", size, "red"), found, ANNOTATED)
 
 
 def test_a_bug_is_a_sentence_on_the_page_and_a_traceback_in_the_log(caplog):

@@ -281,6 +281,7 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
         ({"accumulation": 3}, "cannot be shared"),
         ({"data": "nowhere"}, "nowhere"),
         ({"patience": 2}, "save_every"),
+        ({"max_new_tokens": 5000}, "max_new_tokens"),
     ],
     ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
 )

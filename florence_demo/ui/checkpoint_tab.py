@@ -126,7 +126,7 @@ def build_checkpoint_tab(service: Service) -> CheckpointTab:
     def close_loaded(path: str | None) -> tuple[None, str, str]:
         """Forget the loaded checkpoint and give its memory back."""
         if not path or not service.engines.drop(path):
-            raise InputError("No checkpoint is loaded.")
+            raise InputError("No checkpoint is in memory: describe one above and load it.")
         return None, "Unloaded; its memory is free again.", memory_bar(service.engines)
 
     # Loads wait for each other, not for answers.

@@ -162,7 +162,7 @@ def build_data_picker(service: Service, kinds: tuple[str, ...], *, api: str) -> 
         "",
         label="Id of a data set on the Hugging Face hub",
         placeholder="HuggingFaceM4/DocumentVQA",
-        info="With the columns image, question and answers.",
+        info="With the columns image, question and answers; name#validation is that part of it.",
         max_lines=1,
         visible=False,
     )

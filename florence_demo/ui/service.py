@@ -24,7 +24,7 @@ import gradio as gr
 from gradio import processing_utils
 from PIL import Image
 
-from florence_demo.engine import Engine, OnStep, Options, Request, Stopped
+from florence_demo.engine import Engine, OnStep, Options, Request, Stopped, fingerprint
 from florence_demo.engine_cache import EngineCache
 from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
 from florence_demo.export import EXPORTERS
@@ -297,7 +297,7 @@ class Service:
         """
         if image is None or found is None:
             raise InputError("There is no answer to download yet: ask something first.")
-        if image.size != found.size:
+        if image.size != found.size or found.picture not in ("", fingerprint(image)):
             raise InputError("The picture was changed since the answer: ask again, then download.")
         folder = Path(tempfile.mkdtemp(dir=cache_folder()))
         stem = f"florence-{found.task}"

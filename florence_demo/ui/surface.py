@@ -50,8 +50,12 @@ _SWITCH = """
   ];
 }
 """
-_CLEAR_ANSWER = "() => [{busy: true, sentence: '', hint: 'Asking …'}, {}]"
-_CLEAR_FOR_ALL = "() => [{busy: true, sentence: '', hint: 'Asking everything at once …'}, {}]"
+_HIDE = "{visible: false, __type__: 'update'}"
+_CLEAR_ANSWER = f"() => [{{busy: true, sentence: '', hint: 'Asking …'}}, {{}}, {_HIDE}]"
+_CLEAR_FOR_ALL = (
+    f"() => [{{busy: true, sentence: '', hint: 'Asking everything at once …'}}, {{}}, {_HIDE}]"
+)
+_NOT_ANSWERED = "() => ({hint: 'Not answered: the message says why. Nothing is lost; ask again.'})"
 _PRESS_SAVE = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
 
 
@@ -187,7 +191,8 @@ def build_surface(
         js="() => [{visible: true, __type__: 'update'}, {visible: false, __type__: 'update'}]",
     )
 
-    started = gr.on([ask.click, words.submit], None, None, [answer, cards], js=_CLEAR_ANSWER)
+    cleared = [answer, cards, saving]
+    started = gr.on([ask.click, words.submit], None, None, cleared, js=_CLEAR_ANSWER)
     event = started.then(
         handler,
         inputs,
@@ -199,7 +204,7 @@ def build_surface(
         show_progress_on=answer,
         show_progress="minimal",
     )
-    asked_all = every.click(None, None, [answer, cards], js=_CLEAR_FOR_ALL).then(
+    asked_all = every.click(None, None, cleared, js=_CLEAR_FOR_ALL).then(
         all_handler(service, model.resolve),
         [picture, model.component, beams, tokens],
         [answer, cards, parsed, raw, found, saving, answers],
@@ -211,8 +216,8 @@ def build_surface(
         show_progress="minimal",
     )
     cards.pick(opened, answers, outputs, api_visibility="private", show_progress="hidden")
-    # The cards are of the picture before.
-    picture.change(None, None, cards, js="() => ({})")
+    # The cards, and what can be downloaded, are of the picture before.
+    picture.change(None, None, [cards, saving], js=f"() => [{{}}, {_HIDE}]")
     events = [event, asked_all]
     if strip is not None:
         picked = strip.pick(
@@ -233,6 +238,8 @@ def build_surface(
                 show_progress_on=answer,
             )
         )
+    for each in events:
+        each.failure(None, None, answer, js=_NOT_ANSWERED)
     stop.click(None, None, answer, js="() => ({hint: 'Stopped.'})", cancels=events, queue=False)
     save.click(
         friendly(service.download), [picture, found, kind], file, api_name=f"{api}_download"

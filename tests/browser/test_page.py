@@ -84,6 +84,8 @@ def test_missing_words_are_asked_for_and_nothing_is_lost(page, picture):
     ask(page)
     expect(page.get_by_text("needs words", exact=False).first).to_be_visible()
     expect(page.locator(".fd-figure img").first).to_be_visible()
+    expect(page.locator(".fd-sentence").first).to_contain_text("Not answered")
+    expect(page.locator(".fd-busy")).to_have_count(0)
 
 
 def test_keys_move_and_remove_the_region(page, picture):
@@ -121,6 +123,16 @@ def test_the_answer_is_downloaded(page, picture):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download", exact=True).first.click()
     assert download.value.suggested_filename == "florence-od.png"
+
+
+def test_an_answer_is_not_offered_for_another_picture(page, picture, tmp_path):
+    upload(page, picture)
+    choose(page, "od")
+    ask(page)
+    save = page.get_by_role("button", name="Download", exact=True).first
+    expect(save).to_be_visible()
+    page.get_by_role("button", name="Remove Image").first.click()
+    expect(save).to_be_hidden()
 
 
 def test_no_picture_is_told_in_one_sentence(page, tmp_path):

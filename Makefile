@@ -23,7 +23,6 @@ finetune-demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo finetune-demo $(ARGS)
 
 check: $(VENV)/.installed-dev
-	@rm -f florence_demo/ui/*.pyi
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -1,6 +1,6 @@
 """How well the embedded model tells its own kind of picture from photographs.
 
-    python benchmarks/familiarity.py PHOTOGRAPH [PHOTOGRAPH ...]
+    python -m benchmarks.familiarity PHOTOGRAPH [PHOTOGRAPH ...]
 
 Prints one JSON object: the area under the ROC curve of the distance that the page's notice goes by,
 between the held-out scenes and the photographs, and how often the notice is right on each side.

@@ -67,8 +67,8 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
 
 def _model_info(config: AppConfig) -> str:
     base = (
-        "nano is our own tiny model of drawn scenes, an early version. The others are"
-        " Microsoft's and are fetched at first use."
+        "nano is our own tiny model; it knows drawn scenes only. The others are Microsoft's"
+        " and are fetched at first use."
     )
     return base + (" Any hub id works too." if config.open_hub else "")
 

@@ -73,7 +73,8 @@ class EngineCache:
         """Return a model in memory, unless its folder holds other weights by now."""
         stamp = _stamp(name)
         with self._lock:
-            if name in self._engines and self._stamps.get(name) == stamp:
+            # A model whose folder is gone, or is being written this moment, goes on answering.
+            if name in self._engines and stamp in (None, self._stamps[name]):
                 self._engines.move_to_end(name)
                 return self._engines[name]
             return None
@@ -104,5 +105,9 @@ def _stamp(name: str) -> object:
     folder = Path(name)
     if not folder.is_dir():
         return None
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".bin"))
-    return tuple((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files)
+    try:
+        files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".bin"))
+        stats = [(p.name, p.stat()) for p in files]
+    except OSError:
+        return None
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

@@ -205,7 +205,11 @@ def test_a_folder_that_was_written_anew_is_loaded_anew(loads, tmp_path):
     assert cache.get(str(tmp_path)) is first
     weights.write_bytes(b"learned further")
     assert cache.get(str(tmp_path)) is not first
-    assert cache.loaded() == [cache.get(str(tmp_path))]
+    second = cache.get(str(tmp_path))
+    assert cache.loaded() == [second]
+    weights.unlink()
+    tmp_path.rmdir()
+    assert cache.get(str(tmp_path)) is second, "a model in memory needs its folder no more"
 
 
 def test_pictures_with_other_colours_are_others():

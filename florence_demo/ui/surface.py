@@ -51,10 +51,7 @@ _SWITCH = """
 }
 """
 _HIDE = "{visible: false, __type__: 'update'}"
-_CLEAR_ANSWER = f"() => [{{busy: true, sentence: '', hint: 'Asking …'}}, {{}}, {_HIDE}]"
-_CLEAR_FOR_ALL = (
-    f"() => [{{busy: true, sentence: '', hint: 'Asking everything at once …'}}, {{}}, {_HIDE}]"
-)
+_CLEAR = f"() => [{{busy: true, sentence: '', hint: '__HINT__'}}, {{}}, {_HIDE}]"
 _NOT_ANSWERED = "() => ({hint: 'Not answered: the message says why. Nothing is lost; ask again.'})"
 _PRESS_SAVE = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
 
@@ -188,11 +185,13 @@ def build_surface(
         None,
         None,
         [picture, picker],
-        js="() => [{visible: true, __type__: 'update'}, {visible: false, __type__: 'update'}]",
+        js=f"() => [{{visible: true, __type__: 'update'}}, {_HIDE}]",
     )
 
     cleared = [answer, cards, saving]
-    started = gr.on([ask.click, words.submit], None, None, cleared, js=_CLEAR_ANSWER)
+    started = gr.on(
+        [ask.click, words.submit], None, None, cleared, js=_CLEAR.replace("__HINT__", "Asking …")
+    )
     event = started.then(
         handler,
         inputs,
@@ -204,7 +203,9 @@ def build_surface(
         show_progress_on=answer,
         show_progress="minimal",
     )
-    asked_all = every.click(None, None, cleared, js=_CLEAR_FOR_ALL).then(
+    asked_all = every.click(
+        None, None, cleared, js=_CLEAR.replace("__HINT__", "Asking everything at once …")
+    ).then(
         all_handler(service, model.resolve),
         [picture, model.component, beams, tokens],
         [answer, cards, parsed, raw, found, saving, answers],

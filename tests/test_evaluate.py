@@ -179,17 +179,27 @@ def test_question_sensitivity(deaf: bool, changed: int) -> None:
     assert ("hardly reads" in found.sentence()) is deaf
 
 
-def test_reliability_is_off_by_what_the_scores_are_off() -> None:
-    sure = Detections(CAT.xyxy, ("cat",), scores=np.array([0.75], np.float32))
+@pytest.mark.parametrize(
+    ("label", "label_scores", "said"),
+    [("cat", None, 0.75), ("cat", [0.25], 0.25), ("", [1.0], 0.75)],
+    ids=["place alone", "the name counts", "no name"],
+)
+def test_reliability_is_off_by_what_the_scores_are_off(
+    label: str, label_scores: list[float] | None, said: float
+) -> None:
+    chances = None if label_scores is None else np.array(label_scores, np.float32)
+    score = np.array([0.75], np.float32)
+    sure = Detections(CAT.xyxy, (label,), scores=score, label_scores=chances)
 
     class Sure(Oracle):
         def answer(self, request: Request) -> Prediction:
             return Prediction("od", "", "", "", SIZE, sure, {})
 
-    examples = [Example(picture(i), "od", detections=CAT) for i in range(4)]
+    truth = Detections(CAT.xyxy, (label,))
+    examples = [Example(picture(i), "od", detections=truth) for i in range(4)]
     report = evaluate(Sure(examples), examples, QUICK)
-    assert report.reliability == ((0.75, 1.0, 4),)
-    assert report.calibration_error == pytest.approx(0.25)
+    assert report.reliability == ((said, 1.0, 4),)
+    assert report.calibration_error == pytest.approx(1 - said)
 
 
 def test_report_is_written_three_times(tmp_path: Path) -> None:

@@ -351,11 +351,12 @@ def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
 
 def show(found: Prediction, engine: Engine) -> dict[str, Any]:
     """Return what the answer's pane shows of a prediction."""
-    scores = found.detections.scores
+    places, names = found.detections.scores, found.detections.label_scores
     rows = [
         {
             "label": label,
-            "score": None if scores is None else float(scores[i]),
+            "name": None if names is None or not label else float(names[i]),
+            "place": None if places is None else float(places[i]),
             "box": [float(v) for v in found.detections.xyxy[i]],
             "color": color_of(label),
         }

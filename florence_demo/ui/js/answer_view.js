@@ -43,7 +43,7 @@ const sync = () => {
     const swatch = make('i', '', name);
     swatch.style.background = row.color;
     name.append(row.label || '(no name)');
-    make('td', row.score == null ? '–' : row.score.toFixed(2), line);
+    [row.name, row.place].forEach(p => make('td', p == null ? '–' : p.toFixed(2), line));
     make('td', row.box.map(v => Math.round(v)).join(', '), line);
   });
   find('.fd-tablebox').hidden = !(value.rows || []).length;

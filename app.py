@@ -15,12 +15,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  # must come before torch where GPUs are shared
 
+from florence_demo.memory import keep_heap
 from florence_demo.ui import LAUNCH, AppConfig, build_app
 from florence_demo.ui.service import Service
 
 
 def main() -> None:
     """Read the flags, build the page and serve it."""
+    keep_heap()
     parser = argparse.ArgumentParser(description="Florence-2 in the browser")
     parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.memory import keep_heap
 from florence_demo.tasks import TASKS, task_named
 
 
@@ -292,4 +293,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_heap()
     sys.exit(main())

@@ -26,6 +26,7 @@ from transformers import Florence2Config, Florence2ForConditionalGeneration, Gen
 
 from florence_demo.decoding import DecodeOptions, Decoder
 from florence_demo.machine import peak_bytes
+from florence_demo.memory import keep_heap
 
 IMAGE_SIDE = 768
 IMAGE_TOKENS = 577
@@ -228,6 +229,7 @@ def _main(way: str, folder: str, threads: str) -> None:
         ready = time.time()
         ask_usually(model, pixels, prompt, 20, image_tokens)
     else:
+        keep_heap()
         decoder = Decoder(model)
         ready = time.time()
         ask(decoder, decoder.encode_image(pixels), [prompt], 20)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.errors import InputError
+from florence_demo.memory import keep_heap
 
 Work = Callable[[], Any]
 
@@ -50,15 +51,18 @@ def seconds_of(work: Work) -> tuple[float, Any]:
 
 def compare(usual: Work, ours: Work, times: int) -> tuple[float, float, bool]:
     """Return the median seconds of two ways, run in turn, and whether they said the same."""
-    spent: tuple[list[float], list[float]] = ([], [])
-    same = True
-    for _ in range(times):
-        first, expected = seconds_of(usual)
-        second, got = seconds_of(ours)
-        spent[0].append(first)
-        spent[1].append(second)
-        same = same and expected == got
-    return statistics.median(spent[0]), statistics.median(spent[1]), same
+    taken = [in_turn(usual, ours) for _ in range(times)]
+    first, second, same = zip(*taken, strict=True)
+    return statistics.median(first), statistics.median(second), all(same)
+
+
+def in_turn(usual: Work, ours: Work) -> tuple[float, float, bool]:
+    """Return the seconds of two ways, and whether they said the same; each with its own heap."""
+    keep_heap(False)
+    first, expected = seconds_of(usual)
+    keep_heap()
+    second, got = seconds_of(ours)
+    return first, second, expected == got
 
 
 def against(name: str, at_least: float, taken: tuple[float, float, bool], *, exact: bool) -> Row:

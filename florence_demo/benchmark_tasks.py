@@ -10,6 +10,7 @@ import copy
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from florence_demo import benchmark_models as models
-from florence_demo.benchmark_rows import seconds_of
+from florence_demo.benchmark_rows import in_turn
 from florence_demo.decoding import Decoder
 from florence_demo.models import ASSETS, load_model
 from florence_demo.tasks import TASKS
@@ -139,11 +140,12 @@ def measure(subject: Subject, tokens: int = LONGEST) -> list[Timing]:
         spent: tuple[list[float], list[float]] = ([], [])
         same = True
         for pixels in subject.pictures:
-            first, expected = seconds_of(lambda p=pixels, q=prompts: usually(p, q))  # type: ignore[misc]
-            second, got = seconds_of(lambda p=pixels, q=prompts: own(p, q))  # type: ignore[misc]
+            first, second, equal = in_turn(
+                partial(usually, pixels, prompts), partial(own, pixels, prompts)
+            )
             spent[0].append(first)
             spent[1].append(second)
-            same = same and expected == got
+            same = same and equal
         found.append(Timing(name, tuple(spent[0]), tuple(spent[1]), same))
     return found
 

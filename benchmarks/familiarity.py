@@ -2,7 +2,7 @@
 
     python -m benchmarks.familiarity PHOTOGRAPH [PHOTOGRAPH ...]
 
-Prints one JSON object: the area under the ROC curve of the distance that the page's notice goes by,
+Prints one JSON object: the area under the ROC curve of the number that the page's notice goes by,
 between the held-out scenes and the photographs, and how often the notice is right on each side.
 """
 
@@ -15,22 +15,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from florence_demo.familiarity import Familiarity, pool
+from florence_demo.familiarity import Familiarity
 from florence_demo.images import open_image
 from florence_demo.models import ASSETS, load_model
 
 BATCH = 10
 
 
-def distances(loaded, known: Familiarity, paths: list[Path]) -> np.ndarray:
-    """Return the distance (N,) of each picture from those that the model was trained on."""
+def strangeness(loaded, known: Familiarity, paths: list[Path]) -> np.ndarray:
+    """Return how unlike the pictures that the model was trained on each picture is, (N,)."""
     found = []
     for at in range(0, len(paths), BATCH):
         images = [open_image(str(p)).convert("RGB") for p in paths[at : at + BATCH]]
         pixels = loaded.processor.image_processor(images=images, return_tensors="pt")
         with torch.inference_mode():
             features = loaded.model.get_image_features(pixel_values=pixels["pixel_values"])
-        found.append(known.distances(pool(features.pooler_output.numpy())))
+        found.append(known.strangeness(features.pooler_output.numpy()))
     return np.concatenate(found)
 
 
@@ -45,8 +45,8 @@ def main() -> None:
     known = Familiarity.load(loaded.folder, int(loaded.model.config.vision_config.projection_dim))
     if known is None:
         raise SystemExit(f"{loaded.title} holds nothing to tell its own pictures by.")
-    scenes = distances(loaded, known, sorted(args.scenes.glob("*.webp")))
-    photos = distances(loaded, known, args.photos)
+    scenes = strangeness(loaded, known, sorted(args.scenes.glob("*.webp")))
+    photos = strangeness(loaded, known, args.photos)
     above = (photos[:, None] > scenes[None]).mean()
     ties = (photos[:, None] == scenes[None]).mean()
     print(

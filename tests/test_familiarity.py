@@ -42,6 +42,13 @@ def test_it_is_saved_beside_the_weights_and_read_again(fitted, tmp_path):
     assert again.knows(picture) == fitted.knows(picture)
 
 
+def test_both_ways_of_being_strange_add_up(fitted):
+    kinds = pictures(50), pictures(50, 0.7), pictures(50, 0.0, 1.2), pictures(50, 0.7, 1.2)
+    same, moved, wider, both = (fitted.strangeness(k).mean() for k in kinds)
+    assert same < min(moved, wider)
+    assert max(moved, wider) < both
+
+
 def test_one_of_another_model_is_left_out(fitted, tmp_path, caplog):
     fitted.save(tmp_path)
     assert Familiarity.load(tmp_path, 16) is None

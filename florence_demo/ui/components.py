@@ -250,7 +250,7 @@ class AnswerView(Skeleton):
             '<circle cx="18" cy="19" r="3.5"/><path d="m10 36 10-9 6 5 6-7 7 8"/></svg>'
             "<p>Put a picture on the left, or try one of the examples.</p></div>"
             '<div class="fd-tablebox" hidden><table class="fd-table"><thead><tr><th>#</th>'
-            f'<th>What</th><th title="{_NAME}">Name</th><th title="{_PLACE}">Place</th>'
+            f'<th>What</th><th title="{_NAME}">Name score</th><th title="{_PLACE}">Place score</th>'
             "<th>Where (x1, y1, x2, y2)</th></tr></thead>"
             "<tbody></tbody></table></div>"
             '<p class="fd-meta"></p></section>'

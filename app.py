@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Florence-2 in the browser")
     parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16, int8")
     parser.add_argument("--max-models", type=int, default=1, help="models in memory beside nano")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
     parser.add_argument(

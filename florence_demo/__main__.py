@@ -37,7 +37,7 @@ def _add_pickle(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16, int8")
     _add_pickle(parser)
 
 

@@ -26,6 +26,7 @@ from florence_demo.decode_options import DecodeOptions, Generated, unsupported
 from florence_demo.decoder_graphs import WIDTH, Graphs, filled_up, take_step
 from florence_demo.decoder_step import ROOM, DecoderStep
 from florence_demo.errors import InputError
+from florence_demo.int8 import to_int8
 
 __all__ = ["DecodeOptions", "Decoder", "Generated"]
 
@@ -47,6 +48,11 @@ class Decoder:
         release: Free the decoder's original weights once packed: the peak of memory stays below
             that of ``generate``, which then no longer works on this model object.
         plain: Leave weights unpacked, for tests.
+        int8: Compute the vision tower and the text encoder in int8, on a processor; the decoder,
+            which waits for memory and not for products, stays exact.
+
+    Raises:
+        CheckpointError: There is no int8 here.
     """
 
     def __init__(
@@ -56,8 +62,12 @@ class Decoder:
         reference: bool = False,
         release: bool = True,
         plain: bool = False,
+        int8: bool = False,
     ) -> None:
         self.model = model.eval()
+        if int8:
+            to_int8(model.model.vision_tower)
+            to_int8(model.model.language_model.encoder)
         special = unsupported(model.generation_config)
         if special and not reference:
             log.info("decoding with generate, for the checkpoint's %s", ", ".join(special))

@@ -47,7 +47,7 @@ class EvaluateConfig:
         limit: Most rows.
         out: Folder for the report, None for none.
         device: "auto", "cpu", "cuda".
-        dtype: "auto", "fp32", "bf16", "fp16".
+        dtype: "auto", "fp32", "bf16", "fp16", "int8".
         batch_size: Questions asked at once.
         bootstrap: Resamples behind an interval; mAP takes a tenth of them.
         sensitivity: Questions asked about a wrong picture, 0 for none.

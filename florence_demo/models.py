@@ -105,7 +105,8 @@ class LoadedModel:
         model: ``Florence2ForConditionalGeneration`` in evaluation mode.
         processor: Its ``Florence2Processor``: tokenizer and image processor.
         device: Where it runs.
-        dtype: Its number format.
+        dtype: Its number format, that of the pixels and of every sum.
+        int8: Whether the large products are to be computed in int8.
         weight_bytes: Bytes of parameters and buffers, shared ones once; as loaded, since the
             decoder later keeps some of them in a form of its own.
         opened: What the folder turned out to be, and how to take a merged adapter out again.
@@ -119,6 +120,7 @@ class LoadedModel:
     dtype: torch.dtype
     weight_bytes: int
     opened: Opened | None = None
+    int8: bool = False
 
     @property
     def base(self) -> Path | None:
@@ -132,9 +134,8 @@ class LoadedModel:
 
     def describe(self) -> str:
         """Return one line such as "Florence-2-large-ft, bf16, cuda:0, 1.6 GB"."""
-        return ", ".join(
-            (self.title, short_dtype(self.dtype), str(self.device), in_bytes(self.weight_bytes))
-        )
+        numbers = "int8" if self.int8 else short_dtype(self.dtype)
+        return ", ".join((self.title, numbers, str(self.device), in_bytes(self.weight_bytes)))
 
 
 def short_dtype(dtype: torch.dtype) -> str:
@@ -199,20 +200,26 @@ def choose_dtype(wanted: str, device: torch.device, parameters: int = 0) -> torc
     """Return the number format: "auto" is bf16 or fp16 on a GPU, and fp32 on a CPU as a rule.
 
     Args:
-        wanted: "auto", "fp32", "bf16", "fp16".
+        wanted: "auto", "fp32", "bf16", "fp16", or "int8", for which the model is opened in fp32.
         device: Where the model will run.
         parameters: Its size: "auto" takes bf16 for a large one on a CPU that multiplies bf16.
 
     Raises:
-        CheckpointError: The name is none of auto, fp32, bf16, fp16.
+        CheckpointError: The name is none of these, or int8 is wanted on a GPU.
     """
     import torch
 
     named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     if wanted in named:
         return named[wanted]
+    if wanted == "int8":
+        if device.type == "cpu":
+            return torch.float32
+        raise CheckpointError("int8 is for processors: leave out --dtype, or add --device cpu.")
     if wanted != "auto":
-        raise CheckpointError(f"“{wanted}” is no number format: choose auto, fp32, bf16 or fp16.")
+        raise CheckpointError(
+            f"“{wanted}” is no number format: choose auto, fp32, bf16, fp16 or int8."
+        )
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type == "cpu" and parameters >= BF16_FROM and machine.fast_bf16():
@@ -234,7 +241,7 @@ def load_model(
     Args:
         name: "base-ft", "./checkpoints/mine", "somebody/florence-2-docvqa".
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        dtype: "auto", "fp32", "bf16", "fp16".
+        dtype: "auto", "fp32", "bf16", "fp16", "int8".
         progress: Called while files are downloaded and opened.
         trusted: Whether the folder may name other folders of this machine, as an adapter names its
             base; a visitor's upload may not.
@@ -275,6 +282,7 @@ def load_model(
         next(opened.model.parameters()).dtype,
         sum(sum(kind.values()) for kind in model_memory(opened.model).values()),
         opened,
+        dtype == "int8",
     )
     log.info("loaded %s", loaded.describe())
     return loaded

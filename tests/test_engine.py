@@ -17,7 +17,7 @@ from florence_demo import engine_cache
 from florence_demo.engine import Engine, Options, Request, Stopped, fingerprint
 from florence_demo.engine_cache import EngineCache
 from florence_demo.errors import CheckpointError, InputError
-from florence_demo.models import MODELS
+from florence_demo.models import MODELS, load_model
 from florence_demo.tasks import TASKS
 
 QUICK = Options(max_new_tokens=24, num_beams=1)
@@ -273,6 +273,14 @@ def test_adapters_of_one_base_are_exchanged_without_reading_it_again(adapters, m
     assert said[1].model == alone.model
     with pytest.raises(InputError, match="load it again"):
         first.predict(image, TASKS["od"], options=QUICK)
+
+
+def test_in_int8_another_adapter_is_loaded_anew(adapters):
+    cache, image = EngineCache(dtype="int8", device="cpu"), picture(5)
+    said = [cache.get(a).predict(image, TASKS["od"], options=QUICK).raw for a in adapters]
+    alone = Engine(load_model(adapters[1], dtype="int8", device="cpu"))
+    assert said[1] == alone.predict(image, TASKS["od"], options=QUICK).raw
+    assert len(cache.loaded()) == 1
 
 
 def test_an_adapter_that_does_not_fit_leaves_the_one_in_use(adapters, tmp_path):

@@ -99,7 +99,7 @@ def test_an_adapter_counts_as_its_base(tmp_path):
 
 
 def test_an_unknown_dtype_is_told():
-    with pytest.raises(CheckpointError, match="fp32, bf16 or fp16"):
+    with pytest.raises(CheckpointError, match="fp32, bf16, fp16 or int8"):
         choose_dtype("int3", choose_device("cpu"))
 
 

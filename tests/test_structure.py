@@ -41,7 +41,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "models": ["models"],
         "decoding": [
-            "decoding", "beam_search", "decode_options", "decoder_graphs", "decoder_step",
+            "decoding", "beam_search", "decode_options", "decoder_graphs", "decoder_step", "int8",
         ],
         "data": ["data", "readers", "generated", "heldout", "data_command", "data_folders"],
     },

@@ -60,7 +60,7 @@ class AppConfig:
     Attributes:
         model: Name of the model chosen at first.
         device: "auto", "cpu", "cuda".
-        dtype: "auto", "fp32", "bf16", "fp16".
+        dtype: "auto", "fp32", "bf16", "fp16", "int8".
         max_models: Models kept in memory beside nano.
         checkpoints: The one folder whose checkpoints visitors may open.
         open_hub: Whether visitors may name any model of the hub.

@@ -51,7 +51,10 @@ class Gaussian:
 
     def distances(self, vectors: Floats) -> Floats:
         """Return the logarithm of the Mahalanobis distance of vectors (..., D), by dimension."""
-        scaled = (vectors - self.mean) @ self.whiten
+        import torch
+
+        # numpy's own threads would spin beside torch's: an answer of 80 ms took 160 ms.
+        scaled = (torch.from_numpy(vectors - self.mean) @ torch.from_numpy(self.whiten)).numpy()
         result: Floats = 0.5 * np.log((scaled**2).mean(axis=-1) + 1e-12)
         return result
 

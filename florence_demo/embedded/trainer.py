@@ -159,9 +159,6 @@ class Trainer:
     def __init__(self, config: TrainConfig, rank: int) -> None:
         self.config, self.rank = config, rank
         torch.set_num_threads(config.threads)
-        # Attention that is sure of itself leaves gradients below 1e-38, on which a processor is
-        # ten times slower: a quarter of a step went there.
-        torch.set_flush_denormal(True)
         torch.manual_seed(0)
         self.processor = load_processor(config.out / store.PROCESSOR)
         model = build_model(self.processor)
@@ -354,6 +351,9 @@ def _as_is(batch: Any) -> Any:
 def _work(rank: int, config: TrainConfig, meeting: str) -> None:
     """Run one process of a training."""
     keep_heap()
+    # Attention that is sure of itself leaves gradients below 1e-38, on which a processor is ten
+    # times slower: a quarter of a step went there.
+    torch.set_flush_denormal(True)
     if config.processes > 1:
         dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=config.processes)
     trainer = Trainer(config, rank)
@@ -366,7 +366,10 @@ def _work(rank: int, config: TrainConfig, meeting: str) -> None:
     else:
         # A signal to the whole group must not take the helpers away in the middle of a step.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    trainer.run()
+    try:
+        trainer.run()
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def train(config: TrainConfig) -> None:

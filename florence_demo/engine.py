@@ -135,9 +135,7 @@ class Engine:
 
         self.loaded = loaded
         # An adapter is taken out of the original weights again, so those stay.
-        self._decoder = Decoder(
-            loaded.model, release=loaded.base is None or loaded.int8, int8=loaded.int8
-        )
+        self._decoder = Decoder(loaded.model, release=loaded.base is None, int8=loaded.int8)
         self._retired = False
         self._batcher = Batcher(self._answer, MAX_BATCH)
         self._familiarity = Familiarity.load(

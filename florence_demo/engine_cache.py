@@ -82,12 +82,7 @@ class EngineCache:
     def _switched(self, name: str) -> Engine | None:
         """Return an engine for an adapter whose base is in memory under another adapter."""
         base = base_of(name, trusted=self._load.get("trusted", True))
-        siblings = [
-            name
-            for name, engine in self._engines.items()
-            # In int8 the weights that an adapter was added to are no longer there.
-            if base and engine.loaded.base == base and not engine.loaded.int8
-        ]
+        siblings = [n for n, e in self._engines.items() if base and e.loaded.base == base]
         if not siblings:
             return None
         allowed = bool(self._load.get("allow_pickle"))

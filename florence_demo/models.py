@@ -106,10 +106,10 @@ class LoadedModel:
         processor: Its ``Florence2Processor``: tokenizer and image processor.
         device: Where it runs.
         dtype: Its number format, that of the pixels and of every sum.
-        int8: Whether the large products are to be computed in int8.
         weight_bytes: Bytes of parameters and buffers, shared ones once; as loaded, since the
             decoder later keeps some of them in a form of its own.
         opened: What the folder turned out to be, and how to take a merged adapter out again.
+        int8: Whether the large products are to be computed in int8.
     """
 
     spec: ModelSpec
@@ -124,7 +124,12 @@ class LoadedModel:
 
     @property
     def base(self) -> Path | None:
-        """Return the folder of the model under a merged adapter; None where there is no adapter."""
+        """Return the folder of the model under an adapter that can be taken out again, or None.
+
+        In int8 the weights that an adapter was added to are no longer there.
+        """
+        if self.int8:
+            return None
         return self.opened.base.path if self.opened and self.opened.base else None
 
     @property

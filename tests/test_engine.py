@@ -275,7 +275,9 @@ def test_adapters_of_one_base_are_exchanged_without_reading_it_again(adapters, m
         first.predict(image, TASKS["od"], options=QUICK)
 
 
-def test_in_int8_another_adapter_is_loaded_anew(adapters):
+def test_in_int8_another_adapter_is_loaded_anew(tmp_path):
+    encoder = Q.replace("decoder", "encoder")
+    adapters = [adapter(tmp_path / str(i), encoder, seed=i) for i in range(2)]
     cache, image = EngineCache(dtype="int8", device="cpu"), picture(5)
     said = [cache.get(a).predict(image, TASKS["od"], options=QUICK).raw for a in adapters]
     alone = Engine(load_model(adapters[1], dtype="int8", device="cpu"))

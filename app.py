@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import threading
@@ -13,6 +14,12 @@ from pathlib import Path
 # Left alone, 60 times longer, two threads on a busy machine wait for each other (a decoding step of
 # 20 ms takes 135 to 830 ms); those that sleep at once double the time of nano's small pieces.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+# Asked which backend it has, as gradio does at every event, matplotlib would import all of pyplot.
+os.environ.setdefault("MPLBACKEND", "agg")
+
+# Everything that a start makes stays: looking through it for garbage takes a twentieth of the time.
+if __name__ == "__main__":
+    gc.disable()
 
 with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  # must come before torch where GPUs are shared
@@ -68,8 +75,17 @@ def main() -> None:
         **LAUNCH,
     )
     # The page answers first; the model and its imports follow behind it.
-    threading.Thread(target=service.warm_up, daemon=True).start()
+    threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
     app.block_thread()
+
+
+def _warm_up(service: Service) -> None:
+    """Load the first model; what is there by then is never looked through for garbage again."""
+    try:
+        service.warm_up()
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
 import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
-from florence_demo.engine import Options
+from florence_demo.engine import Options, Stopped
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.export import EXPORTERS
 from florence_demo.tasks import TASKS
@@ -133,3 +139,58 @@ def test_prepare_sends_a_small_copy(tmp_path, monkeypatch):
     assert picker["size"] == [3000, 2000]
     with Image.open(shown["picture"]["path"]) as copy:
         assert max(copy.size) <= 1600
+
+
+class Wordless(FakeEngine):
+    """Work on and on and have no words yet, as in the vision tower or while boxes are found."""
+
+    def __init__(self, asks: bool):
+        super().__init__()
+        self.asks = asks
+        self.stopped, self.closed = threading.Event(), threading.Event()
+
+    def predict(self, image, task, text="", region=None, options=None, *, on_step=None):
+        until = time.monotonic() + 10
+        if not self.asks:  # others' questions come first
+            self.closed.wait(10)
+        while on_step(lambda: SimpleNamespace(text="")):
+            if time.monotonic() > until:
+                return super().predict(image, task, text, region)
+        self.stopped.set()
+        raise Stopped
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["works", "waits for others"])
+def test_stop_is_heard_where_there_are_no_words(asks):
+    engine = Wordless(asks)
+    told = service(engine).ask(IMAGE, "od", "", None, "nano", Options())
+    assert next(told) == ({}, None)
+    told.close()
+    engine.closed.set()
+    assert engine.stopped.wait(10)
+
+
+def test_a_shared_gpu_is_sent_what_can_be_sent(monkeypatch):
+    """There each call runs in a process of its own, which gets its arguments pickled."""
+
+    def gpu(duration):
+        def wrap(fn):
+            def call(*args, **kwargs):
+                assert duration(*args, **kwargs) <= 60
+                return pickle.loads(pickle.dumps(fn(*pickle.loads(pickle.dumps(args)), **kwargs)))
+
+            return call
+
+        return wrap
+
+    class Unsendable(FakeEngine):
+        def __reduce__(self):
+            raise TypeError("cannot pickle an engine")
+
+    monkeypatch.setenv("SPACES_ZERO_GPU", "1")
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
+    given = service(Unsendable())
+    shown, found = answer(given, "caption")
+    assert shown["sentence"] == found.text == "A fake answer"
+    *_, (_, everything) = given.ask_all(IMAGE, "nano", Options())
+    assert everything

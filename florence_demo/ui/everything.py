@@ -93,7 +93,7 @@ def all_handler(
         for partial, answers in told:
             if not answers:
                 kept = [gr.skip() for _ in range(6)]
-                yield {"sentence": partial, "busy": True}, *kept
+                yield {"sentence": partial, "busy": True} if partial else gr.skip(), *kept
                 continue
             assert image is not None
             parsed = {word: each for _, found in answers for word, each in found.parsed.items()}

@@ -46,6 +46,9 @@ _R = TypeVar("_R")
 PICTURE_TASKS = tuple(task for task in TASKS.values() if task.needs == "nothing")
 """What can be asked of a picture alone."""
 
+TICK = 0.2
+"""Seconds between two looks at a running answer."""
+
 Shown = tuple[dict[str, Any], Prediction]
 """What the answer's pane shows, and the answer itself."""
 
@@ -200,6 +203,9 @@ class Service:
     ) -> Iterator[tuple[dict[str, Any], Prediction | None]]:
         """Yield the answer as it grows, each time with the finished prediction or None.
 
+        What is shown is empty where there is no news: a page that stops listening is noticed at
+        the next yield only.
+
         Args:
             image: The picture.
             task: Name of the task.
@@ -219,12 +225,12 @@ class Service:
             chosen.build_prompt(text or "", region, image.size)
         options.check()
         engine = self.engines.get(model, progress)
-        question = (image, task, text or "", region, options)
-        for found, partial in self._answers(self._predict, engine, question):
+        question = (model, image, task, text or "", region, options)
+        for found, partial in self._answers(self._predict, question):
             if found is not None:
                 yield show(found, engine), found
-            elif partial:
-                yield {"sentence": partial, "busy": True}, None
+            else:
+                yield {"sentence": partial, "busy": True} if partial else {}, None
 
     def ask_all(
         self,
@@ -242,30 +248,34 @@ class Service:
             progress: Told about downloads.
 
         Yields:
-            The first answer so far and no answers; at the end "" and all of them.
+            The first answer so far and no answers, "" where there is no news; at the end "" and
+            all of them.
         """
         if image is None:
             raise InputError("There is no picture yet: upload one, or press an example.")
         options.check()
         engine = self.engines.get(model, progress)
-        for found, partial in self._answers(self._predict_all, engine, (image, options)):
+        for found, partial in self._answers(self._predict_all, (model, image, options)):
             if found is not None:
                 yield "", [(show(each, engine), each) for each in found]
-            elif partial:
+            else:
                 yield partial, []
 
+    @staticmethod
     def _answers(
-        self, predict: Callable[..., _R], engine: Engine, question: tuple[Any, ...]
+        predict: Callable[..., _R], question: tuple[Any, ...]
     ) -> Iterator[tuple[_R | None, str]]:
         """Yield the answer so far, then the answer."""
         if on_zero_gpu():
-            yield predict(engine, *question), ""
+            yield predict(*question), ""
         else:
-            yield from _stream(lambda on_step: predict(engine, *question, on_step=on_step))
+            yield from _stream(lambda on_step: predict(*question, on_step=on_step))
 
-    @staticmethod
+    # A shared GPU's process is sent these arguments; an engine could not be, its name can.
+
     def _predict_here(
-        engine: Engine,
+        self,
+        model: str,
         image: Image.Image,
         task: str,
         text: str,
@@ -274,18 +284,19 @@ class Service:
         *,
         on_step: OnStep | None = None,
     ) -> Prediction:
+        engine = self.engines.get(model)
         return engine.predict(image, TASKS[task], text, region, options, on_step=on_step)
 
-    @staticmethod
     def _predict_all_here(
-        engine: Engine,
+        self,
+        model: str,
         image: Image.Image,
         options: Options,
         *,
         on_step: OnStep | None = None,
     ) -> list[Prediction]:
         asked = [Request(image, task) for task in PICTURE_TASKS]
-        return engine.predict_batch(asked, options, on_step=on_step)
+        return self.engines.get(model).predict_batch(asked, options, on_step=on_step)
 
     # -- downloads --------------------------------------------------------------------------
 
@@ -312,7 +323,10 @@ class Service:
 
 
 def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
-    """Run work in a thread and yield the text so far some times a second, then its result."""
+    """Run work in a thread and yield the text so far some times a second, then its result.
+
+    It yields on even where there is no text yet: closing a generator takes effect at a yield.
+    """
     news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     stop = threading.Event()
     last = time.monotonic()
@@ -320,7 +334,7 @@ def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
     def on_step(partial: Callable[[], Any]) -> bool:
         nonlocal last
         # Quick answers come whole; slow ones are shown while they grow.
-        if time.monotonic() - last > 0.2:
+        if time.monotonic() - last > TICK:
             news.put(("text", partial().text))
             last = time.monotonic()
         return not stop.is_set()
@@ -334,7 +348,10 @@ def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
     threading.Thread(target=run, daemon=True).start()
     try:
         while True:
-            kind, item = news.get()
+            try:
+                kind, item = news.get(timeout=TICK)
+            except queue.Empty:
+                kind, item = "text", ""
             if kind == "text":
                 yield None, item
             elif kind == "result":

@@ -284,7 +284,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
             lambda done, what: progress(done, desc=what),
         ):
             if found is None:
-                yield shown, gr.skip(), gr.skip(), gr.skip(), gr.skip()
+                yield shown or gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
             else:
                 yield shown, found.parsed, found.raw, found, gr.update(visible=True)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from types import SimpleNamespace
 
-from florence_demo.engine import fingerprint
+from florence_demo.engine import Stopped, fingerprint
 from florence_demo.prediction import Prediction
 
 BOX = "<loc_100><loc_200><loc_500><loc_600>"
@@ -56,6 +58,23 @@ class FakeEngine:
     def predict_batch(self, requests, options=None, *, on_step=None):
         self.batches.append(len(requests))
         return [self.predict(r.image, r.task, r.text, r.region, options) for r in requests]
+
+
+class SlowEngine(FakeEngine):
+    """Work on without a word, as in the vision tower, until told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started, self.stopped = threading.Event(), threading.Event()
+
+    def predict(self, image, task, text="", region=None, options=None, *, on_step=None):
+        self.started.set()
+        until = time.monotonic() + 10
+        while on_step(lambda: SimpleNamespace(text="")):
+            if time.monotonic() > until:
+                return super().predict(image, task, text, region)
+        self.stopped.set()
+        raise Stopped
 
 
 class FakeEngines:

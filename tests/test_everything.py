@@ -149,6 +149,7 @@ def test_who_closes_the_page_ends_the_work():
             raise Stopped
 
     told = service(Endless()).ask_all(IMAGE, "nano", QUICK)
+    assert next(told) == ("", [])
     assert next(told) == ("A delivery van", [])
     told.close()
     assert stopped.wait(10)

@@ -203,8 +203,8 @@ class Service:
     ) -> Iterator[tuple[dict[str, Any], Prediction | None]]:
         """Yield the answer as it grows, each time with the finished prediction or None.
 
-        What is shown is empty where there is no news: a page that stops listening is noticed at
-        the next yield only.
+        What is shown is empty where there is no news, at first of all: gradio can close a
+        generator that has yielded once, and does so at a yield.
 
         Args:
             image: The picture.
@@ -215,6 +215,7 @@ class Service:
             options: How the answer is searched.
             progress: Told about downloads.
         """
+        yield {}, None
         if image is None:
             raise InputError("There is no picture yet: upload one, or press an example.")
         chosen = TASKS[task]
@@ -251,6 +252,7 @@ class Service:
             The first answer so far and no answers, "" where there is no news; at the end "" and
             all of them.
         """
+        yield "", []
         if image is None:
             raise InputError("There is no picture yet: upload one, or press an example.")
         options.check()

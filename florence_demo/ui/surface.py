@@ -164,15 +164,14 @@ def build_surface(
     shown = [words, picker, picture, change]
     menu.change(None, [menu, picker, words], shown, js=switch)
 
-    arrived = picture.input(
+    picture.input(
         friendly(service.prepare),
         picture,
         [picker, answer],
         api_visibility="private",
         show_progress="hidden",
     ).then(None, [menu, picker, words], shown, js=switch)
-    fetched = gr.on(
-        [address.submit],
+    fetched = address.submit(
         friendly(service.fetch),
         address,
         [picture, picker, answer],
@@ -242,10 +241,12 @@ def build_surface(
     for each in events:
         each.failure(None, None, answer, js=_NOT_ANSWERED)
     stop.click(None, None, answer, js="() => ({hint: 'Stopped.'})", cancels=events, queue=False)
+    # What is still being answered is about the picture before.
+    for arrives in (picture.input, fetched.success, *([strip.pick] if strip else [])):
+        arrives(None, None, None, cancels=events, queue=False)
     save.click(
         friendly(service.download), [picture, found, kind], file, api_name=f"{api}_download"
     ).then(None, None, None, js=_PRESS_SAVE.replace("__ID__", f"fd-save-{api}"))
-    del arrived
 
 
 _API = (

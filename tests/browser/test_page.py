@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from florence_demo.tasks import TASKS
+from tests.fakes import SlowEngine
 
 pytestmark = pytest.mark.browser
 
@@ -133,6 +135,39 @@ def test_an_answer_is_not_offered_for_another_picture(page, picture, tmp_path):
     expect(save).to_be_visible()
     page.get_by_role("button", name="Remove Image").first.click()
     expect(save).to_be_hidden()
+
+
+def press_stop(page, _tmp_path) -> None:
+    page.get_by_role("button", name="Stop", exact=True).first.click()
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+
+
+def upload_another(page, tmp_path) -> None:
+    other = tmp_path / "other.png"
+    Image.new("RGB", (300, 400), "navy").save(other)
+    page.get_by_role("button", name="Remove Image").first.click()
+    page.locator("input[type=file]").first.set_input_files(other)
+    expect(page.get_by_text("300 × 400 pixels")).to_be_visible()
+
+
+def press_an_example(page, _tmp_path) -> None:
+    page.locator(".fd-example").first.click()
+
+
+@pytest.mark.parametrize("leave", [press_stop, upload_another, press_an_example])
+def test_who_turns_to_something_else_ends_the_work(page, picture, engines, tmp_path, leave):
+    upload(page, picture)
+    choose(page, "od")
+    usual, slow = engines.engine, SlowEngine()
+    engines.engine = slow
+    try:
+        ask(page)
+        assert slow.started.wait(10)
+        engines.engine = usual
+        leave(page, tmp_path)
+        assert slow.stopped.wait(10)
+    finally:
+        engines.engine = usual
 
 
 def test_no_picture_is_told_in_one_sentence(page, tmp_path):

@@ -80,11 +80,10 @@ def main() -> None:
 
 
 def _warm_up(service: Service) -> None:
-    """Load the first model; what is there by then is never looked through for garbage again."""
+    """Load the first model; from then on garbage is looked for as ever."""
     try:
         service.warm_up()
     finally:
-        gc.freeze()
         gc.enable()
 
 

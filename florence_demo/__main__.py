@@ -117,8 +117,8 @@ def _tasks(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from florence_demo.memory import machine_memory
-    from florence_demo.models import MODELS, in_bytes
+    from florence_demo.memory import in_bytes, machine_memory
+    from florence_demo.models import MODELS
 
     fields = ("name", "title", "source", "revision", "note")
     rows = (

@@ -227,12 +227,7 @@ def unmergeable(config: Mapping[str, Any]) -> Iterator[str]:
         if field.startswith("use_") and used and field not in _KNOWN_VARIANTS:
             yield f"The adapter is of a kind that cannot be merged here ({field})."
     start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().split("_")[0] in (
-        "pissa",
-        "olora",
-        "corda",
-        "loftq",
-    ):
+    if isinstance(start, str) and start.lower().startswith(_CHANGED_BASES):
         yield (
             f"The adapter began from a changed base ({start}); convert it to a plain LoRA where it "
             "was trained."

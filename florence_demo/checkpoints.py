@@ -35,7 +35,6 @@ from florence_demo.checkpoint_info import CheckpointInfo, StoredTensor
 from florence_demo.checkpoint_json import brief, read_json, reading
 from florence_demo.checkpoint_names import FLORENCE_TOKENS, TIED, native_config, native_generation
 from florence_demo.errors import CheckpointError
-from florence_demo.memory import device_memory, model_memory, release_memory
 from florence_demo.processors import (
     BART_TOKENS,
     MASK_ID,
@@ -367,14 +366,21 @@ def _generation(folder: Path, info: CheckpointInfo) -> GenerationConfig:
 
     file = folder / "generation_config.json"
     saved = read_json(file) if file.is_file() else {}
-    if info.layout != "native":
-        return GenerationConfig(**native_generation(read_json(folder / "config.json"), saved))
     config = read_json(folder / "config.json")
     try:
-        # A native folder without the file generates with its token ids alone.
-        return GenerationConfig.from_dict(saved or native_generation(config))
+        if info.layout != "native":
+            found = GenerationConfig(**native_generation(config, saved))
+        else:
+            # A native folder without the file generates with its token ids alone.
+            found = GenerationConfig.from_dict(saved or native_generation(config))
     except (ValueError, TypeError) as exc:
         raise CheckpointError(f"generation_config.json cannot be used ({brief(exc)}).") from exc
+    for name, value in found.to_dict().items():
+        if name.endswith("_token_id") and isinstance(value, list) and len(value) != 1:
+            raise CheckpointError(
+                f"generation_config.json holds {len(value)} tokens as {name}; Florence-2 has one."
+            )
+    return found
 
 
 __all__ = [
@@ -384,12 +390,9 @@ __all__ = [
     "adapter_base",
     "checkpoint_under",
     "convert_checkpoint",
-    "device_memory",
     "inspect_checkpoint",
     "list_checkpoints",
-    "model_memory",
     "open_checkpoint",
-    "release_memory",
     "switch_adapter",
     "unpack_upload",
 ]

@@ -124,10 +124,7 @@ def _one_id(value: Any) -> int:
 
 def unsupported(config: Any) -> list[str]:
     """Name what a generation config asks for and only ``generate`` itself can do."""
-    names = [name for name, ok in NEUTRAL.items() if getattr(config, name, None) not in ok]
-    if isinstance(getattr(config, "eos_token_id", None), list) and len(config.eos_token_id) > 1:
-        names.append("eos_token_id")
-    return names
+    return [name for name, ok in NEUTRAL.items() if getattr(config, name, None) not in ok]
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,7 +136,7 @@ class Engine:
         self.loaded = loaded
         # An adapter is taken out of the original weights again, so those stay.
         self._decoder = Decoder(loaded.model, release=loaded.base is None, int8=loaded.int8)
-        self._retired = False
+        self.retired = False
         self._batcher = Batcher(self._answer, MAX_BATCH)
         self._familiarity = Familiarity.load(
             loaded.folder, int(loaded.model.config.vision_config.projection_dim)
@@ -299,7 +299,7 @@ class Engine:
         """
         with self._batcher.at_rest():
             loaded = change(self.loaded)
-            self._retired = True
+            self.retired = True
             del self._decoder
         return Engine(loaded)
 
@@ -310,7 +310,7 @@ class Engine:
 
     def _answer(self, jobs: list[_Job]) -> list[Generated]:
         """Run one batch of jobs with equal options; only one thread at a time is here."""
-        if self._retired:
+        if self.retired:
             raise InputError("Another adapter took this one's place meanwhile: load it again.")
         import torch
 

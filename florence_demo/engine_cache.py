@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.engine import Engine
+from florence_demo.hub import Progress
 from florence_demo.memory import release_memory
-from florence_demo.models import Progress, base_of, load_model, switch_model
+from florence_demo.models import base_of, load_model, switch_model
 
 
 class EngineCache:
@@ -24,7 +25,8 @@ class EngineCache:
 
         Args:
             max_models: At least 1; nano does not count, it is smaller than a picture.
-            load: ``device``, ``dtype``, ``trusted``, ``allow_pickle`` for ``load_model``.
+            load: ``device``, ``dtype``, ``trusted``, ``open_hub``, ``allow_pickle`` for
+                ``load_model``.
         """
         self.max_models = max(1, max_models)
         self._load = load
@@ -47,7 +49,7 @@ class EngineCache:
             engine = self._held(name)
             if engine is None:
                 stamp = _stamp(name)
-                engine = self._switched(name) or Engine(
+                engine = self._switched(name, progress) or Engine(
                     load_model(name, progress=progress, **self._load)
                 )
                 with self._lock:
@@ -79,19 +81,26 @@ class EngineCache:
                 return self._engines[name]
             return None
 
-    def _switched(self, name: str) -> Engine | None:
+    def _switched(self, name: str, progress: Progress | None) -> Engine | None:
         """Return an engine for an adapter whose base is in memory under another adapter."""
-        base = base_of(name, trusted=self._load.get("trusted", True))
-        siblings = [n for n, e in self._engines.items() if base and e.loaded.base == base]
-        if not siblings:
-            return None
-        allowed = bool(self._load.get("allow_pickle"))
-        engine = self._engines[siblings[-1]].hand_over(
-            lambda loaded: switch_model(loaded, name, allow_pickle=allowed)
-        )
+        limits = {key: self._load[key] for key in ("trusted", "open_hub") if key in self._load}
+        base = base_of(name, progress, **limits)
         with self._lock:
-            del self._engines[siblings[-1]]
-        return engine
+            siblings = [n for n, e in self._engines.items() if base and e.loaded.base == base]
+            if not siblings:
+                return None
+            # Nobody new finds it meanwhile; those who hold it are answered before the change.
+            sibling = self._engines.pop(siblings[-1])
+        allowed = bool(self._load.get("allow_pickle"))
+        try:
+            return sibling.hand_over(
+                lambda loaded: switch_model(loaded, name, allow_pickle=allowed)
+            )
+        except BaseException:
+            if not sibling.retired:
+                with self._lock:
+                    self._engines[siblings[-1]] = sibling
+            raise
 
     def _make_room(self, name: str) -> None:
         others = [n for n in self._engines if n != "nano"]

@@ -15,7 +15,8 @@ from typing import Any
 
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.machine import matmul_gflops, usable_cores
-from florence_demo.models import MODELS, in_bytes, resolve_spec
+from florence_demo.memory import in_bytes
+from florence_demo.models import MODELS, resolve_spec
 from florence_demo.train_config import TrainConfig
 
 SMALL = 20e6

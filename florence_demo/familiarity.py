@@ -128,11 +128,16 @@ class Familiarity:
     @classmethod
     def load(cls, folder: Path, width: int) -> Familiarity | None:
         """Return what a checkpoint's folder holds; None if there is none for features so wide."""
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
         if not (folder / FILE).is_file():
             return None
-        held = load_file(folder / FILE)
+        try:
+            held = load_file(folder / FILE)
+        except (SafetensorError, OSError):
+            log.warning("%s is damaged and is left out", folder / FILE, exc_info=True)
+            return None
         wide = {"middle": width, "places": width, "spread": len(QUANTILES)}
         shapes = {"scale": (2, 2), "limit": (1,)}
         shapes |= {f"{name}.mean": (n,) for name, n in wide.items()}

@@ -66,6 +66,11 @@ def machine_memory() -> dict[str, tuple[int, int]]:
     return found
 
 
+def in_bytes(count: float) -> str:
+    """Return a size as people write it: "11 MB", "1.6 GB"."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
 def keep_heap(keep: bool = True) -> None:
     """Let the C library keep freed blocks for the next request, or return to its usual way.
 

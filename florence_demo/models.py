@@ -1,6 +1,6 @@
 """The models one can ask for by name, and the way from a name to a model in memory.
 
-Knows the catalogue, the hub, devices and number formats. Does not know tasks, prompts or answers;
+Knows the catalogue, devices and number formats. Does not know tasks, prompts or answers;
 what a folder holds and how to open it is ``checkpoints``' business. torch and transformers are
 imported when a model is loaded, not before.
 """
@@ -8,8 +8,6 @@ imported when a model is loaded, not before.
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from florence_demo import machine
 from florence_demo.errors import CheckpointError
+from florence_demo.hub import Progress, download
+from florence_demo.memory import in_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -29,9 +29,6 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 BF16_FROM = 100_000_000
 """Parameters from which a CPU with bf16 uses it; smaller models answer in a blink, and exactly."""
-
-Progress = Callable[[float, str], None]
-"""Takes the fraction done in 0..1 and what is being done."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +147,6 @@ def short_dtype(dtype: torch.dtype) -> str:
     )
 
 
-def in_bytes(count: float) -> str:
-    """Return a size as people write it: "11 MB", "1.6 GB"."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
 def resolve_spec(name: str) -> ModelSpec:
     """Return the catalogue's entry, or one made for a folder or a hub id.
 
@@ -164,15 +156,20 @@ def resolve_spec(name: str) -> ModelSpec:
     name = name.strip()
     if name in MODELS:
         return MODELS[name]
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    try:
+        folder = Path(name).expanduser()
+        is_folder = bool(name) and folder.is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, no such person's home, a zero byte
+        name, is_folder = f"./{name}", False
+    if is_folder:
         return ModelSpec(name, folder.name, str(folder), public=False)
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1
     if looks_like_path:
         known = ", ".join(MODELS)
         raise CheckpointError(
-            f"There is no model “{name}”: choose one of {known}, a folder with a checkpoint, or an"
-            " id of the Hugging Face hub such as florence-community/Florence-2-base-ft."
+            f"There is no model “{brief_name(name)}”: choose one of {known}, a folder with a"
+            " checkpoint, or an id of the Hugging Face hub such as"
+            " florence-community/Florence-2-base-ft."
         )
     return ModelSpec(name, name, name, public=False)
 
@@ -239,6 +236,7 @@ def load_model(
     dtype: str = "auto",
     progress: Progress | None = None,
     trusted: bool = True,
+    open_hub: bool = True,
     allow_pickle: bool = False,
 ) -> LoadedModel:
     """Load a model by its name in the catalogue, its folder or its hub id.
@@ -250,6 +248,7 @@ def load_model(
         progress: Called while files are downloaded and opened.
         trusted: Whether the folder may name other folders of this machine, as an adapter names its
             base; a visitor's upload may not.
+        open_hub: Whether it may name any model of the hub as its base, or the catalogue's alone.
         allow_pickle: Whether pickled weights may be read, in a process of their own.
 
     Raises:
@@ -263,12 +262,12 @@ def load_model(
     target = choose_device(device)
     folder = Path(spec.source)
     if not folder.is_dir():
-        folder = download(spec, progress)
+        folder = _fetch(spec, progress)
     if progress:
         progress(1.0, f"Opening {spec.title}")
 
     def resolve_base(base: str) -> Path:
-        return folder_of(base, progress, paths=trusted)
+        return folder_of(base, progress, paths=trusted, open_hub=open_hub)
 
     opened = open_checkpoint(
         folder,
@@ -308,12 +307,16 @@ def count_parameters(folder: Path, resolve_base: Callable[[str], Path]) -> int:
     return inspect_checkpoint(adapter_base(folder, resolve_base) or folder).parameters
 
 
-def base_of(name: str, *, trusted: bool = True) -> Path | None:
+def base_of(
+    name: str, progress: Progress | None = None, *, trusted: bool = True, open_hub: bool = True
+) -> Path | None:
     """Return the folder of the model under an adapter; None if the name is of no such adapter.
 
     Args:
         name: As ``load_model`` takes it; only folders of this machine are looked into.
+        progress: Called while the base is downloaded.
         trusted: As for ``load_model``.
+        open_hub: As for ``load_model``.
     """
     from florence_demo.checkpoints import adapter_base
 
@@ -321,7 +324,9 @@ def base_of(name: str, *, trusted: bool = True) -> Path | None:
         folder = Path(resolve_spec(name).source)
         if not folder.is_dir():
             return None
-        return adapter_base(folder, lambda base: folder_of(base, paths=trusted))
+        return adapter_base(
+            folder, lambda base: folder_of(base, progress, paths=trusted, open_hub=open_hub)
+        )
     except CheckpointError:
         # Loading it will say what is wrong.
         return None
@@ -349,11 +354,19 @@ def switch_model(loaded: LoadedModel, name: str, *, allow_pickle: bool = False) 
     return switched
 
 
-def folder_of(name: str, progress: Progress | None = None, *, paths: bool = True) -> Path:
-    """Return the folder of a model named by catalogue name, hub id or, with ``paths``, path.
+def folder_of(
+    name: str, progress: Progress | None = None, *, paths: bool = True, open_hub: bool = True
+) -> Path:
+    """Return the folder of a model named by catalogue name, hub id or path.
+
+    Args:
+        name: What it is called.
+        progress: Called while files are downloaded.
+        paths: Whether it may be a path.
+        open_hub: Whether it may be any id of the hub.
 
     Raises:
-        CheckpointError: There is none, or it is a path and paths are not allowed.
+        CheckpointError: There is none, or its name is of a kind that is not allowed.
     """
     # Microsoft's own repositories hold the same weights in the 2024 layout, under these names.
     short = name.removeprefix("microsoft/Florence-2-")
@@ -364,80 +377,24 @@ def folder_of(name: str, progress: Progress | None = None, *, paths: bool = True
             f"The checkpoint names a folder of another machine as its base, {name}: put the base's"
             " folder beside it, or name a model of the hub in adapter_config.json."
         )
-    return folder if folder.is_dir() else download(spec, progress)
+    if not open_hub and not spec.public and not folder.is_dir():
+        raise CheckpointError(
+            f"The checkpoint is built on “{brief_name(name)}”, which is not fetched here: upload a"
+            f" whole checkpoint, or one built on a model of this list: {', '.join(MODELS)}."
+        )
+    return folder if folder.is_dir() else _fetch(spec, progress)
 
 
-def download(spec: ModelSpec, progress: Progress | None = None) -> Path:
-    """Fetch a model's files from the hub into its cache and return their folder.
+def brief_name(name: str) -> str:
+    """Return a name that somebody wrote, short enough for a sentence."""
+    return name if len(name) <= 80 else f"{name[:79]}…"
 
-    Raises:
-        CheckpointError: The hub cannot be reached or has no such model.
-    """
+
+def _fetch(spec: ModelSpec, progress: Progress | None) -> Path:
+    """Return the folder of a model that is not on this machine yet."""
     if Path(spec.source).is_absolute():
         raise CheckpointError(
             f"The folder of “{spec.name}”, {spec.source}, is missing: get the whole project again,"
             " or choose another model."
         )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    if progress:
-        progress(0.0, f"Asking the hub for {spec.title}")
-    try:
-        return Path(
-            snapshot_download(
-                spec.source,
-                revision=spec.revision,
-                # Data only: Python files of a repository are neither fetched nor run.
-                allow_patterns=["*.json", "*.safetensors", "*.txt"],
-                tqdm_class=_progress_class(progress) if progress else None,
-            )
-        )
-    except GatedRepoError as exc:
-        raise CheckpointError(
-            f"{spec.source} asks for permission: accept its terms on the hub and log in with"
-            " `hf auth login`."
-        ) from exc
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as exc:
-        raise CheckpointError(
-            f"The hub has no model “{spec.source}”: check the spelling, or log in with"
-            " `hf auth login` if it is private."
-        ) from exc
-    except (LocalEntryNotFoundError, OSError) as exc:
-        raise CheckpointError(
-            f"{spec.title} is not on this machine and the Hugging Face hub cannot be reached: check"
-            " the connection, or go on with “nano”, which is embedded."
-        ) from exc
-
-
-def _progress_class(progress: Progress) -> type[Any]:
-    """Return a tqdm class that reports the bytes of all files together."""
-    from tqdm.auto import tqdm
-
-    lock = threading.Lock()
-    totals: dict[int, tuple[float, float]] = {}
-
-    class Reporter(tqdm):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            # Bars of the terminal stay away from the server's log.
-            kwargs["file"] = Path(os.devnull).open("w")  # noqa: SIM115
-            super().__init__(*args, **kwargs)
-
-        def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
-            if self.unit == "B" and self.total:
-                with lock:
-                    totals[id(self)] = (self.n, self.total)
-                    done = sum(a for a, _ in totals.values())
-                    whole = sum(b for _, b in totals.values())
-                progress(done / whole, f"Downloading {in_bytes(done)} of {in_bytes(whole)}")
-            return shown
-
-    return Reporter
+    return download(spec.source, spec.revision, spec.title, progress)

@@ -1,9 +1,10 @@
-"""Turn a pickled checkpoint into safetensors, in a process that can do nothing else.
+"""Turn a pickled checkpoint into safetensors, in a process of its own.
 
 A ``pytorch_model.bin`` is a pickle, and a pickle is a program. ``weights_only=True`` lets torch
-rebuild tensors and nothing more; because that filter has had holes, it runs here in a process of
-its own, with a ceiling on memory, file size and time, without the accelerator and without this
-process's environment. Knows tensors by name. Does not know what a Florence-2 is.
+rebuild tensors and nothing more; because that filter has had holes, it runs here apart, with a
+ceiling on memory, file size and time, without the accelerator and without this process's
+environment; that bounds accidents, it is no sandbox. Knows tensors by name. Does not know what a
+Florence-2 is.
 """
 
 from __future__ import annotations

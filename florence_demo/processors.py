@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import BartTokenizer, Florence2Processor
 
 BART_TOKENS = 50_265
+MAX_SIDE = 2048
+"""Longest side that a checkpoint may bring pictures to, in pixels; Florence-2's is 768."""
 IMAGE_TOKEN = "<image>"
 MASK_TOKEN = "<mask>"
 MASK_ID = BART_TOKENS - 1
@@ -102,6 +104,7 @@ def load_processor(
         vocabulary = find_vocabulary(folder, rows, others)
         tokenizer = build_tokenizer(vocabulary, config)
         processor = _assembled(tokenizer, picture_settings(folder, config))
+    _check_picture(processor, config)
     expected = config.get("image_token_id", processor.image_token_id)
     if processor.image_token_id != expected:
         raise CheckpointError(
@@ -227,6 +230,28 @@ def picture_tokens(vision: Mapping[str, Any], height: int, width: int) -> int:
     for kernel, stride, padding in zip(*(vision[name] for name in names), strict=True):
         grid = [(side + 2 * padding - kernel) // stride + 1 for side in grid]
     return grid[0] * grid[1] + 1
+
+
+def _check_picture(processor: Florence2Processor, config: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where a picture would take more room or tokens than it says."""
+    picture = processor.image_processor
+    steps = ((picture.do_resize, picture.size), (picture.do_center_crop, picture.crop_size))
+    sizes = [
+        [int(dict(size or {}).get(side) or 0) for side in ("height", "width")]
+        for taken, size in steps
+        if taken
+    ]
+    if not sizes or not all(0 < side <= MAX_SIDE for size in sizes for side in size):
+        raise CheckpointError(
+            "preprocessor_config.json must bring pictures to a height and a width of at most"
+            f" {MAX_SIDE} pixels."
+        )
+    count = picture_tokens(config["vision_config"], *sizes[-1])
+    if processor.num_image_tokens != count:
+        raise CheckpointError(
+            f"The processor counts {processor.num_image_tokens} tokens for a picture, the model"
+            f" makes {count} of it."
+        )
 
 
 def _native_processor(folder: Path) -> Florence2Processor:

@@ -25,7 +25,8 @@ from florence_demo.errors import DatasetError, FlorenceDemoError
 from florence_demo.evaluate import EvaluateConfig, evaluate
 from florence_demo.features import FeatureCache, distinct_pictures, fingerprint, measure
 from florence_demo.images import display_copy
-from florence_demo.models import in_bytes, load_model
+from florence_demo.memory import in_bytes
+from florence_demo.models import load_model
 from florence_demo.readers import open_data, tell_problems
 from florence_demo.report import Report
 from florence_demo.run_files import RESULT_FILE, SAMPLES_FOLDER, RunFiles, write_json

@@ -188,6 +188,7 @@ REFUSED = {
     ),
     "single rows": (pair(Q, 16, 16), {"trainable_token_indices": [1]}, "single rows"),
     "biases of its own": (pair(Q, 16, 16), {"lora_bias": True}, "lora_bias"),
+    "LoRA-GA": (pair(Q, 16, 16), {"init_lora_weights": "lora_ga"}, "changed base"),
     "PiSSA": (pair(Q, 16, 16), {"init_lora_weights": "pissa_niter_4"}, "changed base"),
     "a kind to come": (pair(Q, 16, 16), {"use_tomorrow": True}, "use_tomorrow"),
     "no LoRA": (pair(Q, 16, 16), {"peft_type": "IA3"}, "kind IA3"),

@@ -19,11 +19,10 @@ from safetensors.torch import load_file, save_file
 from florence_demo.checkpoints import (
     convert_checkpoint,
     inspect_checkpoint,
-    model_memory,
     open_checkpoint,
-    release_memory,
 )
 from florence_demo.errors import CheckpointError
+from florence_demo.memory import model_memory, release_memory
 from tests.checkpoint_makers import Micro, copied, edit_json, original_tensors, write_json
 
 LM = "language_model.model."
@@ -196,6 +195,13 @@ def test_a_native_folder_keeps_its_own_settings(micro, tmp_path):
     assert opened.model.generation_config.no_repeat_ngram_size == 0
     assert opened.model.generation_config.forced_bos_token_id == 0
     assert opened.processor.image_token == "<image>"
+
+
+def test_an_answer_has_one_end(micro, tmp_path):
+    folder = micro.native(tmp_path / "native")
+    edit_json(folder / "generation_config.json", eos_token_id=[2, 3])
+    with pytest.raises(CheckpointError, match="2 tokens as eos_token_id"):
+        open_checkpoint(folder)
 
 
 def test_a_native_folder_cannot_choose_code(micro, tmp_path):
@@ -444,6 +450,25 @@ BAD = {
         _write("tokenizer.json", '{"model": {"type": "BPE", "vocab": {"<s>": 0}, "merges": []}}'),
         "<mask>",
     ),
+    "a picture too large": (
+        _write("preprocessor_config.json", '{"size": {"height": 4000, "width": 32}}'),
+        "at most 2048 pixels",
+    ),
+    "a crop too large": (
+        _write(
+            "preprocessor_config.json",
+            '{"size": {"height": 32, "width": 32}, "do_center_crop": true,'
+            ' "crop_size": {"height": 60000, "width": 60000}}',
+        ),
+        "at most 2048 pixels",
+    ),
+    "pictures as large as they come": (
+        _write(
+            "preprocessor_config.json",
+            '{"size": {"height": 32, "width": 32}, "do_resize": false}',
+        ),
+        "at most 2048 pixels",
+    ),
     "no picture size": (_write("preprocessor_config.json", '{"size": {}}'), "height and width"),
 }
 
@@ -665,9 +690,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from transformers import Florence2Config, Florence2ForConditionalGeneration
-from florence_demo.checkpoints import (
-    convert_checkpoint, inspect_checkpoint, model_memory, open_checkpoint, release_memory,
-)
+from florence_demo.checkpoints import convert_checkpoint, inspect_checkpoint, open_checkpoint
+from florence_demo.memory import model_memory, release_memory
 from tests.checkpoint_makers import Micro, original_config, original_tensors, write_json
 
 folder = Path(sys.argv[1])

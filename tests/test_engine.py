@@ -285,6 +285,35 @@ def test_in_int8_another_adapter_is_loaded_anew(tmp_path):
     assert len(cache.loaded()) == 1
 
 
+def test_an_exchange_that_breaks_afterwards_leaves_no_dead_engine(adapters, monkeypatch):
+    cache, image = EngineCache(), picture(5)
+    before = cache.get(adapters[0]).predict(image, TASKS["od"], options=QUICK).raw
+    usual = engine_module.Familiarity.load
+
+    def fail(*_args):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(engine_module.Familiarity, "load", fail)
+    with pytest.raises(OSError, match="disk"):
+        cache.get(adapters[1])
+    monkeypatch.setattr(engine_module.Familiarity, "load", usual)
+    assert cache.get(adapters[0]).predict(image, TASKS["od"], options=QUICK).raw == before
+
+
+def test_an_adapter_may_be_unloaded_while_another_takes_its_place(adapters, monkeypatch):
+    cache = EngineCache()
+    cache.get(adapters[0])
+    switch = engine_cache.switch_model
+
+    def meanwhile(*args, **kwargs):
+        assert not cache.drop(adapters[0]), "it is being exchanged already"
+        return switch(*args, **kwargs)
+
+    monkeypatch.setattr(engine_cache, "switch_model", meanwhile)
+    second = cache.get(adapters[1])
+    assert cache.loaded() == [second]
+
+
 def test_an_adapter_that_does_not_fit_leaves_the_one_in_use(adapters, tmp_path):
     cache, image = EngineCache(), picture(5)
     engine = cache.get(adapters[0])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from florence_demo.familiarity import Familiarity
+from florence_demo.familiarity import FILE, Familiarity
 
 RNG = np.random.default_rng(0)
 
@@ -53,3 +53,9 @@ def test_one_of_another_model_is_left_out(fitted, tmp_path, caplog):
     fitted.save(tmp_path)
     assert Familiarity.load(tmp_path, 16) is None
     assert "left out" in caplog.text
+
+
+def test_a_damaged_one_is_left_out(tmp_path, caplog):
+    (tmp_path / FILE).write_bytes(b"no safetensors")
+    assert Familiarity.load(tmp_path, 8) is None
+    assert "damaged" in caplog.text

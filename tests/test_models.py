@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from florence_demo import machine, models
+from florence_demo.engine_cache import EngineCache
 from florence_demo.errors import CheckpointError
+from florence_demo.memory import in_bytes
 from florence_demo.models import (
     BF16_FROM,
     MODELS,
@@ -16,7 +18,6 @@ from florence_demo.models import (
     choose_dtype,
     count_parameters,
     folder_of,
-    in_bytes,
     load_model,
     resolve_spec,
 )
@@ -117,7 +118,7 @@ def test_bytes_as_people_write_them(count, text):
     ],
 )
 def test_the_base_that_an_adapter_names(name, paths, found, tmp_path, monkeypatch):
-    monkeypatch.setattr("florence_demo.models.download", lambda spec, progress: spec.source)
+    monkeypatch.setattr("florence_demo.models.download", lambda source, *_: source)
     name, found = (str(tmp_path) if v == "FOLDER" else v for v in (name, found))
     if found is None:
         with pytest.raises(CheckpointError, match="another machine"):
@@ -127,5 +128,51 @@ def test_the_base_that_an_adapter_names(name, paths, found, tmp_path, monkeypatc
 
 
 def test_microsofts_own_name_is_the_catalogues_model(monkeypatch):
-    monkeypatch.setattr("florence_demo.models.download", lambda spec, progress: spec.source)
+    monkeypatch.setattr("florence_demo.models.download", lambda source, *_: source)
     assert folder_of("microsoft/Florence-2-base-ft") == MODELS["base-ft"].source
+
+
+@pytest.mark.parametrize("open_hub", [True, False], ids=["open", "a Space"])
+def test_what_an_upload_names_is_fetched_where_visitors_may_fetch_it(open_hub, monkeypatch):
+    monkeypatch.setattr("florence_demo.models.download", lambda source, *_: source)
+    assert folder_of("base-ft", paths=False, open_hub=open_hub)
+    if open_hub:
+        assert folder_of("owner/huge", paths=False, open_hub=True) == "owner/huge"
+    else:
+        with pytest.raises(CheckpointError, match="not fetched here"):
+            folder_of("owner/huge", paths=False, open_hub=False)
+
+
+def test_an_uploaded_adapter_cannot_fetch_a_base_of_its_choice(tmp_path, monkeypatch):
+    settings = {"peft_type": "LORA", "base_model_name_or_path": "owner/huge", "r": 1}
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({**settings, "lora_alpha": 1, "target_modules": ["q_proj"]})
+    )
+    save_file({"base_model.model.x.lora_A.weight": torch.zeros(1, 8)}, tmp_path / ADAPTER)
+    monkeypatch.setattr(
+        "florence_demo.models.download", lambda *_: pytest.fail("the hub was asked")
+    )
+    cache = EngineCache(device="cpu", trusted=False, open_hub=False)
+    with pytest.raises(CheckpointError, match="not fetched here"):
+        cache.get(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["~nobody_of_this_name/model", "x" * 300, "zero\0byte"],
+    ids=["no such home", "long", "zero byte"],
+)
+def test_a_name_that_no_file_system_takes_is_told(name):
+    with pytest.raises(CheckpointError, match="There is no model") as caught:
+        folder_of(name)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("error", [OSError("x"), RuntimeError("x")], ids=repr)
+def test_whatever_the_hub_raises_is_a_sentence(error, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(CheckpointError, match="cannot be reached"):
+        folder_of("owner/model")

@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.data_classes import ImageData
 from PIL import Image
 
 from florence_demo.engine import Options
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.export import EXPORTERS
 from florence_demo.tasks import TASKS
-from florence_demo.ui.components import RegionPicker, TaskMenu
+from florence_demo.ui.components import RegionPicker, SafeImage, TaskMenu
 from florence_demo.ui.service import ANNOTATED, AppConfig, Service, friendly
 from tests.fakes import FakeEngine, FakeEngines, SlowEngine
 
@@ -161,6 +162,12 @@ def test_stop_is_heard_where_there_are_no_words(kind):
     if kind is Queued:
         engine.closed.set()
     assert engine.stopped.wait(10)
+
+
+def test_a_picture_that_was_deleted_meanwhile_is_told(tmp_path):
+    gone = ImageData(path=str(tmp_path / "picture.jpg"))
+    with pytest.raises(gr.Error, match="upload it again"):
+        SafeImage().preprocess(gone)
 
 
 def test_a_shared_gpu_is_sent_what_can_be_sent(monkeypatch):

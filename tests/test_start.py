@@ -50,7 +50,7 @@ gc.disable()
 try:
     app._warm_up(Broken())
 except OSError:
-    assert gc.isenabled() and gc.get_freeze_count()
+    assert gc.isenabled()
 """
 
 

@@ -39,7 +39,7 @@ HOUSE: list[dict[str, list[str]]] = [
         ],
     },
     {
-        "models": ["models"],
+        "models": ["models", "hub"],
         "decoding": [
             "decoding", "beam_search", "decode_options", "decoder_graphs", "decoder_step", "int8",
         ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ def build_checkpoint_tab(service: Service) -> CheckpointTab:
     # Both hold paths that this server found or made, never text of the browser.
     candidate = gr.State(None)
     loaded = gr.State(None)
+    # What a visitor uploaded goes when the visitor has gone.
+    uploads = gr.State([], delete_callback=_delete)
     with gr.Row():
         with gr.Column(scale=5, min_width=320):
             with gr.Row(equal_height=True):
@@ -93,12 +96,19 @@ def build_checkpoint_tab(service: Service) -> CheckpointTab:
         return _described(checkpoint_under(root, name))
 
     @friendly
-    def take_upload(files: list[str] | None) -> tuple[str | None, str]:
+    def take_upload(
+        files: list[str] | None, before: list[Path]
+    ) -> tuple[str | None, str, list[Path]]:
         """Take a zip or the loose files of a checkpoint; only this visitor sees it."""
         if not files:
-            return None, _nothing(root)
+            return None, _nothing(root), before
         private = Path(tempfile.mkdtemp(prefix="florence-upload-"))
-        return _described(unpack_upload([Path(f) for f in files], private / "upload"))
+        try:
+            described = _described(unpack_upload([Path(f) for f in files], private / "upload"))
+        except BaseException:
+            _delete([private])
+            raise
+        return *described, [*before, private]
 
     @friendly
     def take_hub(
@@ -133,7 +143,9 @@ def build_checkpoint_tab(service: Service) -> CheckpointTab:
     model_queue: dict[str, Any] = {"concurrency_id": "load", "concurrency_limit": 1}
     refresh.click(look_again, None, [folder, card, memory], api_visibility="private")
     folder.input(describe, folder, [candidate, card], api_name="describe_checkpoint")
-    upload.upload(take_upload, upload, [candidate, card], api_name="upload_checkpoint")
+    upload.upload(
+        take_upload, [upload, uploads], [candidate, card, uploads], api_name="upload_checkpoint"
+    )
     hub.submit(take_hub, hub, [candidate, card], api_name="hub_checkpoint")
     load.click(
         open_candidate, candidate, [loaded, card, memory], api_name="load_checkpoint", **model_queue
@@ -145,6 +157,11 @@ def build_checkpoint_tab(service: Service) -> CheckpointTab:
         return gr.update(choices=_names(root), value=name), path, words
 
     return CheckpointTab([folder, candidate, card], choose)
+
+
+def _delete(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _described(path: Path) -> tuple[str, str]:

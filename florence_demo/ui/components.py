@@ -48,6 +48,9 @@ class SafeImage(gr.Image):
             return None
         try:
             if payload.path:
+                if not Path(payload.path).is_file():
+                    # The page's files are deleted after a while.
+                    raise InputError("This picture is no longer here: upload it again.")
                 return open_image(Path(payload.path))
             if payload.url and payload.url.startswith("data:"):
                 return open_image(base64.b64decode(payload.url.partition(",")[2], validate=True))

@@ -7,8 +7,7 @@ from typing import Any
 
 import psutil
 
-from florence_demo.memory import device_memory
-from florence_demo.models import in_bytes
+from florence_demo.memory import device_memory, in_bytes
 
 
 def memory_bar(engines: Any) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from florence_demo.data_folders import without_paths
 from florence_demo.estimate import in_time
-from florence_demo.models import in_bytes
+from florence_demo.memory import in_bytes
 from florence_demo.run_files import SAMPLES_FOLDER, State, read_log
 from florence_demo.runs import Run
 from florence_demo.scoring import METRICS

@@ -139,6 +139,7 @@ class Service:
             device=config.device,
             dtype=config.dtype,
             trusted=False,
+            open_hub=config.open_hub,
             allow_pickle=config.allow_pickle,
         )
         self._predict = _with_gpu(self._predict_here)

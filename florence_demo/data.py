@@ -47,7 +47,6 @@ class Example:
         answer: The true answer where it is words.
         detections: The true answer where it is places.
         references: Every accepted wording, ``answer`` among them; empty where it is the only one.
-        prefix: The prompt itself, where it is not to be built from the task.
         where: "file:line", for messages.
         tags: What kind of row it is, to measure kinds apart: "sign", "unseen".
     """
@@ -59,7 +58,6 @@ class Example:
     answer: str = ""
     detections: Detections = field(default_factory=Detections.empty)
     references: tuple[str, ...] = ()
-    prefix: str | None = None
     where: str = ""
     tags: tuple[str, ...] = ()
 
@@ -99,8 +97,6 @@ class Example:
         Raises:
             InputError: The text or the region is not what the task needs.
         """
-        if self.prefix is not None:
-            return self.prefix
         return task_named(self.task).build_prompt(self.text, self.region, size)
 
     def target(self, size: tuple[int, int]) -> str:
@@ -262,17 +258,15 @@ class Collator:
     ``<s>`` and ``</s>``, padded with ``IGNORE``. The model itself shifts labels by one.
     """
 
-    def __init__(self, processor: Any, max_positions: int = 1024, device: str | None = None):
+    def __init__(self, processor: Any, max_positions: int = 1024):
         """Prepare for one processor.
 
         Args:
             processor: A Florence2Processor, the one the model was trained with.
             max_positions: Positions of the model, for prompt and answer each.
-            device: Where the tensors go; None leaves them in main memory.
         """
         self.processor = processor
         self.max_positions = max_positions
-        self.device = device
         tokenizer = processor.tokenizer
         self._image_ids = [int(processor.image_token_id)] * int(processor.num_image_tokens)
         self._bos, self._eos = int(tokenizer.bos_token_id), int(tokenizer.eos_token_id)
@@ -299,7 +293,7 @@ class Collator:
 
     def too_long(self, example: Example) -> str:
         """Return what does not fit into the model, with file and line, or ""."""
-        letters = len(f"{example.prefix}{example.text}{example.answer}".encode())
+        letters = len(f"{example.text}{example.answer}".encode())
         if not len(example.detections) and letters + 100 < self.max_positions - len(
             self._image_ids
         ):
@@ -339,7 +333,7 @@ class Collator:
             batch["pixel_values"] = self.processor.image_processor(images, return_tensors="pt")[
                 "pixel_values"
             ]
-        return {k: v.to(self.device) for k, v in batch.items()} if self.device else batch
+        return batch
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> list[list[int]]:

@@ -52,7 +52,7 @@ def train_config(config: DemoConfig) -> TrainConfig:
         steps=config.steps,
         batch_size=16,
         learning_rate=6e-4,
-        warmup=50,
+        warmup=min(50, config.steps // 4),
         lora_rank=16,
         eval_every=max(config.steps // 4, 1),
         answers=120,

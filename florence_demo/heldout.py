@@ -23,7 +23,7 @@ from florence_demo.sprites import HELD_OUT_FONTS, HELD_OUT_STYLES, Library
 from florence_demo.tasks import task_named
 
 FIRST_SEED = 90_000_000
-"""Trainings draw from 0 upwards and never come near."""
+"""Trainings draw from 100,000,000 upwards, or from 0, and never come near."""
 TRUTH_FILE = "truth.jsonl"
 
 

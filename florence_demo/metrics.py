@@ -167,13 +167,14 @@ def outline_iou(a: Rings, b: Rings) -> float:
     if not a or not b:
         return float(not a and not b)
     window = bounds((*a, *b))
-    side = float(max(window[2] - window[0], window[3] - window[1], 1e-6))
-    masks = [_raster(rings, window[:2], _RASTER / side) for rings in (a, b)]
+    # Each axis with its own scale: the ratio of areas stays, and a long line keeps its height.
+    scale = _RASTER / np.maximum(window[2:] - window[:2], 1e-6)
+    masks = [_raster(rings, window[:2], scale) for rings in (a, b)]
     union = int((masks[0] | masks[1]).sum())
     return float((masks[0] & masks[1]).sum() / union) if union else 0.0
 
 
-def _raster(rings: Rings, origin: FloatArray, scale: float) -> NDArray[np.bool_]:
+def _raster(rings: Rings, origin: FloatArray, scale: FloatArray) -> NDArray[np.bool_]:
     """Draw rings into a square window, so that thin and small things keep their shape."""
     canvas = Image.new("1", (_RASTER + 1, _RASTER + 1))
     draw = ImageDraw.Draw(canvas)

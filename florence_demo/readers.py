@@ -24,10 +24,10 @@ import numpy as np
 from PIL import Image
 
 from florence_demo.data import Example, as_strings, example_from_strings, usable
+from florence_demo.data_files import MALFORMED, file_of, json_lines, json_of, region_of
 from florence_demo.errors import DatasetError
 from florence_demo.generated import FORMS, SCENES, read_forms, read_scenes
 from florence_demo.prediction import Detections
-from florence_demo.tasks import Region
 
 Rows = Iterator[Example | DatasetError]
 
@@ -39,6 +39,9 @@ _SAVED = ("state.json", "dataset_dict.json", "dataset_info.json")
 MISSING_DATASETS = (
     "Reading this set needs the package “datasets”: install it with `pip install datasets`."
 )
+
+
+_NO_PARTS = "“{source}” has no parts: leave out “#{split}”, or name other data to measure on."
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,17 @@ class Reader:
 
 def read_jsonl(source: str, _split: str = "") -> Rows:
     """Yield the rows of {"image", "prefix", "suffix"} lines; image paths are the file's own."""
-    path = _inside(source, JSONL_FILES)
-    for where, row in _json_lines(path):
+    path = file_of(source, JSONL_FILES)
+    for where, row in json_lines(path):
         if isinstance(row, DatasetError):
             yield row
             continue
-        missing = [k for k in ("image", "prefix", "suffix") if k not in row]
+        missing = [k for k in ("image", "prefix", "suffix") if row.get(k) is None]
         if missing:
             yield DatasetError(f"{where}: the row has no {', '.join(missing)}.")
             continue
         suffix = row["suffix"]
-        answers = tuple(str(s) for s in suffix) if isinstance(suffix, list) else (str(suffix),)
+        answers = _answers(suffix)
         try:
             yield example_from_strings(
                 path.parent / str(row["image"]),
@@ -85,24 +88,31 @@ def read_jsonl(source: str, _split: str = "") -> Rows:
 
 def read_heldout(source: str, _split: str = "") -> Rows:
     """Yield every truth of a folder of scenes: one line a picture, see ``heldout``."""
-    path = _inside(source, (HELDOUT_FILE,))
-    for where, row in _json_lines(path):
+    path = file_of(source, (HELDOUT_FILE,))
+    for where, row in json_lines(path):
         if isinstance(row, DatasetError):
             yield row
             continue
-        for truth in row["truths"]:
-            region = truth.get("region")
-            yield Example(
-                path.parent / str(row["image"]),
-                str(truth["task"]),
-                str(truth.get("text", "")),
-                None if region is None else _region(region),
-                str(truth.get("answer", "")),
-                detections_from_json(truth.get("detections", [])),
-                tuple(truth.get("references", ())),
-                where=where,
-                tags=tuple(str(row[k]) for k in ("kind", "style") if k in row),
-            )
+        try:
+            yield from _truths(path.parent, row, where)
+        except MALFORMED as exc:
+            yield DatasetError(f"{where}: the row is not in the form of this format ({exc!r}).")
+
+
+def _truths(folder: Path, row: dict[str, Any], where: str) -> Iterator[Example]:
+    for truth in row["truths"]:
+        region = truth.get("region")
+        yield Example(
+            folder / str(row["image"]),
+            str(truth["task"]),
+            str(truth.get("text", "")),
+            None if region is None else region_of(region),
+            str(truth.get("answer", "")),
+            detections_from_json(truth.get("detections", [])),
+            tuple(truth.get("references", ())),
+            where=where,
+            tags=tuple(str(row[k]) for k in ("kind", "style") if k in row),
+        )
 
 
 def detections_from_json(rows: Sequence[dict[str, Any]]) -> Detections:
@@ -121,26 +131,30 @@ def detections_from_json(rows: Sequence[dict[str, Any]]) -> Detections:
 
 def read_coco(source: str, _split: str = "") -> Rows:
     """Yield a detection row for each picture and an outline row for each segmented thing."""
-    path = _inside(source, COCO_FILES)
-    table = _json(path)
+    path = file_of(source, COCO_FILES)
+    table = json_of(path)
     if not isinstance(table, dict) or not {"images", "annotations", "categories"} <= set(table):
         raise DatasetError(f"{path} is no COCO file: it needs images, annotations and categories.")
-    names = {c["id"]: str(c["name"]) for c in table["categories"]}
     things: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in table["annotations"]:
-        if not annotation.get("iscrowd"):
-            things[annotation["image_id"]].append(annotation)
+    try:
+        names = {c["id"]: str(c["name"]) for c in table["categories"]}
+        for annotation in table["annotations"]:
+            if not annotation.get("iscrowd"):
+                things[annotation["image_id"]].append(annotation)
+    except MALFORMED as exc:
+        raise DatasetError(f"{path} is not in COCO's form ({exc!r}).") from exc
     around = (path.parent, path.parent.parent)
     folders = [*around, *(folder / "images" for folder in around)]
-    for picture in table["images"]:
-        where = f"{path.name}: {picture['file_name']}"
-        found = (folder / picture["file_name"] for folder in folders)
-        image = next((p for p in found if p.is_file()), path.parent / picture["file_name"])
-        # Left to right: a model of sequences learns a fixed order best.
-        rows = sorted(things[picture["id"]], key=lambda a: (a["bbox"][0], a["bbox"][1]))
+    for number, picture in enumerate(table["images"], 1):
+        where = f"{path.name}: picture {number}"
         try:
+            where = f"{path.name}: {picture['file_name']}"
+            found = (folder / picture["file_name"] for folder in folders)
+            image = next((p for p in found if p.is_file()), path.parent / picture["file_name"])
+            # Left to right: a model of sequences learns a fixed order best.
+            rows = sorted(things[picture["id"]], key=lambda a: (a["bbox"][0], a["bbox"][1]))
             yield from _coco_picture(image, rows, names, where)
-        except (KeyError, TypeError, ValueError) as exc:
+        except MALFORMED as exc:
             yield DatasetError(f"{where}: an annotation is not in COCO's form ({exc!r}).")
 
 
@@ -167,7 +181,7 @@ def _coco_picture(
         yield Example(
             image,
             "region_to_segmentation",
-            region=_region(box),
+            region=region_of(box),
             detections=Detections.from_polygons([rings], [""]),
             where=here,
         )
@@ -204,6 +218,8 @@ def read_datasets(source: str, split: str = "") -> Rows:
             f"The set “{source}” cannot be opened ({type(exc).__name__}): check its name and the"
             " connection, or save it with `save_to_disk` and name that folder."
         ) from exc
+    if split and folder.is_dir() and not isinstance(loaded, dict):
+        raise DatasetError(_NO_PARTS.format(source=source, split=split))
     if isinstance(loaded, dict):
         if split and split not in loaded:
             raise DatasetError(f"“{source}” has no part “{split}”, only {', '.join(loaded)}.")
@@ -216,25 +232,31 @@ def read_datasets(source: str, split: str = "") -> Rows:
             " are needed."
         )
     words = loaded.select_columns(["question", answers])
-    # Undecoded: checking a set reads the headers of its pictures and no more.
+    # Undecoded: nothing of a picture but its bytes is looked at until it is learned from.
     pictures = loaded.select_columns(["image"]).cast_column("image", datasets.Image(decode=False))
     # Rows about one picture share its source: none is both learned from and measured on.
     sources: dict[object, Callable[[], Image.Image]] = {}
     for i in range(len(words)):
-        row = words[i]
-        source_of = sources.setdefault(
-            _identity(pictures[i]["image"]), partial(_picture_of, pictures, i)
-        )
-        given = row[answers]
-        accepted = tuple(str(a) for a in given) if isinstance(given, list) else (str(given),)
+        row, cell = words[i], pictures[i]["image"]
+        if cell is None:
+            yield DatasetError(f"{source}:{i}: the row has no picture.")
+            continue
+        source_of = sources.setdefault(_identity(cell), partial(_picture_of, pictures, i))
+        accepted = _answers(row[answers])
         yield Example(
             source_of,
             "docvqa",
-            str(row["question"]),
+            str(row["question"] or ""),
             answer=accepted[0] if accepted else "",
             references=accepted,
             where=f"{source}:{i}",
         )
+
+
+def _answers(given: Any) -> tuple[str, ...]:
+    """Return the accepted answers of a cell that holds one, several, or nothing."""
+    several = given if isinstance(given, list) else [given]
+    return tuple(str(answer) for answer in several if answer is not None)
 
 
 def _identity(cell: dict[str, Any]) -> object:
@@ -320,6 +342,8 @@ def open_data(
     if reader is None:
         known = "; ".join(r.help for r in READERS.values())
         raise DatasetError(f"“{spec}” is no data that can be read. Known are: {known}.")
+    if split and reader.name != "datasets":
+        raise DatasetError(_NO_PARTS.format(source=source, split=split))
     found: list[str] = []
     rows: Rows = (
         r
@@ -399,41 +423,3 @@ def _write_picture(example: Example, images: Path, number: int) -> str:
 
 def _is_hub_id(source: str) -> bool:
     return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", source)) and not Path(source).exists()
-
-
-def _inside(source: str, names: Sequence[str]) -> Path:
-    path = Path(source)
-    if path.is_dir():
-        path = next((path / n for n in names if (path / n).is_file()), path / names[0])
-    if not path.is_file():
-        raise DatasetError(f"There is no file {path}: correct the path.")
-    return path
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield "file:line" and the object of each line, or a DatasetError in its place."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{path}:{number}"
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as exc:
-                yield where, DatasetError(f"{where}: the line is no JSON ({exc}).")
-                continue
-            if not isinstance(row, dict):
-                row = DatasetError(f"{where}: the line is no object with named values.")
-            yield where, row
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as exc:
-        raise DatasetError(f"{path} is no JSON: {exc}.") from exc
-
-
-def _region(values: Sequence[float]) -> Region:
-    x1, y1, x2, y2 = (float(v) for v in values)
-    return x1, y1, x2, y2

@@ -115,17 +115,6 @@ class Report:
     seconds: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
 
-    def value(self, key: str) -> float:
-        """Return the number under "task/metric".
-
-        Raises:
-            KeyError: It was not measured.
-        """
-        for row in (*self.table, *self.rows):
-            if row.key == key:
-                return row.value
-        raise KeyError(key)
-
     @property
     def calibration_error(self) -> float:
         """The mean distance between confidence and share right, weighted by count."""

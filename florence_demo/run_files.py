@@ -43,7 +43,7 @@ class Status:
         epoch: Passes over the data done.
         seconds: Wall-clock time since this process started.
         seconds_left: Estimated from the speed so far, None before the first step.
-        samples_per_second: Rows learned from in a second, over the last log entries.
+        samples_per_second: Rows learned from in a second, since this process began to learn.
         memory: Bytes of the device in use; of the process where it runs on the CPU.
         memory_peak: The most so far.
         loss: The last training loss.
@@ -79,10 +79,15 @@ class Status:
 class RunFiles:
     """Write a run's files; a silent one, of a process that is not the first, writes nothing."""
 
-    def __init__(self, folder: Path, silent: bool = False):
+    def __init__(self, folder: Path, silent: bool = False, resume: bool = False):
         self.folder = folder
         self.silent = silent
-        self.status = Status(pid=os.getpid())
+        last = read_status(folder) if resume else None
+        self.status = Status(
+            pid=os.getpid(),
+            before=last.before if last else {},
+            checkpoint=last.checkpoint if last else "",
+        )
         self._started = time.monotonic()
         if not silent:
             folder.mkdir(parents=True, exist_ok=True)

@@ -239,17 +239,11 @@ class Runs:
 
     def _begin(self, config: TrainConfig) -> Run:
         # Before the process is there: it may hear a stop from its first moment on.
-        files = RunFiles(config.out)
-        last = read_status(config.out) if config.resume else None
+        files = RunFiles(config.out, resume=config.resume)
         process = self._launch(command(config), config.out / OUTPUT_FILE)
         self._children.append(process)
         # Told for it: it needs seconds to wake up, and must be found meanwhile.
-        files.tell(
-            pid=process.pid,
-            message="Waking up",
-            before=last.before if last else {},
-            checkpoint=last.checkpoint if last else "",
-        )
+        files.tell(pid=process.pid, message="Waking up")
         log.info("training run %s is process %d", config.out.name, process.pid)
         return Run(config.out, files.status)
 

@@ -26,15 +26,20 @@ from florence_demo.evaluate import EvaluateConfig, evaluate
 from florence_demo.features import FeatureCache, distinct_pictures, fingerprint, measure
 from florence_demo.images import display_copy
 from florence_demo.memory import in_bytes
-from florence_demo.models import load_model
+from florence_demo.models import choose_device, load_model
 from florence_demo.readers import open_data, tell_problems
 from florence_demo.report import Report
-from florence_demo.run_files import RESULT_FILE, SAMPLES_FOLDER, RunFiles, write_json
+from florence_demo.run_files import (
+    RESULT_FILE,
+    SAMPLES_FOLDER,
+    RunFiles,
+    write_json,
+)
 from florence_demo.train_config import (
-    CONFIG_FILE,
     Result,
     TrainConfig,
     add_arguments,
+    claim_folder,
     config_from_args,
 )
 from florence_demo.trainable import count, plain_copy, prepare
@@ -58,13 +63,16 @@ def fine_tune(config: TrainConfig) -> Result:
     """
     config.check()
     rank = int(os.environ.get("RANK", "0"))
-    _make_folder(config, rank)
-    files = RunFiles(config.out, silent=rank != 0)
+    if rank == 0:
+        claim_folder(config)
+    files = RunFiles(config.out, silent=rank != 0, resume=config.resume)
     try:
         return _Run(config, files).run()
     except FlorenceDemoError as exc:
-        files.tell(state="failed", message=str(exc))
-        raise
+        # A process that opens pictures hands its error over with the traceback in it.
+        said = str(exc).rpartition(f"{type(exc).__name__}: ")[2].strip()
+        files.tell(state="failed", message=said)
+        raise type(exc)(said) from exc
     except Exception as exc:
         problem = _out_of_memory(exc)
         files.tell(state="failed", message=problem or f"Something went wrong: {exc!r}")
@@ -76,37 +84,13 @@ def fine_tune(config: TrainConfig) -> Result:
 def _out_of_memory(exc: Exception) -> str:
     import torch
 
-    if isinstance(exc, torch.OutOfMemoryError | MemoryError):
+    on_cpu = isinstance(exc, RuntimeError) and "DefaultCPUAllocator" in str(exc)
+    if on_cpu or isinstance(exc, torch.OutOfMemoryError | MemoryError):
         return (
             "The memory is too small for this run: raise the accumulation, take bf16 or LoRA, or"
             " turn activation checkpointing on. Resume goes on from the last checkpoint."
         )
     return ""
-
-
-def _make_folder(config: TrainConfig, rank: int) -> None:
-    """Refuse to mix two runs in one folder; the first process speaks for all."""
-    if rank != 0:
-        return
-    path = config.out / CONFIG_FILE
-    if path.is_file():
-        if not config.resume:
-            raise DatasetError(
-                f"{config.out} holds a run already: go on with it by resume, or choose another"
-                " folder."
-            )
-        old = json.loads(path.read_text(encoding="utf-8"))
-        free = ("resume", "workers", "log_every", "report_to", "out", "device", "answers")
-        new = json.loads(json.dumps(config.to_json()))
-        changed = [k for k in new if k not in free and old.get(k) != new[k]]
-        if changed:
-            raise DatasetError(
-                f"The run in {config.out} has other settings ({', '.join(changed)}): resume it"
-                " with its own, or choose another folder."
-            )
-    else:
-        config.out.mkdir(parents=True, exist_ok=True)
-        write_json(path, config.to_json())
 
 
 class _Run:
@@ -123,6 +107,10 @@ class _Run:
         import transformers
 
         config, files = self.config, self.files
+        if config.device == "cuda":
+            choose_device("cuda")  # refuses, where there is none
+        if config.precision == "fp16" and (config.device == "cpu" or not _has_cuda()):
+            raise DatasetError("fp16 is for a GPU: choose bf16, or fp32, which is exact.")
         transformers.utils.logging.disable_progress_bar()
         files.tell(state="starting", message="Opening the model")
         self.args = self._arguments()
@@ -238,7 +226,10 @@ class _Run:
         return self._arguments(size // parts)
 
     def _rows(self) -> tuple[list[Example], list[Example]]:
-        """Return the rows to learn from and those to measure on, no picture in both."""
+        """Return the rows to learn from and those to measure on.
+
+        No picture is in both where they are split here; with two sources that is the person's care.
+        """
         config = self.config
         rows = self._usable(config.data, config.limit)
         eval_data = config.eval_data

@@ -7,11 +7,14 @@ run goes (``train``), and imports nothing heavy.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
 from florence_demo.errors import DatasetError
+from florence_demo.run_files import LIVE, read_status, write_json
 from florence_demo.trainable import MODES, Mode
 
 CONFIG_FILE = "train_config.json"
@@ -25,7 +28,8 @@ class TrainConfig:
     Attributes:
         model: Where to start: a name, a folder or a hub id.
         data: What to learn from, as ``open_data`` takes it.
-        eval_data: What to measure on; empty takes the part "validation", or splits off a twentieth.
+        eval_data: What to measure on; empty takes the part "validation" of the default data, and
+            splits off a twentieth of other data.
         out: Folder of the run; the trained model is in it at the end.
         tasks: Names of the tasks to learn; all of them where empty.
         limit: Most rows to read.
@@ -110,6 +114,10 @@ class TrainConfig:
             raise DatasetError(f"mode must be one of {', '.join(MODES)}.")
         if self.precision not in ("fp32", "bf16", "fp16"):
             raise DatasetError("precision must be fp32, bf16 or fp16.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise DatasetError(
+                "device must be auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses one GPU of several."
+            )
         if self.patience and self.save_every:
             raise DatasetError(
                 "With patience, a checkpoint is kept at each measurement: leave out save_every."
@@ -118,6 +126,37 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "out": str(self.out)}
+
+
+def claim_folder(config: TrainConfig) -> None:
+    """Write a run's settings into its folder, unless another run's are there.
+
+    Raises:
+        DatasetError: The folder holds another run, or this one with other settings.
+    """
+    path = config.out / CONFIG_FILE
+    last = read_status(config.out)
+    lives = last is not None and last.state in LIVE and last.pid != os.getpid()
+    # A run that failed at its first look at the data left nothing to mix with.
+    begun = lives or any((config.out / name).exists() for name in ("before", "checkpoints"))
+    if path.is_file() and begun:
+        if not config.resume:
+            raise DatasetError(
+                f"{config.out} holds a run already: go on with it by resume, or choose another"
+                " folder."
+            )
+        old = json.loads(path.read_text(encoding="utf-8"))
+        free = ("resume", "workers", "log_every", "report_to", "out", "device", "answers")
+        new = json.loads(json.dumps(config.to_json()))
+        changed = [k for k in new if k not in free and old.get(k) != new[k]]
+        if changed:
+            raise DatasetError(
+                f"The run in {config.out} has other settings ({', '.join(changed)}): resume it"
+                " with its own, or choose another folder."
+            )
+    else:
+        config.out.mkdir(parents=True, exist_ok=True)
+        write_json(path, config.to_json())
 
 
 @dataclass(frozen=True, eq=False)

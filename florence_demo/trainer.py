@@ -170,21 +170,20 @@ class Watch(TrainerCallback):
         self.trained_seconds = 0.0
         self.trained_samples = 0
         self._done_before = 0.0
-        self._step_began = 0.0
+        self._since = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell the length of the run."""
+        self._since = time.perf_counter()
         self.files.forget_after(state.global_step)
         self._done_before = state.global_step / max(state.max_steps, 1)
         self.files.tell(state="training", step=state.global_step, steps=state.max_steps)
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start the clock of a step."""
-        self._step_began = time.perf_counter()
-
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop the clock, and hear whether to stop; all processes hear the same."""
-        self.trained_seconds += time.perf_counter() - self._step_began
+        """Count the step's time, and hear whether to stop; all processes hear the same."""
+        # From the end of the last one: opening the pictures is part of a step.
+        now = time.perf_counter()
+        self.trained_seconds, self._since = self.trained_seconds + now - self._since, now
         self.trained_samples += (
             args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         )
@@ -247,11 +246,13 @@ class Watch(TrainerCallback):
             samples = tuple({**s, "step": state.global_step} for s in self.samples())
             self.files.tell(samples=samples)
         self.files.tell(state="training")
+        self._since = time.perf_counter()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell where the checkpoint is."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         self.files.tell(checkpoint=str(folder))
+        self._since = time.perf_counter()
 
 
 def _anybody(wanted: bool, args: Any) -> bool:

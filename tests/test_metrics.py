@@ -126,6 +126,16 @@ def test_classes_right_looks_at_matched_boxes_only() -> None:
     assert metrics.classes_right(found, truth) == (1, 2)
 
 
+@pytest.mark.parametrize("length", [10, 40, 90], ids=lambda n: f"{n} times as long as high")
+def test_long_thin_outlines_are_measured_exactly(length: float) -> None:
+    def line(height: float) -> np.ndarray:
+        return np.array([[0, 0], [10 * length, 0], [10 * length, height], [0, height]], np.float32)
+
+    for part in (0.3, 0.45, 0.55, 0.8):
+        found = metrics.outline_iou((line(10 * part),), (line(10),))
+        assert found == pytest.approx(part, abs=0.015)
+
+
 def test_quads_right() -> None:
     line = np.array([[0, 0], [100, 10], [100, 20], [0, 10]], np.float32)
     low = line + np.array([0, 8], np.float32)

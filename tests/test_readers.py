@@ -121,6 +121,78 @@ def test_a_part_is_named_after_a_hash(tmp_path: Path) -> None:
         open_data(spec + "#test")
 
 
+@pytest.mark.parametrize("name", [n for n in MAKERS if n != "datasets"])
+def test_a_part_of_what_has_none_is_refused(name: str, tmp_path: Path) -> None:
+    spec = MAKERS[name][0](tmp_path)
+    with pytest.raises(DatasetError, match="has no parts"):
+        open_data(spec + "#validation")
+
+
+def test_a_part_of_a_set_that_was_saved_alone_is_refused(tmp_path: Path) -> None:
+    spec = make_datasets(tmp_path)
+    with pytest.raises(DatasetError, match="has no parts"):
+        open_data(f"{spec}/train#validation")
+
+
+def test_what_a_set_does_not_hold_is_no_answer(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    path = str(picture(tmp_path / "c.png"))
+    rows = {
+        "image": [path, path, None, path],
+        "question": ["Who?", "When?", "Where?", None],
+        "answers": [["Ada", None], None, ["here"], ["there"]],
+    }
+    table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    table.save_to_disk(str(tmp_path / "saved"))
+    problems: list[str] = []
+    (only,) = open_data(str(tmp_path / "saved"), problems=problems)
+    assert only.accepted == ("Ada",)
+    says = sorted(problem.rpartition(": ")[2] for problem in problems)
+    assert len(says) == 3
+    assert "the row has no picture." in says
+
+
+def coco(change) -> str:
+    def make(folder: Path) -> str:
+        path = Path(make_coco(folder)) / "instances.json"
+        table = json.loads(path.read_text())
+        change(table)
+        path.write_text(json.dumps(table))
+        return str(folder)
+
+    return make
+
+
+def heldout(change):
+    def make(folder: Path) -> str:
+        path = Path(make_heldout(folder)) / "truth.jsonl"
+        row = json.loads(path.read_text())
+        change(row)
+        path.write_text(json.dumps(row))
+        return str(folder)
+
+    return make
+
+
+MALFORMED = {
+    "annotation without a box": coco(lambda t: t["annotations"][0].pop("bbox")),
+    "annotation with an empty box": coco(lambda t: t["annotations"][0].update(bbox=[])),
+    "annotation of no picture": coco(lambda t: t["annotations"][0].pop("image_id")),
+    "picture without a file": coco(lambda t: t["images"][0].pop("file_name")),
+    "picture that is text": coco(lambda t: t["images"].__setitem__(0, "b.png")),
+    "category without a name": coco(lambda t: t["categories"][0].pop("name")),
+    "scene without truths": heldout(lambda r: r.pop("truths")),
+    "truth without a task": heldout(lambda r: r["truths"][0].pop("task")),
+    "truth with half a box": heldout(lambda r: r["truths"][1].update(region=[1, 2])),
+}
+
+
+@pytest.mark.parametrize("make", MALFORMED.values(), ids=MALFORMED)
+def test_a_file_of_another_form_is_told_in_a_sentence(make, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="form"):
+        open_data(make(tmp_path))
+
+
 def test_tasks_and_limit(tmp_path: Path) -> None:
     spec = make_jsonl(tmp_path)
     assert [e.task for e in open_data(spec, tasks=["docvqa"])] == ["docvqa"]
@@ -131,6 +203,7 @@ BAD = [
     ("{", "no JSON"),
     ("[1]", "no object"),
     ('{"image": "a.png", "prefix": "<OD>"}', "no suffix"),
+    ('{"image": "a.png", "prefix": "<CAPTION>", "suffix": null}', "no suffix"),
     ('{"image": "gone.png", "prefix": "<OD>", "suffix": ""}', "no picture"),
     ('{"image": "a.png", "prefix": "<CAPTION>", "suffix": ""}', "answer is empty"),
     ('{"image": "a.png", "prefix": "<OD>", "suffix": "a<loc_1000>"}', "no location"),
@@ -146,7 +219,7 @@ def test_bad_rows_are_counted_with_file_and_line(tmp_path: Path) -> None:
     for number, (problem, (_, says)) in enumerate(zip(problems, BAD, strict=True), 1):
         assert problem.startswith(f"{spec}:{number}: ")
         assert says in problem
-    with pytest.raises(DatasetError, match="6 rows are not usable"):
+    with pytest.raises(DatasetError, match="7 rows are not usable"):
         open_data(spec)
 
 

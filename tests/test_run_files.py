@@ -86,3 +86,11 @@ def test_memory_is_a_number_of_bytes() -> None:
     now, peak = process_memory()
     assert now > 1e6
     assert peak > 1e6
+
+
+def test_a_resumed_run_knows_what_was_kept(tmp_path: Path) -> None:
+    RunFiles(tmp_path).tell(before={"a": 1.0}, checkpoint="checkpoint-120", pid=0)
+    RunFiles(tmp_path, resume=True).tell(message="Opening the model")
+    status = read_status(tmp_path)
+    assert status is not None
+    assert (status.before, status.checkpoint) == ({"a": 1.0}, "checkpoint-120")

@@ -43,7 +43,10 @@ HOUSE: list[dict[str, list[str]]] = [
         "decoding": [
             "decoding", "beam_search", "decode_options", "decoder_graphs", "decoder_step", "int8",
         ],
-        "data": ["data", "readers", "generated", "heldout", "data_command", "data_folders"],
+        "data": [
+            "data", "readers", "generated", "heldout", "data_command", "data_files",
+            "data_folders",
+        ],
     },
     {"engine": ["engine", "engine_cache"]},
     {"evaluation": ["evaluate", "scoring", "report"], "trainable": ["trainable"]},

@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from florence_demo.errors import DatasetError
 from florence_demo.readers import open_data
 from florence_demo.run_files import ask_to_stop, read_log, read_status
 from florence_demo.train import (
     TrainConfig,
+    _out_of_memory,
     add_arguments,
     config_from_args,
     fine_tune,
@@ -269,6 +272,19 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
     config = replace(config, save_every=None, eval_every=2, patience=1, learning_rate=1.0, steps=20)
     result = fine_tune(config)
     assert result.steps < 20
+    measured = {e["step"]: e["eval_loss"] for e in read_log(config.out) if "eval_loss" in e}
+    best = min(measured, key=lambda step: measured[step])
+    assert best < result.steps, "the last is not the best here"
+    then, last, now = (
+        load_file(folder / "model.safetensors")["model.language_model.shared.weight"]
+        for folder in (
+            config.out / f"checkpoints/checkpoint-{best}",
+            config.out / f"checkpoints/checkpoint-{result.steps}",
+            result.folder,
+        )
+    )
+    assert torch.equal(now, then)
+    assert not torch.equal(now, last)
 
 
 @pytest.mark.parametrize(
@@ -278,6 +294,8 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
         ({"steps": 0}, "steps"),
         ({"precision": "int3"}, "precision"),
         ({"mode": "half"}, "mode"),
+        ({"device": "gpu:7"}, "device must be"),
+        ({"precision": "fp16"}, "fp16 is for a GPU"),
         ({"accumulation": 3}, "cannot be shared"),
         ({"data": "nowhere"}, "nowhere"),
         ({"patience": 2}, "save_every"),
@@ -299,6 +317,35 @@ def test_two_runs_are_not_mixed_in_one_folder(config: TrainConfig) -> None:
         fine_tune(config)
     with pytest.raises(DatasetError, match="learning_rate"):
         fine_tune(replace(config, resume=True, learning_rate=1.0))
+
+
+def test_a_run_that_failed_before_it_began_leaves_its_folder_free(config: TrainConfig) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        fine_tune(replace(config, data="nowhere", steps=1))
+    assert fine_tune(replace(config, steps=1)).steps == 1
+
+
+def test_a_picture_that_breaks_off_is_told_without_a_traceback(
+    config: TrainConfig, place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "data", tmp_path / "data")
+    # Its header is whole: only who learns from it meets the end.
+    Image.effect_noise((300, 300), 90).save(tmp_path / "data/0.png", "JPEG")
+    whole = (tmp_path / "data/0.png").read_bytes()
+    (tmp_path / "data/0.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatasetError) as caught:
+        fine_tune(replace(config, data=str(tmp_path / "data"), workers=1))
+    for said in (str(caught.value), read_status(config.out).message):
+        assert said.count("\n") == 0
+        assert "Traceback" not in said
+        assert "0.png" in said
+
+
+def test_too_little_memory_of_a_processor_is_told() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert "memory is too small" in _out_of_memory(caught.value)
+    assert not _out_of_memory(RuntimeError("a bug"))
 
 
 def test_rows_that_are_too_long_are_left_out_and_told(config: TrainConfig, tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ _log = logging.getLogger(__name__)
 IGNORE = -100
 SLOTS = 8
 """Characters a cell can hold: two lines of small print."""
-CELL = SIDE // CELLS
 FINE = 2 * CELLS
 """Cells a side of the tower's map before the last: small print has about a character in each."""
 COLOURS = tuple(COLORS)

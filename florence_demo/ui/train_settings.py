@@ -143,8 +143,10 @@ def config_of(service: Service, data: Data, values: Sequence[Any]) -> TrainConfi
     if chosen is None:
         raise InputError("Choose what learns: an adapter, all but the vision part, or everything.")
     steps = max(1, round(length)) if unit == STEPS else None
+    start = recipe(source, data.source, chosen)
     found = replace(
-        recipe(source, data.source, chosen),
+        start,
+        warmup=min(start.warmup, steps // 4) if steps else start.warmup,
         eval_data=data.held,
         epochs=1.0 if steps else float(length),
         steps=steps,
@@ -212,7 +214,11 @@ def _teller(service: Service, picker: DataPicker) -> Any:
         data = None
         try:
             data = picker.chosen(kind, folder, upload, hub)
-            return cost_card(config_of(service, data, values), rows_of(data))
+            config, rows = config_of(service, data, values), rows_of(data)
+            card = cost_card(config, rows)
+            if rows == _ROWS_COUNTED and not config.steps and not config.limit:
+                card += _card(f"This is for the first {rows:,} rows; all of them take longer.")
+            return card
         except FlorenceDemoError as exc:
             return _card(data.safe(str(exc)) if data else str(exc))
 

@@ -43,11 +43,13 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
     on_space = "SPACE_ID" in os.environ
+    # A Space starts this file without flags; its owner can set a variable.
+    train = os.environ.get("FLORENCE_TRAINING", "0" if on_space else "1") == "1"
     parser.add_argument(
         "--training",
         action=argparse.BooleanOptionalAction,
-        default=not on_space,
-        help="let visitors fine-tune (default: yes, but not on a Space)",
+        default=train,
+        help="let visitors fine-tune (default: yes; on a Space no, unless FLORENCE_TRAINING=1)",
     )
     parser.add_argument("--host", default=None, help="0.0.0.0 to serve the network")
     parser.add_argument("--port", type=int, default=None)

@@ -151,8 +151,13 @@ class Report:
         if self.reliability:
             lines += [f"Confidences are off by {self.calibration_error:.3f} on average.", ""]
         if self.failures:
-            lines += [f"{len(self.failures):,} rows could not be asked: {self.failures[0]}", ""]
+            lines += [self._failed(), ""]
         return "\n".join(lines)
+
+    def _failed(self) -> str:
+        if not self.failures:
+            return ""
+        return f"{len(self.failures):,} rows could not be asked: {self.failures[0]}"
 
     def to_html(self) -> str:
         """Return one page that needs nothing beside it."""
@@ -165,6 +170,7 @@ class Report:
             _html_table("What counts", self.table),
             _html_table("Everything", self.rows),
             f"<p>{sentence}</p>",
+            f"<p>{escape(self._failed())}</p>",
             _html_reliability(self),
             _html_confusion(self.confusion),
             _html_answers("Worst answers", worst),
@@ -173,6 +179,7 @@ class Report:
         body = "\n".join(p for p in parts if p)
         return (
             "<!doctype html><html lang='en'><meta charset='utf-8'>"
+            "<meta name='viewport' content='width=device-width, initial-scale=1'>"
             f"<title>{escape(self.model)}</title><style>{_STYLE}</style>\n{body}</html>\n"
         )
 
@@ -197,8 +204,9 @@ def _markdown_row(row: Row) -> str:
 
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;
-color-scheme:light dark}table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;
+:root{color-scheme:light dark}
+body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;
 border-bottom:1px solid #8884}td.n{text-align:right;font-variant-numeric:tabular-nums}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1rem}
 figure{margin:0}figure img{max-width:100%;max-height:20rem}pre{white-space:pre-wrap;
@@ -252,7 +260,8 @@ def _html_reliability(report: Report) -> str:
     )
     return (
         "<h2>Confidence and truth</h2>"
-        f"<p>Off by {report.calibration_error:.3f} on average; on the line is honest.</p>"
+        f"<p>Off by {report.calibration_error:.3f} on average; a point on the line is right as"
+        " often as it says.</p>"
         "<svg viewBox='-6 -6 112 112' role='img' aria-label='share right by confidence'>"
         "<path d='M0 0V100H100M0 100L100 0' fill='none' stroke='gray' stroke-width='.5'/>"
         f"<g fill='#2a6fdb'>{points}</g></svg>"

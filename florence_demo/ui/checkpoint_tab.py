@@ -25,6 +25,7 @@ from florence_demo.checkpoints import (
 )
 from florence_demo.errors import InputError
 from florence_demo.models import folder_of
+from florence_demo.ui.choices import QUIET
 from florence_demo.ui.memory_bar import memory_bar
 from florence_demo.ui.service import Service, friendly
 from florence_demo.ui.surface import Model, build_surface
@@ -45,8 +46,13 @@ class CheckpointTab:
     choose: Callable[[str], tuple[Any, ...]]
 
 
-def build_checkpoint_tab(service: Service) -> CheckpointTab:
-    """Lay out the tab and connect it."""
+def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
+    """Lay out the tab and connect it.
+
+    Args:
+        service: The page's.
+        tab: The tab itself, to measure the memory when it is opened.
+    """
     root = service.config.checkpoints
     # Both hold paths that this server found or made, never text of the browser.
     candidate = gr.State(None)
@@ -74,7 +80,7 @@ def build_checkpoint_tab(service: Service) -> CheckpointTab:
                     submit_btn="Look",
                 )
         with gr.Column(scale=7, min_width=320):
-            card = gr.Markdown(_nothing(root), elem_classes="fd-card", min_height=60)
+            card = gr.Markdown(_nothing(root), elem_classes="fd-about", min_height=60)
             with gr.Row():
                 load = gr.Button("Load", variant="primary", scale=2)
                 unload = gr.Button("Unload", scale=1)
@@ -141,6 +147,7 @@ def build_checkpoint_tab(service: Service) -> CheckpointTab:
 
     # Loads wait for each other, not for answers.
     model_queue: dict[str, Any] = {"concurrency_id": "load", "concurrency_limit": 1}
+    tab.select(lambda: memory_bar(service.engines), None, memory, **QUIET)
     refresh.click(look_again, None, [folder, card, memory], api_visibility="private")
     folder.input(describe, folder, [candidate, card], api_name="describe_checkpoint")
     upload.upload(

@@ -141,11 +141,12 @@ class RegionPicker(gr.HTML):
         super().__init__(
             value={"box": None},
             html_template=(
-                '<div class="fd-picker" hidden><div class="fd-stage" tabindex="0" role="group"'
-                ' aria-label="Drag a box on the picture. Arrow keys move it, Shift with arrow keys'
-                ' resizes it, Escape removes it."><img alt="Your picture" draggable="false">'
+                '<div class="fd-picker" hidden>'
+                '<div class="fd-stage" tabindex="0" role="application" aria-label="Drag a box'
+                " on the picture. Arrow keys move it, Shift with arrow keys resizes it,"
+                ' Escape removes it."><img alt="Your picture" draggable="false">'
                 '<div class="fd-box" hidden></div></div>'
-                '<p class="fd-hint"></p></div>'
+                '<p class="fd-hint" aria-live="polite"></p></div>'
             ),
             js_on_load=read_script("region_picker.js"),
             label="Region",

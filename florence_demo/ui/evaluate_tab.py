@@ -5,6 +5,7 @@ The measuring is ``evaluate``'s work, on the engine that answers on the other ta
 
 from __future__ import annotations
 
+import json
 import queue
 import tempfile
 import threading
@@ -35,7 +36,13 @@ from florence_demo.ui.choices import (
     model_choices,
     model_of,
 )
-from florence_demo.ui.report_panel import EMPTY, progress_panel, report_panel, stopped_panel
+from florence_demo.ui.report_panel import (
+    EMPTY,
+    failed_panel,
+    progress_panel,
+    report_panel,
+    stopped_panel,
+)
 from florence_demo.ui.service import Service, cache_folder, friendly_stream, on_zero_gpu
 
 MOST = 5_000
@@ -143,7 +150,10 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
     )
     # A fine-tuning may have ended since.
     tab.select(lambda: gr.update(choices=model_choices(service)), None, model, **QUIET)
-    stop.click(stopped_panel, None, panel, cancels=[event], api_visibility="private", queue=False)
+    event.failure(failed_panel, None, panel, api_visibility="private", queue=False)
+    # A report that is there already stays.
+    stopped = f"(shown) => shown.includes('fd-live') ? {json.dumps(stopped_panel())} : shown"
+    stop.click(None, panel, panel, js=stopped, cancels=[event], queue=False)
 
 
 def measure(service: Service, wish: Wish) -> Iterator[Report | tuple[int, int, str]]:

@@ -36,7 +36,8 @@ from florence_demo.ui.train_settings import (
 
 NOT_HERE = (
     "Fine-tuning is switched off on this page, because it would take the whole machine from the"
-    " other visitors. Duplicate this Space, or start the app on your own machine, and it is here."
+    " other visitors. Start the app on your own machine, or duplicate this Space and set its"
+    " variable FLORENCE_TRAINING to 1, and it is here."
 )
 
 

@@ -55,8 +55,8 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                     Model(model, _resolver(service, config), render=True),
                     api="ask",
                 )
-            with gr.Tab("Fine-tuned checkpoints", id="checkpoints"):
-                checkpoints = build_checkpoint_tab(service)
+            with gr.Tab("Fine-tuned checkpoints", id="checkpoints") as opened:
+                checkpoints = build_checkpoint_tab(service, opened)
             with gr.Tab("Fine-tune", id="finetune") as finetune:
                 build_finetune_tab(service, app, finetune, tabs, checkpoints)
             with gr.Tab("Evaluate", id="evaluate") as evaluate:

@@ -21,10 +21,17 @@ EMPTY = (
 
 _WORDS = (
     "<details><summary>What the words mean</summary><dl>"
+    "<dt>OD, OCR, VQA, DocVQA</dt><dd>Detect objects; read text; questions about pictures;"
+    " questions about documents.</dd>"
     "<dt>ANLS</dt><dd>How near the text is, letter by letter; 100 % is the same text.</dd>"
     "<dt>Accuracy at 0.5</dt><dd>Places right: at least half of the two areas is shared.</dd>"
-    "<dt>mAP50, mAP50:95</dt><dd>Things found in the right places under the right name, few false"
-    " ones among them; the second wants the places exact.</dd>"
+    "<dt>mAP50, mAP75, mAP50:95</dt><dd>Things found in the right places under the right name, few"
+    " false ones among them; the higher the number, the more exact the places must be.</dd>"
+    "<dt>Quads at 0.5 IoU</dt><dd>Lines of text whose place is right: at least half of the two"
+    " areas is shared.</dd>"
+    "<dt>Exact</dt><dd>Answers that are the true one, letter by letter.</dd>"
+    "<dt>ROUGE-L</dt><dd>How many of the words are there in the right order.</dd>"
+    "<dt>Unseen style</dt><dd>Pictures drawn in a way that the model never learned from.</dd>"
     "<dt>IoU</dt><dd>How much of the two areas is shared.</dd>"
     "<dt>Error rate</dt><dd>Letters or words wrong, of those that are there; 0 % is best, and more"
     " than 100 % is text that is not there at all.</dd></dl></details>"
@@ -51,6 +58,16 @@ def stopped_panel() -> str:
         '<section class="fd-run" aria-label="The measurement"><header>'
         '<span class="fd-badge fd-stopped">Stopped</span></header>'
         '<p class="fd-note">Nothing was measured to the end.</p></section>'
+    )
+
+
+def failed_panel() -> str:
+    """Return what is shown where a measurement could not be made."""
+    return (
+        '<section class="fd-run" aria-label="The measurement"><header>'
+        '<span class="fd-badge fd-failed">Not measured</span></header>'
+        '<p class="fd-note">The message says why. Change what it names and press <b>Evaluate</b>'
+        " again.</p></section>"
     )
 
 

@@ -46,12 +46,22 @@ _SWITCH = """
             placeholder: ask.example ? 'For example: ' + ask.example : ''}),
     update({visible: region}),
     update({visible: !region}),
-    update({visible: ask.needs === 'region'}),
+    update({visible: region, value: '__CHANGE__'}),
   ];
 }
 """
 _HIDE = "{visible: false, __type__: 'update'}"
-_CLEAR = f"() => [{{busy: true, sentence: '', hint: '__HINT__'}}, {{}}, {_HIDE}]"
+_CLEAR = f"() => [{{busy: true, sentence: '', hint: '__HINT__'}}, {{}}, {_HIDE}, null, '']"
+_STOPPED = "(shown) => shown && shown.busy ? {hint: 'Stopped.'} : shown"
+_CHANGE, _BACK = "Change the picture", "Back to the region"
+# Between the picture to draw on and the upload; the picture stays until another one comes.
+_TURN = f"""
+(label) => {{
+  const back = label === '{_BACK}';
+  const seen = visible => ({{visible, __type__: 'update'}});
+  return [seen(!back), seen(back), back ? '{_CHANGE}' : '{_BACK}'];
+}}
+"""
 _NOT_ANSWERED = "() => ({hint: 'Not answered: the message says why. Nothing is lost; ask again.'})"
 _PRESS_SAVE = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
 
@@ -105,7 +115,7 @@ def build_surface(
                 buttons=["fullscreen"],
             )
             picker = RegionPicker(visible=False)
-            change = gr.Button("Change the picture", size="sm", visible=False)
+            change = gr.Button(_CHANGE, size="sm", visible=False)
             with gr.Accordion("Take a picture from the web", open=False):
                 address = gr.Textbox(
                     label="Address of a picture",
@@ -160,7 +170,7 @@ def build_surface(
     outputs = [answer, parsed, raw, found, saving]
     handler = _ask_handler(service, model)
 
-    switch = _SWITCH.replace("__ASKS__", _asks())
+    switch = _SWITCH.replace("__ASKS__", _asks()).replace("__CHANGE__", _CHANGE)
     shown = [words, picker, picture, change]
     menu.change(None, [menu, picker, words], shown, js=switch)
 
@@ -179,15 +189,9 @@ def build_surface(
         api_description="Fetch a picture from a public web address.",
     )
     fetched.then(None, [menu, picker, words], shown, js=switch)
-    # Going back to the upload: the picture stays until another one comes.
-    change.click(
-        None,
-        None,
-        [picture, picker],
-        js=f"() => [{{visible: true, __type__: 'update'}}, {_HIDE}]",
-    )
+    change.click(None, change, [picture, picker, change], js=_TURN)
 
-    cleared = [answer, cards, saving]
+    cleared = [answer, cards, saving, parsed, raw]
     started = gr.on(
         [ask.click, words.submit], None, None, cleared, js=_CLEAR.replace("__HINT__", "Asking …")
     )
@@ -216,8 +220,8 @@ def build_surface(
         show_progress="minimal",
     )
     cards.pick(opened, answers, outputs, api_visibility="private", show_progress="hidden")
-    # The cards, and what can be downloaded, are of the picture before.
-    picture.change(None, None, [cards, saving], js=f"() => [{{}}, {_HIDE}]")
+    # The cards, the answer in its other forms, and the download are of the picture before.
+    picture.change(None, None, [cards, saving, parsed, raw], js=f"() => [{{}}, {_HIDE}, null, '']")
     events = [event, asked_all]
     if strip is not None:
         picked = strip.pick(
@@ -240,20 +244,20 @@ def build_surface(
         )
     for each in events:
         each.failure(None, None, answer, js=_NOT_ANSWERED)
-    stop.click(None, None, answer, js="() => ({hint: 'Stopped.'})", cancels=events, queue=False)
+    stop.click(None, answer, answer, js=_STOPPED, cancels=events, queue=False)
     # What is still being answered is about the picture before.
     for arrives in (picture.input, fetched.success, *([strip.pick] if strip else [])):
         arrives(None, None, None, cancels=events, queue=False)
     save.click(
         friendly(service.download), [picture, found, kind], file, api_name=f"{api}_download"
-    ).then(None, None, None, js=_PRESS_SAVE.replace("__ID__", f"fd-save-{api}"))
+    ).success(None, None, None, js=_PRESS_SAVE.replace("__ID__", f"fd-save-{api}"))
 
 
 _API = (
     "Answer one question about one picture. image: the picture; task: name of the task; text:"
     " words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, for tasks that"
-    " take a region; model: name of the model. Returns what the page shows, Florence-2's parsed"
-    " answer, the whole prediction's raw text."
+    " take a region; model_name: name of the model. Returns what the page shows, Florence-2's"
+    " parsed answer, the whole prediction's raw text."
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
@@ -135,6 +137,53 @@ def test_an_answer_is_not_offered_for_another_picture(page, picture, tmp_path):
     expect(save).to_be_visible()
     page.get_by_role("button", name="Remove Image").first.click()
     expect(save).to_be_hidden()
+
+
+def test_what_was_said_of_the_picture_before_goes(page, picture, tmp_path):
+    upload(page, picture)
+    choose(page, "od")
+    ask(page)
+    page.get_by_role("button", name="Raw text of the model").first.click()
+    raw = page.get_by_label("Raw text", exact=True).first
+    expect(raw).to_have_value(re.compile("cat<loc_100>"))
+    upload_another(page, tmp_path)
+    expect(raw).to_have_value("")
+
+
+def test_stop_leaves_an_answer_that_is_there(page, picture):
+    upload(page, picture)
+    choose(page, "od")
+    ask(page)
+    answer = page.get_by_role("region", name="Answer").first
+    expect(answer.locator("tbody tr")).to_have_count(3)
+    page.get_by_role("button", name="Stop", exact=True).first.click()
+    # Two turns of the page's own queue: what Stop shows would be there.
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+    expect(answer.get_by_text("3 objects: 2 × cat, car")).to_be_visible()
+
+
+def test_from_the_region_to_the_upload_and_back(page, picture):
+    upload(page, picture)
+    choose(page, "region_to_category")
+    stage = page.locator(".fd-stage").first
+    drag(page)
+    hint = page.get_by_text("Region 1")
+    expect(hint).to_be_visible()
+    page.get_by_role("button", name="Change the picture").first.click()
+    expect(stage).to_be_hidden()
+    page.get_by_role("button", name="Back to the region").first.click()
+    expect(stage).to_be_visible()
+    expect(hint).to_be_visible()
+
+
+def test_a_measurement_that_cannot_be_made_says_so(page):
+    page.get_by_role("tab", name="Evaluate").click()
+    page.get_by_role("radio", name="From the hub").last.check()
+    page.get_by_role("button", name="Evaluate", exact=True).click()
+    panel = page.locator("#fd-report")
+    expect(panel).to_contain_text("Not measured")
+    page.get_by_role("button", name="Stop", exact=True).last.click()
+    expect(panel).to_contain_text("Not measured")
 
 
 def press_stop(page, _tmp_path) -> None:

@@ -29,6 +29,7 @@ const sync = () => {
   find('.fd-sentence').textContent = value.sentence || value.hint || '';
   find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
   find('.fd-sentence').classList.toggle('fd-busy', Boolean(value.busy));
+  find('.fd-sentence').setAttribute('aria-busy', Boolean(value.busy));
   const notices = find('.fd-notices');
   notices.replaceChildren();
   (value.notices || []).forEach(text => make('p', text, notices));

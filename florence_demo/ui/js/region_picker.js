@@ -17,7 +17,7 @@ const draw = box => {
   }
   hint.textContent = box
     ? `Region ${box.map(v => Math.round(v)).join(', ')}. Drag again to change it; Esc removes it.`
-    : 'Drag a box around the thing you mean.';
+    : 'Drag a box around the thing you mean, or press an arrow key.';
 };
 const set = box => { props.value = {...props.value, box}; draw(box); trigger('input'); };
 const point = event => {

@@ -37,7 +37,7 @@ UNFAMILIAR = (
     " For photographs choose one of Microsoft's models, such as base-ft."
 )
 MAX_BATCH = 16
-"""Most questions decoded together; those that wait longer come next."""
+"""Most questions of several callers decoded together, and pictures encoded together."""
 
 FEATURE_CACHE_BYTES = 256_000_000
 """Image features kept for the next question about a picture: about 290 pictures of base size."""
@@ -276,13 +276,15 @@ class Engine:
         keys = [job.picture for job in jobs]
         new = {job.picture: job.request.image for job in jobs if job.picture not in self._features}
         held = {k: self._features[k] for k in keys if k in self._features}
-        if new:
+        waiting = list(new.items())
+        # The tower takes far more memory than what follows it.
+        for part in (waiting[at : at + MAX_BATCH] for at in range(0, len(waiting), MAX_BATCH)):
             pixels = self.loaded.processor.image_processor(
-                images=[im.convert("RGB") for im in new.values()], return_tensors="pt"
+                images=[im.convert("RGB") for _, im in part], return_tensors="pt"
             )["pixel_values"].to(self.loaded.device, self.loaded.dtype)
             with torch.inference_mode():
                 fresh = self._decoder.encode_image(pixels, before_block=before_block)
-            held.update(zip(new, fresh, strict=True))
+            held.update({key: feature for (key, _), feature in zip(part, fresh, strict=True)})
         for key, value in held.items():
             self._features[key] = value
             self._features.move_to_end(key)

@@ -62,7 +62,7 @@ class EvaluateConfig:
     out: Path | None = None
     device: str = "auto"
     dtype: str = "auto"
-    batch_size: int = 16
+    batch_size: int = 48
     bootstrap: int = 1000
     sensitivity: int = 40
     seed: int = 0

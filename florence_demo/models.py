@@ -156,18 +156,17 @@ def resolve_spec(name: str) -> ModelSpec:
     name = name.strip()
     if name in MODELS:
         return MODELS[name]
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1
     try:
         folder = Path(name).expanduser()
-        is_folder = bool(name) and folder.is_dir()
+        if name and folder.is_dir():
+            return ModelSpec(name, folder.name, str(folder), public=False)
     except (OSError, RuntimeError, ValueError):  # too long, no such person's home, a zero byte
-        name, is_folder = f"./{name}", False
-    if is_folder:
-        return ModelSpec(name, folder.name, str(folder), public=False)
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1
+        looks_like_path = True
     if looks_like_path:
         known = ", ".join(MODELS)
         raise CheckpointError(
-            f"There is no model “{brief_name(name)}”: choose one of {known}, a folder with a"
+            f"There is no model “{_brief_name(name)}”: choose one of {known}, a folder with a"
             " checkpoint, or an id of the Hugging Face hub such as"
             " florence-community/Florence-2-base-ft."
         )
@@ -379,13 +378,13 @@ def folder_of(
         )
     if not open_hub and not spec.public and not folder.is_dir():
         raise CheckpointError(
-            f"The checkpoint is built on “{brief_name(name)}”, which is not fetched here: upload a"
+            f"The checkpoint is built on “{_brief_name(name)}”, which is not fetched here: upload a"
             f" whole checkpoint, or one built on a model of this list: {', '.join(MODELS)}."
         )
     return folder if folder.is_dir() else _fetch(spec, progress)
 
 
-def brief_name(name: str) -> str:
+def _brief_name(name: str) -> str:
     """Return a name that somebody wrote, short enough for a sentence."""
     return name if len(name) <= 80 else f"{name[:79]}…"
 

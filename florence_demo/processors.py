@@ -234,6 +234,8 @@ def picture_tokens(vision: Mapping[str, Any], height: int, width: int) -> int:
 
 def _check_picture(processor: Florence2Processor, config: Mapping[str, Any]) -> None:
     """Raise CheckpointError where a picture would take more room or tokens than it says."""
+    from transformers import Florence2VisionConfig
+
     picture = processor.image_processor
     steps = ((picture.do_resize, picture.size), (picture.do_center_crop, picture.crop_size))
     sizes = [
@@ -246,7 +248,9 @@ def _check_picture(processor: Florence2Processor, config: Mapping[str, Any]) -> 
             "preprocessor_config.json must bring pictures to a height and a width of at most"
             f" {MAX_SIDE} pixels."
         )
-    count = picture_tokens(config["vision_config"], *sizes[-1])
+    # A native configuration may leave out what is usual.
+    vision = {**Florence2VisionConfig().to_dict(), **config["vision_config"]}
+    count = picture_tokens(vision, *sizes[-1])
     if processor.num_image_tokens != count:
         raise CheckpointError(
             f"The processor counts {processor.num_image_tokens} tokens for a picture, the model"

@@ -10,12 +10,14 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from florence_demo import processors
 from florence_demo.checkpoints import (
     convert_checkpoint,
     inspect_checkpoint,
@@ -195,6 +197,17 @@ def test_a_native_folder_keeps_its_own_settings(micro, tmp_path):
     assert opened.model.generation_config.no_repeat_ngram_size == 0
     assert opened.model.generation_config.forced_bos_token_id == 0
     assert opened.processor.image_token == "<image>"
+
+
+def test_a_native_configuration_may_leave_out_what_is_usual():
+    """Of a picture of 768 a side the usual tower makes 577 tokens."""
+    size = {"height": 768, "width": 768}
+    picture = SimpleNamespace(do_resize=True, size=size, do_center_crop=False, crop_size=size)
+    processor = SimpleNamespace(image_processor=picture, num_image_tokens=577)
+    processors._check_picture(processor, {"vision_config": {}})
+    processor.num_image_tokens = 2
+    with pytest.raises(CheckpointError, match="makes 577"):
+        processors._check_picture(processor, {"vision_config": {}})
 
 
 def test_an_answer_has_one_end(micro, tmp_path):
@@ -687,6 +700,7 @@ def test_golden_tokenizer(golden, tmp_path, make):
 BASE_SIZE = """
 import gc, json, sys
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 from safetensors.torch import save_file
 from transformers import Florence2Config, Florence2ForConditionalGeneration

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -152,28 +153,21 @@ def test_what_a_set_does_not_hold_is_no_answer(tmp_path: Path) -> None:
     assert "the row has no picture." in says
 
 
-def coco(change) -> str:
-    def make(folder: Path) -> str:
-        path = Path(make_coco(folder)) / "instances.json"
-        table = json.loads(path.read_text())
-        change(table)
-        path.write_text(json.dumps(table))
+def changed(make, file: str, change):
+    """Return a maker whose file, one JSON object, is changed after it was written."""
+
+    def make_changed(folder: Path) -> str:
+        make(folder)
+        values = json.loads((folder / file).read_text())
+        change(values)
+        (folder / file).write_text(json.dumps(values))
         return str(folder)
 
-    return make
+    return make_changed
 
 
-def heldout(change):
-    def make(folder: Path) -> str:
-        path = Path(make_heldout(folder)) / "truth.jsonl"
-        row = json.loads(path.read_text())
-        change(row)
-        path.write_text(json.dumps(row))
-        return str(folder)
-
-    return make
-
-
+coco = partial(changed, make_coco, "instances.json")
+heldout = partial(changed, make_heldout, "truth.jsonl")
 MALFORMED = {
     "annotation without a box": coco(lambda t: t["annotations"][0].pop("bbox")),
     "annotation with an empty box": coco(lambda t: t["annotations"][0].update(bbox=[])),

@@ -52,7 +52,12 @@ _SWITCH = """
 """
 _HIDE = "{visible: false, __type__: 'update'}"
 _CLEAR = f"() => [{{busy: true, sentence: '', hint: '__HINT__'}}, {{}}, {_HIDE}, null, '']"
-_STOPPED = "(shown) => shown && shown.busy ? {hint: 'Stopped.'} : shown"
+# Only what is still being asked ends so: an answer or another picture may be there by now.
+_END = "(shown) => shown && shown.busy ? {hint: '__HINT__'} : shown"
+_STOPPED = _END.replace("__HINT__", "Stopped.")
+_NOT_ANSWERED = _END.replace(
+    "__HINT__", "Not answered: the message says why. Nothing is lost; ask again."
+)
 _CHANGE, _BACK = "Change the picture", "Back to the region"
 # Between the picture to draw on and the upload; the picture stays until another one comes.
 _TURN = f"""
@@ -62,7 +67,6 @@ _TURN = f"""
   return [seen(!back), seen(back), back ? '{_CHANGE}' : '{_BACK}'];
 }}
 """
-_NOT_ANSWERED = "() => ({hint: 'Not answered: the message says why. Nothing is lost; ask again.'})"
 _PRESS_SAVE = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
 
 
@@ -243,7 +247,7 @@ def build_surface(
             )
         )
     for each in events:
-        each.failure(None, None, answer, js=_NOT_ANSWERED)
+        each.failure(None, answer, answer, js=_NOT_ANSWERED)
     stop.click(None, answer, answer, js=_STOPPED, cancels=events, queue=False)
     # What is still being answered is about the picture before.
     for arrives in (picture.input, fetched.success, *([strip.pick] if strip else [])):

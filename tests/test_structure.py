@@ -18,6 +18,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {"types": ["errors", "prediction"]},
     {
         "answers": ["codec", "render", "export"],
+        "json": ["bounded_json"],
         "pictures": ["images"],
         "machine": ["machine", "memory"],
         "runs": ["run_files"],

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -25,13 +26,50 @@ with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  # must come before torch where GPUs are shared
 
 from florence_demo.memory import keep_heap
-from florence_demo.ui import LAUNCH, AppConfig, build_app
+from florence_demo.scratch import Scratch
+from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui.config import openness
 from florence_demo.ui.service import Service
+
+log = logging.getLogger("app")
+
+# Who shows a Space in a frame.
+_HUB_FRAMES = ("https://huggingface.co", "https://*.hf.space")
 
 
 def main() -> None:
     """Read the flags, build the page and serve it."""
     keep_heap()
+    args = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    # "kill" ends the process as Ctrl-C does, so that nothing stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    scratch = Scratch()
+    # Before the page is built: from then on gradio keeps all its files there.
+    os.environ["GRADIO_TEMP_DIR"] = str(scratch.served)
+    service = Service(_config(args), scratch=scratch)
+    app = build_app(service=service)
+    for line in openness(service.config, args.host, bool(args.auth)):
+        log.info("%s", line)
+    try:
+        app.serve(
+            server_name=args.host,
+            server_port=args.port,
+            auth=[tuple(args.auth.split(":", 1))] if args.auth else None,
+            prevent_thread_lock=True,
+        )
+        scratch.keep_swept()
+        # The page answers first; the model and its imports follow behind it.
+        threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
+        app.block_thread()
+    finally:
+        scratch.close()
+
+
+def _arguments() -> argparse.Namespace:
+    on_space = "SPACE_ID" in os.environ
+    # A Space starts this file without flags; its owner can set a variable.
+    asked = os.environ.get("FLORENCE_TRAINING")
     parser = argparse.ArgumentParser(description="Florence-2 in the browser")
     parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -42,43 +80,53 @@ def main() -> None:
         "--allow-pickle", action="store_true", help="open pickled weights under --checkpoints too"
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
-    on_space = "SPACE_ID" in os.environ
-    # A Space starts this file without flags; its owner can set a variable.
-    train = os.environ.get("FLORENCE_TRAINING", "0" if on_space else "1") == "1"
     parser.add_argument(
         "--training",
         action=argparse.BooleanOptionalAction,
-        default=train,
-        help="let visitors fine-tune (default: yes; on a Space no, unless FLORENCE_TRAINING=1)",
+        default=None if asked is None else asked == "1",
+        help="let visitors fine-tune (default: unless the page is public, or FLORENCE_TRAINING=1)",
     )
+    parser.add_argument(
+        "--public",
+        action=argparse.BooleanOptionalAction,
+        default=on_space,
+        help="for strangers: the catalogue's models only, no pickles, small uploads, so many"
+        " questions a minute; no training unless --training is given (default on a Space)",
+    )
+    parser.add_argument("--auth", default="", metavar="NAME:PASSWORD", help="who may come in")
     parser.add_argument("--host", default=None, help="0.0.0.0 to serve the network")
     parser.add_argument("--port", type=int, default=None)
+    parser.add_argument(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which the page is served, beside localhost and the bound address;"
+        " *.example.org for all below one; may be given again",
+    )
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    config = AppConfig(
+    if args.auth and not all(args.auth.partition(":")[::2]):
+        parser.error("--auth takes a name and a password: --auth NAME:PASSWORD")
+    return args
+
+
+def _config(args: argparse.Namespace) -> AppConfig:
+    on_space = "SPACE_ID" in os.environ
+    hosts = (*args.allowed_host, *(("*.hf.space",) if on_space else ()))
+    return AppConfig(
         args.model,
         args.device,
         args.dtype,
         args.max_models,
         args.checkpoints,
-        open_hub=not on_space,
         allow_pickle=args.allow_pickle,
         data=args.data,
         training=args.training,
+        public=args.public,
+        hosts=hosts,
+        frames=_HUB_FRAMES if on_space else (),
+        forwarded=on_space,
     )
-    service = Service(config)
-    app = build_app(config, service)
-    app.launch(
-        server_name=args.host,
-        server_port=args.port,
-        # Checkpoints are large; where strangers come, they are not welcome in any size.
-        max_file_size="50mb" if on_space else "4gb",
-        prevent_thread_lock=True,
-        **LAUNCH,
-    )
-    # The page answers first; the model and its imports follow behind it.
-    threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
-    app.block_thread()
 
 
 def _warm_up(service: Service) -> None:

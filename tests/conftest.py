@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# Several pages live in one process here; they share what gradio hands out. It goes at the end.
+_served = tempfile.TemporaryDirectory(prefix="florence-tests-", ignore_cleanup_errors=True)
+os.environ["GRADIO_TEMP_DIR"] = _served.name
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from florence_demo.tasks import TASKS
-from florence_demo.ui import LAUNCH, AppConfig, build_app
+from florence_demo.ui import AppConfig, build_app
 from florence_demo.ui.service import PICTURE_TASKS, Service
 from tests.fakes import FakeEngines
 
@@ -17,7 +17,7 @@ from tests.fakes import FakeEngines
 def client(tmp_path_factory):
     config = AppConfig(checkpoints=tmp_path_factory.mktemp("checkpoints"))
     app = build_app(config, Service(config, FakeEngines()))
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **LAUNCH)
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield Client(url, verbose=False)
     app.close()
 

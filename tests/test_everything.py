@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 import torch
 from PIL import Image
 
 from florence_demo.engine import Engine, Options, Stopped
 from florence_demo.errors import InputError
+from florence_demo.images import display_copy
 from florence_demo.models import LoadedModel, ModelSpec
 from florence_demo.tasks import TASKS
-from florence_demo.ui.everything import make_cards, opened, summary
-from florence_demo.ui.service import PICTURE_TASKS, AppConfig, Service
+from florence_demo.ui.config import AppConfig
+from florence_demo.ui.everything import CARD_SIDE, make_cards, opened, summary
+from florence_demo.ui.service import PICTURE_TASKS, Service
 from tests.fakes import FakeEngine, FakeEngines
 from tests.micro_florence import micro_model, micro_processor
 
@@ -104,7 +107,8 @@ def test_without_a_picture_one_sentence_says_what_to_do():
 def test_cards_carry_a_small_picture_and_escaped_drawings():
     attack = "<img src=x onerror=alert(1)>${document.title}"
     shown = answers(service(FakeEngine({"BOXES": f"{attack}<loc_1><loc_1><loc_900><loc_900>"})))
-    value = make_cards(Image.new("RGB", (3000, 2000)), shown)
+    copy = display_copy(Image.new("RGB", (3000, 2000)), CARD_SIDE)
+    value = make_cards(service().handed_out(*copy), shown)
     assert [card["title"] for card in value["cards"]] == [t.title for t in PICTURE_TASKS]
     with Image.open(value["picture"]["path"]) as small:
         assert max(small.size) == 640
@@ -132,10 +136,15 @@ def test_a_card_opens_as_if_it_had_been_asked_alone():
 
 
 @pytest.mark.parametrize(("held", "index"), [(None, 0), ([], 0), ([("a", "b")], 7)], ids=str)
-def test_a_card_that_is_not_there_changes_nothing(held, index):
-    results = opened(held, SimpleNamespace(index=index))
-    assert len(results) == 5
-    assert all(result == {"__type__": "update"} for result in results)
+def test_a_card_that_is_not_there_is_a_sentence(held, index):
+    with pytest.raises(gr.Error, match="no longer here"):
+        opened(held, SimpleNamespace(index=index))
+
+
+@pytest.mark.parametrize("data", [None, {}, {"index": "0"}, {"index": True}, 7, {"index": 10**30}])
+def test_an_event_that_says_nothing_is_a_sentence(data):
+    with pytest.raises(gr.Error, match="no longer here"):
+        opened([({}, None)], gr.EventData(None, data))
 
 
 def test_who_closes_the_page_ends_the_work():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import sys
 import threading
@@ -10,15 +11,17 @@ from types import SimpleNamespace
 import gradio as gr
 import numpy as np
 import pytest
-from gradio.data_classes import ImageData
+from gradio.data_classes import FileData, ImageData, ListFiles
 from PIL import Image
 
 from florence_demo.engine import Options
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.export import EXPORTERS
 from florence_demo.tasks import TASKS
-from florence_demo.ui.components import RegionPicker, SafeImage, TaskMenu
-from florence_demo.ui.service import ANNOTATED, AppConfig, Service, friendly
+from florence_demo.ui.components import RegionPicker, SafeFiles, SafeImage, TaskMenu
+from florence_demo.ui.config import AppConfig, openness
+from florence_demo.ui.handlers import friendly, message, options_of
+from florence_demo.ui.service import ANNOTATED, Service
 from tests.fakes import FakeEngine, FakeEngines, SlowEngine
 
 IMAGE = Image.new("RGB", (400, 300), "teal")
@@ -121,14 +124,18 @@ def test_a_region_from_the_browser(payload, region):
     assert RegionPicker().preprocess(payload) == region
 
 
-@pytest.mark.parametrize("box", [[1, 2, 3], ["a", 1, 2, 3], [1, 2, 3, float("nan")], "abcd"])
+@pytest.mark.parametrize(
+    "box",
+    [[1, 2, 3], ["a", 1, 2, 3], [1, 2, 3, float("nan")], "abcd", "1234", [1, 2, 3, 10**400], 5, {}],
+    ids=["three", "letter", "nan", "letters", "digits", "huge", "number", "object"],
+)
 def test_a_region_that_is_none_is_refused(box):
-    with pytest.raises(gr.Error):
+    with pytest.raises(InputError, match="four numbers"):
         RegionPicker().preprocess({"box": box})
 
 
 def test_an_unknown_task_from_the_browser_is_refused():
-    with pytest.raises(gr.Error, match="no task"):
+    with pytest.raises(InputError, match="no task"):
         TaskMenu(uid="x").preprocess("not-a-task")
 
 
@@ -164,10 +171,117 @@ def test_stop_is_heard_where_there_are_no_words(kind):
     assert engine.stopped.wait(10)
 
 
-def test_a_picture_that_was_deleted_meanwhile_is_told(tmp_path):
-    gone = ImageData(path=str(tmp_path / "picture.jpg"))
-    with pytest.raises(gr.Error, match="upload it again"):
-        SafeImage().preprocess(gone)
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A component's own cache, with a picture in it and others beside it."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    for name in ("cache/own.png", "cache-of-others/other.png", "secret.png"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        IMAGE.save(file)
+    (tmp_path / "cache/link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "cache/folder.png").mkdir()
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../secret.png", "../cache-of-others/other.png", "link.png", "folder.png", "gone.png", "..",
+     "../none.png", "own.png/../../secret.png", "a\0b.png", "x" * 5000, "/etc/passwd", "/dev/zero"],
+    ids=lambda p: p[:24].replace("\0", "NUL"),
+)  # fmt: skip
+def test_only_a_components_own_files_are_opened(cache, path):
+    # One sentence for all of them: it does not tell what is there.
+    given = ImageData(path=str(cache / path))
+    for component, payload in (
+        (SafeImage(), given),
+        (SafeFiles(), ListFiles([FileData(path=given.path)])),
+    ):
+        with pytest.raises(InputError) as error:
+            component.preprocess(payload)
+        assert str(error.value) == "This file is no longer here: upload it again."
+
+
+def test_a_components_own_file_is_opened(cache):
+    given = ImageData(path=str(cache / "own.png"))
+    assert SafeImage().preprocess(given).size == IMAGE.size
+    assert SafeFiles().preprocess(ListFiles([FileData(path=given.path)])) == [
+        (cache / "own.png").resolve()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("See <a href='http://x'>it</a>", "See ‹a href='http://x'›it‹/a›"),
+        ("x" * 2_000_000, "x" * 599 + "…"),
+        ("half \ud800", "half ?"),
+    ],
+    ids=["markup", "long", "surrogate"],
+)
+def test_a_strangers_words_in_a_sentence_stay_words(sentence, shown):
+    assert message(InputError(sentence)).message == shown
+
+
+def test_a_full_disk_is_told_as_such():
+    told = message(OSError(errno.ENOSPC, "No space left on device", "/srv/secret"))
+    assert "disk of this server is full" in told.message
+    assert "secret" not in told.message
+
+
+def test_one_visitor_fetches_two_pictures_at_a_time(monkeypatch):
+    given, arrived, go_on = service(), threading.Semaphore(0), threading.Event()
+
+    def slow(url):
+        arrived.release()
+        assert go_on.wait(20)
+        return IMAGE
+
+    monkeypatch.setattr("florence_demo.ui.service.fetch_image", slow)
+    threads = [threading.Thread(target=given.fetch, args=("https://a", "one")) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        assert arrived.acquire(timeout=20)
+    with pytest.raises(InputError, match="being fetched already"):
+        given.fetch("https://a", "one")
+    go_on.set()
+    assert given.fetch("https://a", "another")[1]["size"] == [400, 300]
+    for thread in threads:
+        thread.join(20)
+    assert given.fetch("https://a", "one")
+    assert not given._fetching
+
+
+@pytest.mark.parametrize(
+    "value", ["x", None, float("nan"), float("inf"), 10**400, [], {}], ids=repr
+)
+def test_a_setting_that_is_no_number_is_a_sentence(value):
+    with pytest.raises(InputError, match="“Beams” must be a number"):
+        options_of(64, value)
+
+
+def test_a_public_page_opens_little():
+    config = AppConfig(public=True, allow_pickle=True).resolved()
+    assert (config.open_hub, config.allow_pickle, config.training) == (False, False, False)
+    assert AppConfig(public=True, training=True).resolved().training
+    assert AppConfig().resolved().training
+
+
+@pytest.mark.parametrize(
+    ("config", "host", "auth", "words"),
+    [
+        (AppConfig(), None, False, 0),
+        (AppConfig(), "0.0.0.0", False, 1),
+        (AppConfig(), "0.0.0.0", True, 0),
+        (AppConfig(public=True), "0.0.0.0", False, 0),
+    ],
+    ids=["alone", "network", "login", "public"],
+)
+def test_the_start_says_what_strangers_may_do(config, host, auth, words):
+    first, *warned = openness(config.resolved(), host, auth)
+    assert ("any model of the Hugging Face hub" in first) != config.public
+    assert ("trainings" in first) != config.public
+    assert len(warned) == words
 
 
 def test_a_shared_gpu_is_sent_what_can_be_sent(monkeypatch):

@@ -21,6 +21,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "json": ["bounded_json"],
         "pictures": ["images"],
         "machine": ["machine", "memory"],
+        "scratch": ["scratch"],
         "runs": ["run_files"],
         "batching": ["batching"],
         "metrics": ["metrics"],

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import html
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +24,10 @@ from florence_demo.checkpoints import (
 from florence_demo.errors import InputError
 from florence_demo.models import folder_of
 from florence_demo.ui.choices import QUIET
+from florence_demo.ui.components import SafeFiles
+from florence_demo.ui.handlers import friendly
 from florence_demo.ui.memory_bar import memory_bar
-from florence_demo.ui.service import Service, friendly
+from florence_demo.ui.service import Service
 from florence_demo.ui.surface import Model, build_surface
 
 _CHOOSE = "Choose a checkpoint to see what it holds."
@@ -57,8 +57,6 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
     # Both hold paths that this server found or made, never text of the browser.
     candidate = gr.State(None)
     loaded = gr.State(None)
-    # What a visitor uploaded goes when the visitor has gone.
-    uploads = gr.State([], delete_callback=_delete)
     with gr.Row():
         with gr.Column(scale=5, min_width=320):
             with gr.Row(equal_height=True):
@@ -67,7 +65,7 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
                 )
                 refresh = gr.Button("Look again", scale=1, min_width=110)
             with gr.Accordion("Upload one, or take one from the hub", open=False):
-                upload = gr.File(
+                upload = SafeFiles(
                     label="A zip, or the files of one checkpoint (safetensors and JSON)",
                     file_count="multiple",
                     height=120,
@@ -102,19 +100,11 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
         return _described(checkpoint_under(root, name))
 
     @friendly
-    def take_upload(
-        files: list[str] | None, before: list[Path]
-    ) -> tuple[str | None, str, list[Path]]:
+    def take_upload(files: list[Path] | None) -> tuple[str | None, str]:
         """Take a zip or the loose files of a checkpoint; only this visitor sees it."""
         if not files:
-            return None, _nothing(root), before
-        private = Path(tempfile.mkdtemp(prefix="florence-upload-"))
-        try:
-            described = _described(unpack_upload([Path(f) for f in files], private / "upload"))
-        except BaseException:
-            _delete([private])
-            raise
-        return *described, [*before, private]
+            return None, _nothing(root)
+        return _described(unpack_upload(files, service.scratch.new_folder() / "upload"))
 
     @friendly
     def take_hub(
@@ -133,6 +123,7 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
         """Load the checkpoint that was described last."""
         if not path:
             raise InputError("Choose a checkpoint first: a folder, an upload or a hub id.")
+        service.scratch.touch(Path(path))
         info = inspect_checkpoint(Path(path))
         engine = service.engines.get(path, lambda done, what: progress(done, desc=what))
         done = f"**Loaded:** {_escape(engine.loaded.describe())}. Ask it below."
@@ -150,9 +141,7 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
     tab.select(lambda: memory_bar(service.engines), None, memory, **QUIET)
     refresh.click(look_again, None, [folder, card, memory], api_visibility="private")
     folder.input(describe, folder, [candidate, card], api_name="describe_checkpoint")
-    upload.upload(
-        take_upload, [upload, uploads], [candidate, card, uploads], api_name="upload_checkpoint"
-    )
+    upload.upload(take_upload, upload, [candidate, card], api_name="upload_checkpoint")
     hub.submit(take_hub, hub, [candidate, card], api_name="hub_checkpoint")
     load.click(
         open_candidate, candidate, [loaded, card, memory], api_name="load_checkpoint", **model_queue
@@ -164,11 +153,6 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
         return gr.update(choices=_names(root), value=name), path, words
 
     return CheckpointTab([folder, candidate, card], choose)
-
-
-def _delete(folders: list[Path]) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _described(path: Path) -> tuple[str, str]:

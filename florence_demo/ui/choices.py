@@ -24,7 +24,8 @@ from florence_demo.data_folders import (
 from florence_demo.errors import InputError
 from florence_demo.generated import DEMO_FORMS, DEMO_FORMS_HELD
 from florence_demo.models import ASSETS, MODELS
-from florence_demo.ui.service import Service, friendly
+from florence_demo.ui.handlers import friendly
+from florence_demo.ui.service import Service
 
 _OWN = "checkpoint: "
 """Before the name of a checkpoint under the allowed root, which a catalogue name never begins."""

@@ -8,20 +8,24 @@ write values with ``textContent``. The one exception is the overlay, which ``ren
 
 from __future__ import annotations
 
-import base64
-import binascii
+import io
 import json
 import math
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import gradio as gr
-from gradio.data_classes import ImageData
+from gradio.data_classes import ImageData, ListFiles
+from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from florence_demo.errors import InputError
 from florence_demo.images import open_image
 from florence_demo.tasks import TASKS, Region, task_named
+from florence_demo.web import fetch_image, is_url
 
 _ASSETS = Path(__file__).parent / "js"
 
@@ -31,34 +35,89 @@ def read_script(name: str) -> str:
     return (_ASSETS / name).read_text(encoding="utf-8")
 
 
+def keep_picture(picture: Image.Image, cache: str) -> str:
+    """Write a picture into a folder of gradio's cache and return its path."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=95)
+    path: str = save_bytes_to_cache(buffer.getvalue(), "picture.jpg", cache)
+    return path
+
+
+def own_file(component: gr.components.Component, path: Any) -> Path:
+    """Return a file that a browser names, where it lies in the component's own cache.
+
+    Gradio checks paths only in values that call themselves files; here all are checked.
+
+    Raises:
+        InputError: It lies elsewhere or is gone; which of them is nobody's business.
+    """
+    try:
+        file = Path(path).resolve(strict=True)
+        own = file.is_file() and file.is_relative_to(Path(component.GRADIO_CACHE).resolve())
+    except (OSError, ValueError, TypeError, RuntimeError):
+        own = False
+    if not own:
+        # The page's files are deleted after a while.
+        raise InputError("This file is no longer here: upload it again.")
+    with suppress(OSError):
+        os.utime(file)  # it is still used
+    return file
+
+
 class SafeImage(gr.Image):
-    """Take a picture as ``images`` reads it: right colours, right way up, within limits."""
+    """Take a picture as ``images`` reads it: right colours, right way up, within limits.
+
+    An address in the place of a file is fetched by the rules of ``web``, not by gradio's.
+    """
 
     def get_block_name(self) -> str:
         """Name the component that the browser draws."""
         return "image"
 
+    async def async_move_resource_to_block_cache(
+        self, url_or_file_path: str | Path | None
+    ) -> str | None:
+        """Return the path of a copy in this component's cache."""
+        if url_or_file_path and is_url(str(url_or_file_path)):
+            return await anyio.to_thread.run_sync(self._fetched, str(url_or_file_path))
+        moved: str | None = await super().async_move_resource_to_block_cache(url_or_file_path)
+        return moved
+
+    def _fetched(self, address: str) -> str:
+        return keep_picture(fetch_image(address), self.GRADIO_CACHE)
+
     def preprocess(self, payload: ImageData | None) -> Image.Image | None:
         """Return the picture in RGB, or None.
 
         Raises:
-            gr.Error: The file is no picture or exceeds the limits, in one sentence.
+            InputError: The file is no picture, not here or exceeds the limits, in one sentence.
         """
         if payload is None:
             return None
-        try:
-            if payload.path:
-                if not Path(payload.path).is_file():
-                    # The page's files are deleted after a while.
-                    raise InputError("This picture is no longer here: upload it again.")
-                return open_image(Path(payload.path))
-            if payload.url and payload.url.startswith("data:"):
-                return open_image(base64.b64decode(payload.url.partition(",")[2], validate=True))
-        except InputError as exc:
-            raise gr.Error(str(exc), print_exception=False) from exc
-        except binascii.Error as exc:
-            raise gr.Error("The picture did not arrive whole: send it again.") from exc
-        raise gr.Error("No picture arrived: upload it again.", print_exception=False)
+        if payload.path:
+            return open_image(own_file(self, payload.path))
+        if payload.url and payload.url.startswith("data:"):
+            return open_image(payload.url)
+        raise InputError("No picture arrived: upload it again.")
+
+
+class SafeFiles(gr.File):
+    """Take uploaded files, and no others of this machine."""
+
+    def get_block_name(self) -> str:
+        """Name the component that the browser draws."""
+        return "file"
+
+    def preprocess(self, payload: Any) -> list[Path] | None:
+        """Return the uploaded files, or None.
+
+        Raises:
+            InputError: One of them is not here.
+        """
+        if payload is None:
+            return None
+        files = payload.root if isinstance(payload, ListFiles) else [payload]
+        return [own_file(self, file.path) for file in files] or None
 
 
 class TaskMenu(gr.HTML):
@@ -86,12 +145,9 @@ class TaskMenu(gr.HTML):
         """Return the task's name.
 
         Raises:
-            gr.Error: There is no such task.
+            InputError: There is no such task.
         """
-        try:
-            return task_named(str(payload)).name
-        except InputError as exc:
-            raise gr.Error(str(exc), print_exception=False) from exc
+        return task_named(str(payload)).name
 
     def postprocess(self, value: Any) -> Any:
         """Return the name as it is."""
@@ -158,19 +214,18 @@ class RegionPicker(gr.HTML):
         """Return the box, or None where there is none; all else in the value is ignored.
 
         Raises:
-            gr.Error: The box is not four finite numbers.
+            InputError: The box is not four finite numbers.
         """
         box = payload.get("box") if isinstance(payload, dict) else payload
         if box is None or box == []:
             return None
         try:
             x1, y1, x2, y2 = (float(v) for v in box)
-        except (TypeError, ValueError):
-            raise gr.Error(
-                "The region must be four numbers: x1, y1, x2, y2 in pixels.", print_exception=False
-            ) from None
-        if not all(math.isfinite(v) for v in (x1, y1, x2, y2)):
-            raise gr.Error("The region must be four finite numbers.", print_exception=False)
+            finite = all(math.isfinite(v) for v in (x1, y1, x2, y2))
+        except (TypeError, ValueError, OverflowError):
+            finite = False
+        if not finite or isinstance(box, str):
+            raise InputError("The region must be four numbers: x1, y1, x2, y2 in pixels.")
         return x1, y1, x2, y2
 
     def postprocess(self, value: Any) -> Any:
@@ -261,6 +316,21 @@ class AnswerView(Skeleton):
         )
         holds = "What the page shows: sentence, rows, notices"
         super().__init__(html, "answer_view.js", holds, label="Answer", **kwargs)
+
+
+def index_of(event: gr.EventData, count: int) -> int:
+    """Return which of some things was pressed.
+
+    Raises:
+        InputError: The event does not say, or there is no such thing.
+    """
+    try:
+        given = event.index
+    except (AttributeError, TypeError):
+        given = None
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < count:
+        raise InputError("This is no longer here: choose another one, or ask again.")
+    return given
 
 
 class ExampleStrip(gr.HTML):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import queue
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -36,6 +35,7 @@ from florence_demo.ui.choices import (
     model_choices,
     model_of,
 )
+from florence_demo.ui.handlers import friendly_stream
 from florence_demo.ui.report_panel import (
     EMPTY,
     failed_panel,
@@ -43,7 +43,7 @@ from florence_demo.ui.report_panel import (
     report_panel,
     stopped_panel,
 )
-from florence_demo.ui.service import Service, cache_folder, friendly_stream, on_zero_gpu
+from florence_demo.ui.service import Service, on_zero_gpu
 
 MOST = 5_000
 """Questions that a visitor may have asked in one go."""
@@ -134,7 +134,7 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
         nothing = [gr.skip() for _ in files]
         for news in measure(service, wish):
             if isinstance(news, Report):
-                paths = write_report(news)
+                paths = write_report(news, service.scratch.new_served_folder())
                 yield report_panel(news), gr.update(visible=True), *paths
             else:
                 yield progress_panel(*news), gr.update(visible=False), *nothing
@@ -229,7 +229,7 @@ def rows_of(wish: Wish) -> tuple[list[Example], list[str]]:
     return [replace(row, where=data.safe(row.where)) for row in chosen], problems
 
 
-def write_report(report: Report) -> list[str]:
-    """Write the report's files where the page may hand them out, in the buttons' order."""
-    written = {p.name: p for p in report.write(Path(tempfile.mkdtemp(dir=cache_folder())))}
+def write_report(report: Report, folder: Path) -> list[str]:
+    """Write the report's files into a folder and return them in the buttons' order."""
+    written = {p.name: p for p in report.write(folder)}
     return [str(written[name]) for name in _KINDS]

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
-from gradio import processing_utils
 from PIL import Image
 
-from florence_demo.engine import Options
 from florence_demo.images import display_copy
 from florence_demo.render import overlay
 from florence_demo.tasks import TASKS
-from florence_demo.ui.components import Skeleton
-from florence_demo.ui.service import Service, Shown, cache_folder, friendly, friendly_stream
+from florence_demo.ui.components import Skeleton, index_of
+from florence_demo.ui.handlers import friendly, friendly_stream, options_of
+from florence_demo.ui.service import Service, Shown
 
 CARD_SIDE = 640
 """Longest side of the picture on the cards, in pixels."""
@@ -43,10 +42,8 @@ class Cards(Skeleton):
         super().__init__(html, "everything.js", holds, label="All answers", **kwargs)
 
 
-def make_cards(image: Image.Image, answers: list[Shown]) -> dict[str, Any]:
-    """Return the cards of some answers about one picture."""
-    data, mime = display_copy(image, CARD_SIDE)
-    path = processing_utils.save_bytes_to_cache(data, f"card.{mime.split('/')[1]}", cache_folder())
+def make_cards(picture: dict[str, Any], answers: list[Shown]) -> dict[str, Any]:
+    """Return the cards of some answers about one picture, a file that the page may show."""
     cards = [
         {
             "title": TASKS[found.task].title,
@@ -56,7 +53,6 @@ def make_cards(image: Image.Image, answers: list[Shown]) -> dict[str, Any]:
         }
         for _, found in answers
     ]
-    picture = {"path": path, "meta": {"_type": "gradio.FileData"}, "mime_type": mime}
     return {"picture": picture, "cards": cards}
 
 
@@ -87,7 +83,7 @@ def all_handler(
         max_new_tokens: float = 1024,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        options = Options(int(max_new_tokens), int(beams))
+        options = options_of(max_new_tokens, beams)
         name = resolve(model_name)
         told = service.ask_all(image, name, options, lambda done, what: progress(done, desc=what))
         for partial, answers in told:
@@ -98,7 +94,8 @@ def all_handler(
             assert image is not None
             parsed = {word: each for _, found in answers for word, each in found.parsed.items()}
             raw = "\n".join(f"{TASKS[found.task].token} {found.raw}" for _, found in answers)
-            cards = make_cards(image, answers)
+            small = service.handed_out(*display_copy(image, CARD_SIDE))
+            cards = make_cards(small, answers)
             yield summary(answers), cards, parsed, raw, None, gr.update(visible=False), answers
 
     return ask_all
@@ -107,8 +104,5 @@ def all_handler(
 @friendly
 def opened(answers: list[Shown] | None, event: gr.EventData) -> tuple[Any, ...]:
     """Show one of the answers large, as if it had been asked alone."""
-    index = int(event.index)
-    if not answers or not 0 <= index < len(answers):
-        return tuple(gr.skip() for _ in range(5))
-    shown, found = answers[index]
+    shown, found = (answers or [])[index_of(event, len(answers or ()))]
     return shown, found.parsed, found.raw, found, gr.update(visible=True)

@@ -24,8 +24,9 @@ from florence_demo.ui.choices import (
     build_data_picker,
     model_choices,
 )
+from florence_demo.ui.handlers import friendly
 from florence_demo.ui.run_panel import EMPTY, run_panel
-from florence_demo.ui.service import Service, friendly
+from florence_demo.ui.service import Service
 from florence_demo.ui.train_settings import (
     STEPS,
     Settings,

@@ -1,44 +1,115 @@
-"""The page as a whole: header, tabs, and what ``launch`` must be told."""
+"""The page as a whole: header, tabs, its door, and what ``launch`` must be told."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import gradio as gr
+from gradio_client.utils import is_file_obj, traverse
 
+from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.models import MODELS
 from florence_demo.render import OVERLAY_CSS
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
+from florence_demo.ui.components import SafeImage
+from florence_demo.ui.config import AppConfig
 from florence_demo.ui.evaluate_tab import build_evaluate_tab
 from florence_demo.ui.finetune_tab import build_finetune_tab
-from florence_demo.ui.service import AppConfig, Service
+from florence_demo.ui.gate import VISITOR, Gate
+from florence_demo.ui.handlers import message
+from florence_demo.ui.service import Service
 from florence_demo.ui.surface import Model, build_surface
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
+from florence_demo.web import is_url
 
 TITLE = "Florence-2, on your pictures"
 
-LAUNCH: dict[str, Any] = {
-    "theme": theme(),
-    "css_paths": list(CSS_FILES),
-    "css": OVERLAY_CSS,
-    "enable_monitoring": False,
-    "run_history": False,
-    "footer_links": ["api", "gradio", "settings"],
-}
-"""Arguments of ``Blocks.launch`` that belong to this page; pictures have limits of their own."""
+QUEUE = 256
+"""Questions that may wait; one visitor's share is far smaller, see ``Rules``."""
+
+SESSIONS = 500
+"""Sessions whose answers are kept; each takes a third of a megabyte."""
 
 
-def build_app(config: AppConfig | None = None, service: Service | None = None) -> gr.Blocks:
-    """Return the page, ready to launch.
+class Page(gr.Blocks):
+    """Gradio's page, whose every refusal is a sentence and whose door is a ``Gate``."""
+
+    def __init__(self, service: Service, **kwargs: Any) -> None:
+        self.service = service
+        super().__init__(**kwargs)
+
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Turn what a browser sent into what handlers take; most of it is checked here first."""
+        try:
+            _refuse_addresses(block_fn, inputs)
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        except (gr.Error, FlorenceDemoError):
+            raise
+        except Exception as exc:
+            # gradio wraps what a component of ours says.
+            if isinstance(exc.__cause__, FlorenceDemoError):
+                raise exc.__cause__ from exc
+            raise InputError(
+                "One of the values is not of the kind that is asked for: give numbers where numbers"
+                " are asked, one of the choices where there are choices, and upload files."
+            ) from exc
+
+    async def process_api(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer one event; whatever goes wrong on the way is told in a sentence."""
+        try:
+            return await super().process_api(*args, **kwargs)
+        except Exception as exc:
+            raise message(exc) from exc
+
+    def serve(self, **kwargs: Any) -> Any:
+        """Launch with everything that belongs to this page; the arguments are ``launch``'s."""
+        config = self.service.config
+        return self.launch(
+            theme=theme(),
+            css_paths=list(CSS_FILES),
+            css=OVERLAY_CSS,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=["api", "gradio", "settings"],
+            state_session_capacity=SESSIONS,
+            max_file_size=config.rules().upload_bytes,
+            app_kwargs={"lifespan": self._open_gate},
+            **kwargs,
+        )
+
+    @asynccontextmanager
+    async def _open_gate(self, app: Any) -> AsyncIterator[None]:
+        # Here, because gradio puts its own middleware before any that it is handed: the gate
+        # would come after the one that greets foreign origins.
+        app.middleware_stack = Gate(
+            app.middleware_stack, self.service.config.rules(), self._in_work, self.service.room
+        )
+        yield
+
+    def _in_work(self) -> Iterator[str]:
+        """Yield who asked each question that waits or runs."""
+        waiting = [e for q in self._queue.event_queue_per_concurrency_id.values() for e in q.queue]
+        running = [e for job in self._queue.active_jobs if job for e in job]
+        for event in (*waiting, *running):
+            yield event.request.scope.get(VISITOR, "")
+
+
+def build_app(config: AppConfig | None = None, service: Service | None = None) -> Page:
+    """Return the page, ready to serve.
 
     Args:
         config: How the app is served.
         service: What the buttons do; a test hands in one with a fake engine.
     """
-    config = config or AppConfig()
-    service = service or Service(config)
+    service = service or Service(config or AppConfig())
+    config = service.config
     # Visitors' pictures go after an hour.
-    with gr.Blocks(title=TITLE, delete_cache=(600, 3600), analytics_enabled=False) as app:
+    app = Page(service, title=TITLE, delete_cache=(600, 3600), analytics_enabled=False)
+    with app:
         gr.HTML(HEADER, padding=False)
         with gr.Tabs() as tabs:
             with gr.Tab("Try it", id="try"):
@@ -61,8 +132,22 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                 build_finetune_tab(service, app, finetune, tabs, checkpoints)
             with gr.Tab("Evaluate", id="evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
-    app.queue(max_size=32)
+    # The routes beside the queue, which skip its limits, are closed.
+    app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     return app
+
+
+def _refuse_addresses(block_fn: Any, inputs: list[Any]) -> None:
+    """Refuse a web address in the place of a file: gradio would fetch it, whatever its size."""
+
+    def check(file: dict[str, Any]) -> dict[str, Any]:
+        if is_url(str(file.get("path", ""))):
+            raise InputError("Upload the file itself; an address is taken for a picture only.")
+        return file
+
+    for component, value in zip(block_fn.inputs, inputs, strict=False):
+        if not isinstance(component, SafeImage):
+            traverse(value, check, is_file_obj)
 
 
 def _model_info(config: AppConfig) -> str:

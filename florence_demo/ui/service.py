@@ -6,22 +6,21 @@ stand on the page.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
 import queue
 import re
-import tempfile
+import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-import gradio as gr
-from gradio import processing_utils
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from florence_demo.engine import Engine, OnStep, Options, Request, Stopped, fingerprint
@@ -32,7 +31,10 @@ from florence_demo.images import display_copy
 from florence_demo.models import ASSETS, MODELS
 from florence_demo.prediction import Prediction
 from florence_demo.render import annotate, color_of, overlay
+from florence_demo.scratch import Scratch
 from florence_demo.tasks import TASKS, Region
+from florence_demo.ui.components import keep_picture
+from florence_demo.ui.config import AppConfig
 from florence_demo.web import fetch_image
 
 log = logging.getLogger(__name__)
@@ -40,11 +42,16 @@ log = logging.getLogger(__name__)
 EXAMPLES = ASSETS / "examples"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-_P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 PICTURE_TASKS = tuple(task for task in TASKS.values() if task.needs == "nothing")
 """What can be asked of a picture alone."""
+
+FETCHES = 2
+"""Pictures that may be fetched for one visitor at a time."""
+
+KEPT_FREE = 1 << 30
+"""Bytes of the disk that uploads leave free."""
 
 TICK = 0.2
 """Seconds between two looks at a running answer."""
@@ -56,74 +63,6 @@ ANNOTATED = "annotated picture"
 """The download that is no exporter of ``export``: the picture with its drawing."""
 
 
-@dataclass(frozen=True)
-class AppConfig:
-    """Hold how the app is served.
-
-    Attributes:
-        model: Name of the model chosen at first.
-        device: "auto", "cpu", "cuda".
-        dtype: "auto", "fp32", "bf16", "fp16", "int8".
-        max_models: Models kept in memory beside nano.
-        checkpoints: The one folder whose checkpoints visitors may open.
-        open_hub: Whether visitors may name any model of the hub.
-        allow_pickle: Whether checkpoints under that folder may be pickled; uploads never may.
-        data: The one folder whose data sets visitors may learn from and measure on.
-        training: Whether visitors may fine-tune: it takes the whole machine for a while.
-    """
-
-    model: str = "nano"
-    device: str = "auto"
-    dtype: str = "auto"
-    max_models: int = 1
-    checkpoints: Path = Path("checkpoints")
-    open_hub: bool = True
-    allow_pickle: bool = False
-    data: Path = Path("data")
-    training: bool = True
-
-
-def _message(exc: Exception) -> gr.Error:
-    """Return the toast for an error; a bug of ours goes to the log with its traceback."""
-    if isinstance(exc, FlorenceDemoError):
-        return gr.Error(str(exc), duration=15, print_exception=False)
-    if isinstance(exc, gr.Error):
-        return exc
-    log.exception("unexpected error", exc_info=exc)
-    return gr.Error(
-        "Something went wrong on our side; it is in the log. Your picture and settings are kept:"
-        " try again, or try another task.",
-        duration=15,
-        print_exception=False,
-    )
-
-
-def friendly(fn: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Turn every error of a handler into a sentence on the page."""
-
-    @functools.wraps(fn)
-    def handler(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return fn(*args, **kwargs)
-        except Exception as exc:
-            raise _message(exc) from exc
-
-    return handler
-
-
-def friendly_stream(fn: Callable[_P, Iterator[_R]]) -> Callable[_P, Iterator[_R]]:
-    """Turn every error of a handler that yields into a sentence on the page."""
-
-    @functools.wraps(fn)
-    def handler(*args: _P.args, **kwargs: _P.kwargs) -> Iterator[_R]:
-        try:
-            yield from fn(*args, **kwargs)
-        except Exception as exc:
-            raise _message(exc) from exc
-
-    return handler
-
-
 def on_zero_gpu() -> bool:
     """Return whether each call runs in a process of its own on a shared GPU."""
     return bool(os.environ.get("SPACES_ZERO_GPU"))
@@ -132,8 +71,16 @@ def on_zero_gpu() -> bool:
 class Service:
     """Answer the page's events with engines from one cache."""
 
-    def __init__(self, config: AppConfig, engines: EngineCache | None = None) -> None:
-        self.config = config
+    def __init__(
+        self,
+        config: AppConfig,
+        engines: EngineCache | None = None,
+        scratch: Scratch | None = None,
+    ) -> None:
+        self.config = config.resolved()
+        self.scratch = scratch or Scratch(served=Path(get_upload_folder()))
+        self._fetching: Counter[str] = Counter()
+        self._fetching_lock = threading.Lock()
         self.engines = engines or EngineCache(
             config.max_models,
             device=config.device,
@@ -173,22 +120,47 @@ class Service:
         if image is None:
             return {}, {"picture": None}
         data, mime = display_copy(image)
-        path = processing_utils.save_bytes_to_cache(
-            data, f"picture.{mime.split('/')[1]}", cache_folder()
-        )
-        shown = {"path": path, "meta": {"_type": "gradio.FileData"}, "mime_type": mime}
+        shown = self.handed_out(data, mime)
         hint = f"{image.width} × {image.height} pixels. Choose a task and press Ask."
         return (
             {"picture": shown, "size": list(image.size), "box": None},
             {"picture": dict(shown), "hint": hint},
         )
 
-    def fetch(self, url: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """Return the picture at a web address as a file, and what ``prepare`` returns."""
+    def handed_out(self, data: bytes, mime: str) -> dict[str, Any]:
+        """Return an encoded picture as a file that the page may show."""
+        name = f"picture.{mime.split('/')[1]}"
+        path = save_bytes_to_cache(data, name, str(self.scratch.served))
+        return {"path": path, "meta": {"_type": "gradio.FileData"}, "mime_type": mime}
+
+    def fetch(self, url: str, visitor: str = "") -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """Return the picture at a web address as a file, and what ``prepare`` returns.
+
+        Args:
+            url: The address.
+            visitor: Who asks; the same one waits for few fetches at a time.
+
+        Raises:
+            InputError: There is no address, no picture at it, or too much is being fetched.
+        """
         if not (url or "").strip():
             raise InputError("Type the address of a picture first: https://….")
-        image = fetch_image(url.strip())
-        return save_picture(image), *self.prepare(image)
+        with self._fetching_lock:
+            if self._fetching[visitor] >= FETCHES:
+                raise InputError("Two of your pictures are being fetched already: wait for them.")
+            self._fetching[visitor] += 1
+        try:
+            image = fetch_image(url.strip())
+        finally:
+            with self._fetching_lock:
+                self._fetching[visitor] -= 1
+                self._fetching += Counter()  # forgets those who wait for nothing
+        return keep_picture(image, str(self.scratch.served)), *self.prepare(image)
+
+    def room(self) -> int:
+        """Return the bytes that uploads may still take: of the app's share, and of the disk."""
+        free = shutil.disk_usage(self.scratch.served).free - KEPT_FREE
+        return max(0, min(self.config.disk - self.scratch.size(), free))
 
     # -- asking -----------------------------------------------------------------------------
 
@@ -313,7 +285,7 @@ class Service:
             raise InputError("There is no answer to download yet: ask something first.")
         if image.size != found.size or found.picture not in ("", fingerprint(image)):
             raise InputError("The picture was changed since the answer: ask again, then download.")
-        folder = Path(tempfile.mkdtemp(dir=cache_folder()))
+        folder = self.scratch.new_served_folder()
         stem = f"florence-{found.task}"
         if kind == ANNOTATED:
             target = folder / f"{stem}.png"
@@ -403,14 +375,6 @@ def gpu_memory(engine: Engine) -> tuple[str, ...]:
     return (f"GPU memory {now / 1e9:.1f} GB now, {peak / 1e9:.1f} GB at most",)
 
 
-def save_picture(image: Image.Image) -> str:
-    """Return a file of the app's cache with the picture, for ``gr.Image`` to show."""
-    folder = Path(tempfile.mkdtemp(dir=cache_folder()))
-    target = folder / "picture.jpg"
-    image.save(target, quality=95)
-    return str(target)
-
-
 def load_examples() -> list[dict[str, Any]]:
     """Return the example questions: file, title, task, text, region."""
     listing = EXAMPLES / "examples.json"
@@ -418,13 +382,6 @@ def load_examples() -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
     return rows
-
-
-def cache_folder() -> str:
-    """Return the folder whose files the page may hand out, and forgets after a while."""
-    folder = os.environ.get("GRADIO_TEMP_DIR") or str(Path(tempfile.gettempdir()) / "gradio")
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _with_gpu(fn: Callable[..., _R]) -> Callable[..., _R]:

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from florence_demo.engine import MAX_BATCH, Options
+from florence_demo.engine import MAX_BATCH
 from florence_demo.export import EXPORTERS
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region
@@ -23,17 +23,13 @@ from florence_demo.ui.components import (
     RegionPicker,
     SafeImage,
     TaskMenu,
+    index_of,
 )
 from florence_demo.ui.everything import API as ALL_API
 from florence_demo.ui.everything import Cards, all_handler, opened
-from florence_demo.ui.service import (
-    ANNOTATED,
-    EXAMPLES,
-    Service,
-    friendly,
-    friendly_stream,
-    load_examples,
-)
+from florence_demo.ui.gate import visitor_of
+from florence_demo.ui.handlers import friendly, friendly_stream, options_of
+from florence_demo.ui.service import ANNOTATED, EXAMPLES, Service, load_examples
 
 # Which inputs a task shows, decided in the browser so that it never waits behind an answer.
 _SWITCH = """
@@ -186,11 +182,14 @@ def build_surface(
         show_progress="hidden",
     ).then(None, [menu, picker, words], shown, js=switch)
     fetched = address.submit(
-        friendly(service.fetch),
+        _fetch_handler(service),
         address,
         [picture, picker, answer],
         api_name=f"{api}_fetch",
         api_description="Fetch a picture from a public web address.",
+        # Slow addresses are waited for beside everything else.
+        concurrency_limit=8,
+        concurrency_id="fetch",
     )
     fetched.then(None, [menu, picker, words], shown, js=switch)
     change.click(None, change, [picture, picker, change], js=_TURN)
@@ -280,7 +279,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         seed: float | None = 0,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        options = Options(int(max_new_tokens), int(beams), do_sample, temperature, int(seed or 0))
+        options = options_of(max_new_tokens, beams, do_sample, temperature, seed)
         name = model.resolve(model_name)
         found: Prediction | None
         for shown, found in service.ask(
@@ -300,12 +299,20 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
     return ask
 
 
+def _fetch_handler(service: Service) -> Callable[..., tuple[Any, ...]]:
+    @friendly
+    def fetch(url: str, request: gr.Request) -> tuple[Any, ...]:
+        return service.fetch(url, visitor_of(request))
+
+    return fetch
+
+
 def _example_handler(service: Service) -> Callable[..., tuple[Any, ...]]:
     rows = load_examples()
 
     @friendly
     def pick(event: gr.EventData) -> tuple[Any, ...]:
-        row = rows[int(event.index)]
+        row = rows[index_of(event, len(rows))]
         file = EXAMPLES / row["file"]
         with Image.open(file) as image:
             picker, answer = service.prepare(image.convert("RGB"))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from florence_demo.models import ASSETS
-from florence_demo.ui import LAUNCH, AppConfig, build_app
+from florence_demo.ui import AppConfig, build_app
 from florence_demo.ui.service import Service
 from tests.fakes import FakeEngines
 
@@ -46,7 +46,7 @@ def address(engines, tmp_path_factory):
     shutil.copytree(ASSETS / "nano", root / "mine")
     config = AppConfig(checkpoints=root)
     app = build_app(config, Service(config, engines))
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **LAUNCH)
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield url
     app.close()
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from florence_demo.run_files import STATUS_FILE
-from florence_demo.ui import LAUNCH, AppConfig, build_app
+from florence_demo.ui import AppConfig, build_app
 from florence_demo.ui.service import Service
 from tests.micro_florence import micro_model, micro_processor
 
@@ -35,7 +35,7 @@ def root(tmp_path_factory) -> Path:
 def address(engines, root):
     config = AppConfig(checkpoints=root, data=root.parent / "data", device="cpu")
     app = build_app(config, Service(config, engines))
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **LAUNCH)
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield url
     app.close()
 

@@ -1,0 +1,361 @@
+"""The door of the server: which requests come in, and with which headers answers go out.
+
+Knows HTTP as ASGI hands it over. Does not know models, pages or gradio's types. It stands before
+everything else, gradio's own middleware included, and admits what this page is known to use:
+its host names, its routes, its methods, bodies of bounded size and form. All else is one sentence.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from florence_demo.bounded_json import JsonLimits, parse_json
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY = JsonLimits(max_bytes=16 << 20, max_values=200_000, max_depth=40)
+"""A question with its picture as a data URL, and what the page sends back of a long answer."""
+
+VISITOR = "florence_demo.visitor"
+"""Where a request's scope keeps the address of who asks."""
+
+_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+# What the page and a client of its API ask for; the rest of gradio's routes are not served.
+_GET = re.compile(
+    r"/(?:|config/?|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon(?:/\d+)?|logout"
+    r"|(?:assets|static|svelte)/.*"
+    r"|gradio_api/(?:info/?|openapi\.json|app_id/?|user/?|login_check/?|token/?|startup-events"
+    r"|theme\.css|upload_progress|queue/data|heartbeat/[^/]+|file[=/](?!https?:).+"
+    r"|call/(?:v2/)?[^/]+/[^/]+))",
+    re.DOTALL | re.IGNORECASE,
+)
+_ASKING = re.compile(r"/gradio_api/(?:queue/join|(?:call|call/v2|run|api)/[^/]+/?)")
+_UPLOAD = "/gradio_api/upload"
+_QUIET = frozenset({"/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/"})
+_LOGIN = frozenset({"/login", "/login/"})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Hold what is admitted.
+
+    Attributes:
+        hosts: Names beside localhost and the bound address; ``*.name`` admits all below a name.
+        frames: Who may show the page in a frame; nobody where empty.
+        forwarded: Whether a proxy of ours stands before and says who asks (X-Forwarded-For).
+        upload_bytes: Largest body of one upload.
+        in_work: Questions of one visitor that may wait or run at a time.
+        questions_a_minute: Questions of one visitor in a minute, 0 for any number.
+        uploads_a_minute: Uploads of one visitor in a minute, 0 for any number.
+        connections: Requests of one visitor that may be open at a time.
+    """
+
+    hosts: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
+    forwarded: bool = False
+    upload_bytes: int = 4 << 30
+    in_work: int = 48
+    questions_a_minute: int = 0
+    uploads_a_minute: int = 0
+    connections: int = 256
+
+
+@dataclass
+class Refused(Exception):
+    """Carry the answer to a request that is not admitted.
+
+    Attributes:
+        status: Of HTTP.
+        sentence: What is wrong and what to do.
+    """
+
+    status: int
+    sentence: str
+
+
+@dataclass(eq=False)
+class Gate:
+    """Stand before an application.
+
+    Attributes:
+        app: What is behind.
+        rules: What is admitted.
+        in_work: Returns the address of each question that waits or runs.
+        room: Returns the bytes that uploads may still take of the disk.
+    """
+
+    app: Asgi
+    rules: Rules
+    in_work: Callable[[], Iterable[str]] = lambda: ()
+    room: Callable[[], int] = lambda: 1 << 62
+    _open: dict[str, int] = field(default_factory=dict)
+    _asked: Counts = field(default_factory=lambda: Counts())
+    _uploaded: Counts = field(default_factory=lambda: Counts())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = _headers(scope)
+        scope[VISITOR] = visitor = self._visitor(scope, headers)
+        guarded = _Guarded(send, self._security_headers())
+        self._open[visitor] = self._open.get(visitor, 0) + 1
+        try:
+            self._admit(scope, headers, visitor)
+            if scope["method"] == "POST":
+                receive = await self._body(scope, headers, visitor, receive)
+            await self.app(scope, receive, guarded)
+        except Refused as exc:
+            await guarded.refuse(exc)
+        finally:
+            self._open[visitor] -= 1
+            if not self._open[visitor]:
+                del self._open[visitor]
+
+    def _visitor(self, scope: Scope, headers: dict[str, str]) -> str:
+        peer = (scope.get("client") or ("", 0))[0]
+        if self.rules.forwarded:
+            # The last entry is our proxy's own; those before it are the visitor's word.
+            return headers.get("x-forwarded-for", "").rpartition(",")[2].strip()[:64] or peer
+        return str(peer)
+
+    def _admit(self, scope: Scope, headers: dict[str, str], visitor: str) -> None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self._is_ours(_host_name(f"//{host}"), scope):
+            raise Refused(
+                400,
+                f"This page is not served under the name {_plain(host)}: use its own address, or"
+                " start it with --allowed-host NAME.",
+            )
+        # gradio writes this name into the page's own addresses.
+        named = "" if self.rules.forwarded else headers.get("x-forwarded-host", "")
+        if named and not self._is_ours(_host_name(f"//{named}"), scope):
+            raise Refused(400, f"This page is not served under the name {_plain(named)}.")
+        if origin is not None and not self._is_ours(_host_name(origin), scope):
+            raise Refused(403, "Pages of other sites may not ask this one.")
+        if self._open[visitor] > self.rules.connections:
+            raise Refused(429, "Too many connections are open from your address: close some tabs.")
+        method, path = scope["method"], scope["path"]
+        known = (
+            _GET.fullmatch(path)
+            if method in ("GET", "HEAD")
+            else path in (_UPLOAD, *_QUIET, *_LOGIN) or _ASKING.fullmatch(path)
+            if method == "POST"
+            else method == "OPTIONS"
+        )
+        if not known:
+            raise Refused(404, "There is nothing at this address.")
+
+    def _is_ours(self, name: str, scope: Scope) -> bool:
+        if name in _LOCAL or name == _bound(scope):
+            return True
+        return any(
+            name == allowed or (allowed.startswith("*.") and name.endswith(allowed[1:]))
+            for allowed in map(str.lower, self.rules.hosts)
+        )
+
+    async def _body(
+        self, scope: Scope, headers: dict[str, str], visitor: str, receive: Receive
+    ) -> Receive:
+        """Check what a request brings before anything reads it, and return how to read it."""
+        if scope["path"] == _UPLOAD:
+            self._count(self._uploaded, visitor, self.rules.uploads_a_minute)
+            most = min(self.rules.upload_bytes, self.room())
+            return _metered(receive, most, _length(headers), self.rules.upload_bytes)
+        if scope["path"] in _LOGIN:
+            return _metered(receive, 1 << 16, _length(headers), 1 << 16)
+        if _ASKING.fullmatch(scope["path"]):
+            self._count(self._asked, visitor, self.rules.questions_a_minute)
+            if sum(1 for each in self.in_work() if each == visitor) >= self.rules.in_work:
+                raise Refused(
+                    429,
+                    f"{self.rules.in_work} of your questions are waiting already: wait for their"
+                    " answers, then ask on.",
+                )
+        if not headers.get("content-type", "").startswith("application/json"):
+            raise Refused(415, "Send the question as JSON (Content-Type: application/json).")
+        body = await _read(receive, _length(headers))
+        try:
+            if not isinstance(parse_json(body, BODY), dict):
+                raise ValueError("is not an object with named values")
+        except ValueError as exc:
+            raise Refused(400, f"What was sent {exc}.") from exc
+        return _replayed(body, receive)
+
+    @staticmethod
+    def _count(counts: Counts, visitor: str, most: int) -> None:
+        if most and counts.add(visitor) > most:
+            raise Refused(429, "That was very often within a minute: wait a little, then go on.")
+
+    def _security_headers(self) -> list[tuple[bytes, bytes]]:
+        frames = " ".join(self.rules.frames) or "'none'"
+        # gradio's page runs scripts in its markup, and compiles its templates.
+        policy = (
+            "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:;"
+            " style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
+            " media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:;"
+            " worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self';"
+            f" frame-ancestors {frames}"
+        )
+        found = [
+            (b"content-security-policy", policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"same-origin"),
+            (b"cross-origin-resource-policy", b"same-site"),
+        ]
+        return found if self.rules.frames else [*found, (b"x-frame-options", b"DENY")]
+
+
+def visitor_of(request: Any) -> str:
+    """Return who asks, as the gate found it, or "" where there was no gate.
+
+    Args:
+        request: gradio's, of an event.
+    """
+    inner = getattr(request, "request", None)
+    return str(getattr(inner, "scope", {}).get(VISITOR, ""))
+
+
+class Counts:
+    """Count what each of the last visitors did within a minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = 10_000) -> None:
+        self._clock, self._most = clock, most
+        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def add(self, visitor: str) -> int:
+        """Count one more and return how many there are in this minute."""
+        began, count = self._seen.pop(visitor, (self._clock(), 0))
+        if self._clock() - began >= 60:
+            began, count = self._clock(), 0
+        self._seen[visitor] = (began, count + 1)
+        while len(self._seen) > self._most:
+            self._seen.popitem(last=False)
+        return count + 1
+
+
+class _Guarded:
+    """Send an answer with our headers in the place of any like them."""
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send, self._headers, self._started = send, headers, False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._started = True
+            ours = {name for name, _ in self._headers}
+            kept = [(n, v) for n, v in message.get("headers", ()) if n.lower() not in ours]
+            message = {**message, "headers": [*kept, *self._headers]}
+        await self._send(message)
+
+    async def refuse(self, refused: Refused) -> None:
+        """Answer with a sentence, under the names that gradio's page and clients look for."""
+        if self._started:
+            raise ConnectionError(refused.sentence)
+        body = orjson.dumps({"detail": refused.sentence, "error": refused.sentence})
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await self({"type": "http.response.start", "status": refused.status, "headers": headers})
+        await self({"type": "http.response.body", "body": body})
+
+
+async def _read(receive: Receive, length: int | None) -> bytes:
+    """Return a whole body, of which no more is kept than is admitted."""
+    too_large = Refused(413, f"A question may bring {BODY.max_bytes >> 20} MB: upload the picture.")
+    if length is not None and length > BODY.max_bytes:
+        raise too_large
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "What was sent did not arrive whole: send it again.")
+        body += message.get("body", b"")
+        if len(body) > BODY.max_bytes:
+            raise too_large
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a way to read a body that was read already."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again
+
+
+def _metered(receive: Receive, most: int, length: int | None, usual: int) -> Receive:
+    """Return a way to read a body that ends with a refusal where it is too large."""
+    too_large = Refused(413, f"The upload is larger than {usual >> 20:,} MB: send less at a time.")
+    if most < usual:
+        too_large = Refused(507, "There is no room for uploads now: try again in an hour.")
+    if length is not None and length > most:
+        raise too_large
+    taken = 0
+
+    async def metered() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            raise too_large
+        return message
+
+    return metered
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return a request's headers; of one that is there twice, all values."""
+    found: dict[str, str] = {}
+    for name, value in scope.get("headers", ()):
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _length(headers: dict[str, str]) -> int | None:
+    text = headers.get("content-length", "")
+    return int(text) if text.isdecimal() and len(text) < 20 else None
+
+
+def _host_name(address: str) -> str:
+    """Return the name within "//host:port" or an origin, "" where there is none."""
+    with suppress(ValueError):
+        name = urlsplit(address).hostname or ""
+        return f"[{name}]" if ":" in name else name.rstrip(".")
+    return ""
+
+
+def _bound(scope: Scope) -> str:
+    """Return this end of the connection, which no name of elsewhere can stand for."""
+    address = (scope.get("server") or ("", 0))[0]
+    with suppress(ValueError):
+        return f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
+    return ""
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.:\[\]-]", "?", text)[:80] or "it was asked by"

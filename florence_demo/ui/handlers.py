@@ -1,0 +1,127 @@
+"""Between the browser and what it asks for: values that are checked, errors that are sentences.
+
+Knows gradio's errors and our own. Does not know models.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from florence_demo.engine import Options
+from florence_demo.errors import FlorenceDemoError, InputError
+
+log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_LONGEST = 600
+"""Letters of a sentence on the page; more is a stranger's text in it."""
+
+# A toast renders markup; text of strangers' files in it must stay text, for programs too.
+_AS_TEXT = str.maketrans({"<": "‹", ">": "›"})
+
+
+def as_text(sentence: str) -> str:
+    """Return a sentence that no place of the page takes for markup."""
+    plain = sentence.translate(_AS_TEXT).encode("utf-8", "replace").decode()
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
+
+
+def message(exc: Exception) -> gr.Error:
+    """Return the toast for an error; a bug of ours goes to the log with its traceback."""
+    if isinstance(exc, gr.Error):
+        return exc
+    if isinstance(exc, FlorenceDemoError):
+        sentence = str(exc)
+    elif isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        log.error("no room: %s", exc)
+        sentence = (
+            "The disk of this server is full, so nothing could be written. Nothing is lost: try"
+            " again later."
+        )
+    else:
+        log.exception("unexpected error", exc_info=exc)
+        sentence = (
+            "Something went wrong on our side; it is in the log. Your picture and settings are"
+            " kept: try again, or try another task."
+        )
+    return gr.Error(as_text(sentence), duration=15, print_exception=False)
+
+
+def friendly(fn: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn every error of a handler into a sentence on the page."""
+
+    @functools.wraps(fn)
+    def handler(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return fn(*args, **kwargs)
+        except Exception as exc:
+            raise message(exc) from exc
+
+    return handler
+
+
+def friendly_stream(fn: Callable[_P, Iterator[_R]]) -> Callable[_P, Iterator[_R]]:
+    """Turn every error of a handler that yields into a sentence on the page."""
+
+    @functools.wraps(fn)
+    def handler(*args: _P.args, **kwargs: _P.kwargs) -> Iterator[_R]:
+        try:
+            yield from fn(*args, **kwargs)
+        except Exception as exc:
+            raise message(exc) from exc
+
+    return handler
+
+
+def options_of(
+    max_new_tokens: Any,
+    num_beams: Any,
+    do_sample: Any = False,
+    temperature: Any = 1.0,
+    seed: Any = 0,
+) -> Options:
+    """Return what the settings' values stand for.
+
+    Raises:
+        InputError: One of them is no number of its kind.
+    """
+    return Options(
+        whole(max_new_tokens, "Longest answer, in tokens"),
+        whole(num_beams, "Beams"),
+        bool(do_sample),
+        number(temperature, "Temperature of drawing"),
+        whole(seed or 0, "Seed of drawing"),
+    )
+
+
+def number(value: Any, name: str) -> float:
+    """Return a number that came from a browser.
+
+    Raises:
+        InputError: It is none, or not finite.
+    """
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError(f"“{name}” must be a number.")
+    return found
+
+
+def whole(value: Any, name: str) -> int:
+    """Return a whole number that came from a browser, rounded.
+
+    Raises:
+        InputError: It is none, or not finite.
+    """
+    return round(number(value, name))

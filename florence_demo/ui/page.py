@@ -58,10 +58,13 @@ class Page(gr.Blocks):
                 " are asked, one of the choices where there are choices, and upload files."
             ) from exc
 
-    async def process_api(self, *args: Any, **kwargs: Any) -> Any:
+    async def process_api(self, block_fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer one event; whatever goes wrong on the way is told in a sentence."""
         try:
-            return await super().process_api(*args, **kwargs)
+            known = self.fns.get(block_fn) if isinstance(block_fn, int) else block_fn
+            if known is None or known.fn is None:
+                raise InputError("The page does this by itself: there is nothing to ask for here.")
+            return await super().process_api(known, *args, **kwargs)
         except Exception as exc:
             raise message(exc) from exc
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from florence_demo.scratch import AGE
 from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui.page import SESSIONS
 from florence_demo.ui.service import Service
 from tests.fakes import FakeEngine, FakeEngines
 
@@ -27,7 +28,8 @@ META = {"meta": {"_type": "gradio.FileData"}}
 class Server:
     """Speak to the app as a program of anybody's does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, app=None) -> None:
+        self.app = app
         self.http = httpx.Client(base_url=url, timeout=60)
 
     def call(self, name: str, data: list | bytes) -> tuple[str, object]:
@@ -52,7 +54,7 @@ def served(tmp_path, engine=None, **config):
     )
     app = build_app(service=service)
     _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    return app, Server(url)
+    return app, Server(url, app)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +206,23 @@ def test_an_event_without_its_data_is_a_sentence(server, event_data):
                     output = json.loads(line.removeprefix("data: "))["output"]
                     assert "our side" not in json.dumps(output)
                     break
+
+
+def test_a_session_keeps_nothing_of_what_was_sent(server, picture):
+    given = question({"path": server.upload(picture)}, text="x" * 1_000_000)
+    ask = next(
+        fn["id"]
+        for fn in server.http.get("/config").json()["dependencies"]
+        if fn["api_name"] == "ask"
+    )
+    body = {"data": given, "fn_index": ask, "session_hash": "long"}
+    assert server.http.post("/gradio_api/queue/join", json=body).status_code == 200
+    with server.http.stream("GET", "/gradio_api/queue/data?session_hash=long") as stream:
+        assert any("process_completed" in line for line in stream.iter_lines())
+    holder = server.app.app.state_holder
+    kept = holder.session_data["long"]
+    assert list(kept.config_values.items()) == []
+    assert holder.capacity == SESSIONS
 
 
 def test_another_sites_page_is_kept_out(server):

@@ -30,7 +30,20 @@ QUEUE = 256
 """Questions that may wait; one visitor's share is far smaller, see ``Rules``."""
 
 SESSIONS = 500
-"""Sessions whose answers are kept; each takes a third of a megabyte."""
+"""Sessions whose answers are kept."""
+
+
+class _Nothing(dict[int, dict[str, Any]]):
+    """Keep nothing, where gradio would keep all that a session sent, for links that are closed."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: int) -> dict[str, Any]:
+        return {}
+
+    def __setitem__(self, key: int, value: dict[str, Any]) -> None:
+        return
 
 
 class Page(gr.Blocks):
@@ -41,12 +54,14 @@ class Page(gr.Blocks):
         super().__init__(**kwargs)
 
     async def preprocess_data(
-        self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any
+        self, block_fn: Any, inputs: list[Any], state: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """Turn what a browser sent into what handlers take; most of it is checked here first."""
+        if state is not None:
+            state.config_values = _Nothing()
         try:
             _refuse_addresses(block_fn, inputs)
-            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+            return await super().preprocess_data(block_fn, inputs, state, *args, **kwargs)
         except (gr.Error, FlorenceDemoError):
             raise
         except Exception as exc:
@@ -95,6 +110,11 @@ class Page(gr.Blocks):
 
     def _in_work(self) -> Iterator[str]:
         """Yield who asked each question that waits or runs."""
+        unread = self._queue.pending_event_ids_session
+        if len(unread) > 2 * SESSIONS:
+            # Answers that nobody fetched are given up one by one; their names would stay.
+            for session in unread.keys() - self._queue.pending_messages_per_session.keys():
+                del unread[session]
         waiting = [e for q in self._queue.event_queue_per_concurrency_id.values() for e in q.queue]
         running = [e for job in self._queue.active_jobs if job for e in job]
         for event in (*waiting, *running):
@@ -137,6 +157,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                 build_evaluate_tab(service, evaluate)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
+    app._queue.pending_messages_per_session.max_size = SESSIONS
     return app
 
 

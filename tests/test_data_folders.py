@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 
 from florence_demo.data_folders import (
-    DataLimits,
     data_under,
     list_data,
     open_upload,
+    take_data,
     unpack_data,
     without_paths,
 )
+from florence_demo.data_source import DataLimits
 from florence_demo.errors import DatasetError, FlorenceDemoError
 
 ROW = {"image": "images/a.png", "prefix": "<VQA>What?", "suffix": "red"}
@@ -47,7 +48,7 @@ def test_a_zip_becomes_rows_wherever_its_folder_lies(tmp_path: Path) -> None:
         "__MACOSX/my set/._a.png": "rubbish",
     }
     found = unpack_data([pack(tmp_path / "a.zip", files)], tmp_path / "new")
-    assert found == tmp_path / "new" / "my set"
+    assert found.location == str(tmp_path / "new" / "my set")
     (row,) = open_upload(found)
     assert (row.task, row.answer) == ("vqa", "red")
     names = {p.name for p in (tmp_path / "new").rglob("*") if p.is_file()}
@@ -80,8 +81,8 @@ def test_a_row_may_name_no_picture_elsewhere(tmp_path: Path, name: str, listing:
     }
     file, content = files[listing]
     upload = pack(tmp_path / "a.zip", {file: content, "images/a.png": png()})
-    with pytest.raises(DatasetError, match="leads out of the upload"):
-        unpack_data([upload], tmp_path / "new")
+    with pytest.raises(DatasetError, match="leads out of the data's own folder"):
+        take_data([upload], tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -146,7 +147,8 @@ def test_sets_under_a_root_are_listed_and_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "one")
     assert list_data(tmp_path) == ["deep/two", "one"]
-    assert data_under(tmp_path, "deep/two") == tmp_path / "deep" / "two"
+    found = data_under(tmp_path, "deep/two")
+    assert (found.format, found.location) == ("jsonl", str(tmp_path / "deep" / "two"))
     assert list_data(tmp_path / "none") == []
 
 

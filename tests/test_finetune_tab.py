@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from florence_demo.data_folders import unpack_data
+from florence_demo.data_source import DATA_LIMITS, DataSource
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.generated import DEMO_FORMS, DEMO_FORMS_HELD
 from florence_demo.models import ASSETS
 from florence_demo.prediction import Prediction
 from florence_demo.report import Report
 from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.choices import Data, DataPicker, model_choices, model_of
+from florence_demo.ui.choices import Data, DataPicker, Upload, model_choices, model_of
 from florence_demo.ui.evaluate_tab import Wish, measure, write_report
 from florence_demo.ui.finetune_tab import NOT_HERE
 from florence_demo.ui.report_panel import report_panel
@@ -74,13 +75,16 @@ def test_no_other_folder_can_be_named_as_a_model(tmp_path: Path, name: str | Non
 
 def test_every_kind_of_data_is_found(tmp_path: Path) -> None:
     (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "annotations.jsonl").write_text(jsonl(ROW))
+    upload = Upload(DataSource("jsonl", "/tmp/x", limits=DATA_LIMITS), rows=7)
     chosen = picker(service(tmp_path)).chosen
     assert chosen("forms", "", None, "").source == DEMO_FORMS
-    assert chosen("heldout", "", None, "").source == str(ASSETS / "heldout")
-    assert chosen("folder", "mine", None, "").source == str(tmp_path / "data" / "mine")
-    assert chosen("upload", "", "/tmp/x", "").upload == Path("/tmp/x")
+    assert chosen("heldout", "", None, "").source.location == str(ASSETS / "heldout")
+    assert chosen("folder", "mine", None, "").source.location == str(tmp_path / "data" / "mine")
+    assert chosen("upload", "", upload, "").upload == Path("/tmp/x")
+    assert chosen("upload", "", upload, "").rows == 7
     hub = chosen("hub", "", None, " owner/name#validation ")
-    assert (hub.source, hub.remote) == ("owner/name#validation", True)
+    assert (hub.source, hub.remote) == (DataSource("hub", "owner/name", "validation"), True)
 
 
 @pytest.mark.parametrize(
@@ -217,8 +221,8 @@ def test_an_upload_is_measured_and_its_path_stays_here(tmp_path: Path) -> None:
         "annotations.jsonl": jsonl(ROW, {**ROW, "image": "images/gone.png"}),
         "images/a.png": png(),
     }
-    folder = unpack_data([pack(tmp_path / "a.zip", files)], tmp_path / "new")
-    data = Data(str(folder), "upload", upload=folder)
+    source = unpack_data([pack(tmp_path / "a.zip", files)], tmp_path / "new")
+    data = Data(source, "upload")
     *_, report = measure(service(tmp_path), Wish("nano", data))
     assert isinstance(report, Report)
     assert len(report.judged) == 1

@@ -46,7 +46,7 @@ HOUSE: list[dict[str, list[str]]] = [
         ],
         "data": [
             "data", "readers", "generated", "heldout", "data_command", "data_files",
-            "data_folders",
+            "data_folders", "data_source", "row_files", "saved_sets",
         ],
     },
     {"engine": ["engine", "engine_cache"]},

@@ -21,13 +21,13 @@ HOUSE: list[dict[str, list[str]]] = [
         "json": ["bounded_json"],
         "pictures": ["images"],
         "machine": ["machine", "memory"],
-        "runs": ["run_files"],
         "batching": ["batching"],
         "metrics": ["metrics"],
         "familiarity": ["familiarity"],
     },
     {
         "tasks": ["tasks"],
+        "runs": ["run_files"],
         "web": ["web"],
         "checkpoints": [
             "checkpoints", "checkpoint_files", "checkpoint_folders", "checkpoint_info",

@@ -26,7 +26,7 @@ from florence_demo.data_files import (
 )
 from florence_demo.data_source import DataSource
 from florence_demo.errors import DatasetError
-from florence_demo.prediction import Detections
+from florence_demo.prediction import Detections, FloatArray
 
 Rows = Iterator[Example | DatasetError]
 
@@ -104,13 +104,19 @@ def detections_from_json(rows: Sequence[dict[str, Any]]) -> Detections:
         return Detections.empty()
     _check_places(rows)
     return Detections(
-        np.array([r["box"] for r in rows], np.float32),
+        _floats([r["box"] for r in rows]),
         tuple(str(r.get("label", "")) for r in rows),
         tuple(
-            tuple(np.array(ring, np.float32).reshape(-1, 2) for ring in r.get("polygons", ()))
+            tuple(_floats(ring).reshape(-1, 2) for ring in r.get("polygons", ()))
             for r in rows
         ),
     )
+
+
+def _floats(values: Any) -> FloatArray:
+    """Return numbers as float32; those too large become infinite, which no check lets pass."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float32)
 
 
 def _check_places(rows: Sequence[Any]) -> None:
@@ -164,7 +170,7 @@ def _coco_picture(
         return
     boxes = [(x, y, x + w, y + h) for x, y, w, h in (r["bbox"] for r in rows)]
     labels = tuple(names[r["category_id"]] for r in rows)
-    detections = Detections(np.array(boxes, np.float32).reshape(-1, 4), labels)
+    detections = Detections(_floats(boxes).reshape(-1, 4), labels)
     yield Example(image, "od", detections=detections, where=where)
     for row, box in zip(rows, boxes, strict=True):
         outline = row.get("segmentation")
@@ -174,7 +180,7 @@ def _coco_picture(
         if isinstance(outline, dict):
             yield DatasetError(f"{here}: a run-length mask is not read: export outlines instead.")
             continue
-        rings = [np.array(ring, np.float32).reshape(-1, 2) for ring in outline]
+        rings = [_floats(ring).reshape(-1, 2) for ring in outline]
         yield Example(
             image,
             "region_to_segmentation",

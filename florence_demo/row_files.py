@@ -106,10 +106,7 @@ def detections_from_json(rows: Sequence[dict[str, Any]]) -> Detections:
     return Detections(
         _floats([r["box"] for r in rows]),
         tuple(str(r.get("label", "")) for r in rows),
-        tuple(
-            tuple(_floats(ring).reshape(-1, 2) for ring in r.get("polygons", ()))
-            for r in rows
-        ),
+        tuple(tuple(_floats(ring).reshape(-1, 2) for ring in r.get("polygons", ())) for r in rows),
     )
 
 

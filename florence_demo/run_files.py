@@ -173,16 +173,17 @@ def _shown(name: str, value: Any, default: Any) -> Any:
     """Return a value of a status; what is no number is None where that may be missing."""
     if name in ("before", "after") and isinstance(value, dict):
         return {k: v if is_number(v) else None for k, v in list(value.items())[:_MOST_NAMES]}
-    if name == "samples" and isinstance(value, list):
-        return tuple(sample for sample in value if isinstance(sample, dict))[:_MOST_SAMPLES]
+    if name == "samples" and isinstance(value, list) and all(isinstance(v, dict) for v in value):
+        return tuple(value[:_MOST_SAMPLES])
+    if default is None:
+        return value if is_number(value) else None
     if name == "state":
         good = value in get_args(State)
     elif isinstance(default, str):
         good = isinstance(value, str)
-    elif default is None:
-        return value if is_number(value) else None
     else:
-        good = is_number(value) and value >= 0 and isinstance(value, type(default) | int)
+        is_kind = isinstance(default, int | float) and isinstance(value, (int, type(default)))
+        good = is_kind and is_number(value) and value >= 0
     if not good:
         raise ValueError(f"{name} is no value of a status")
     return value

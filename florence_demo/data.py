@@ -6,33 +6,39 @@ padded tensors. Does not know file formats (``readers``) or what a model makes o
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
 
 from florence_demo.codec import POLYGONS, QUADS, TEXT, dequantize, location_tokens
-from florence_demo.errors import DatasetError, InputError
-from florence_demo.images import open_image
+from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
+from florence_demo.images import Source, open_image, picture_size
 from florence_demo.prediction import Detections, Prediction
 from florence_demo.tasks import TASKS, Region, Task, task_named
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Picture = Path | Image.Image | Callable[[], Image.Image]
+Picture = Path | Image.Image | Callable[[], Source]
 """A picture, or where it is, or how to get it: large sets are opened only when used."""
 
 IGNORE = -100
 """The label that a loss leaves out. Padding is no answer: a model must not learn to write it."""
 
-_ORIENTATION = 0x0112
+MAX_LETTERS, MAX_PLACES, MAX_POINTS, MAX_ANSWERS = 20_000, 1_000, 20_000, 100
+"""What one row may have: the longest answer of a model, 4,096 tokens, holds less."""
+MAX_SAID = 300
+"""Letters of what is said about a row: a row's own words may be in it."""
+
 _LOC = re.compile(r"<loc_(\d+)>")
-_TOKEN_LIKE = re.compile(r"<loc_[^>]*>|</?poly>|<sep>|<and>|</?s>|<pad>")
+_TOKEN_LIKE = re.compile(r"<loc_[^<>]*>|</?poly>|<sep>|<and>|</?s>|<pad>")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +80,19 @@ class Example:
         """
         try:
             return open_image(self.image() if callable(self.image) else self.image)
-        except (OSError, InputError) as exc:
+        except (OSError, FlorenceDemoError) as exc:
             raise DatasetError(self.said(_picture_problem(self.image, exc))) from exc
 
     def size(self) -> tuple[int, int]:
-        """Return (width, height) of the upright picture; of a file only the header is read.
+        """Return (width, height) of the upright picture; its header is looked at once.
 
         Raises:
             DatasetError: It is missing or no picture.
         """
-        try:
-            if isinstance(self.image, Path):
-                with Image.open(self.image) as opened:
-                    return _true_size(opened)
-            return _true_size(self.image() if callable(self.image) else self.image)
-        except (OSError, Image.DecompressionBombError) as exc:
-            raise DatasetError(self.said(_picture_problem(self.image, exc))) from exc
+        found = _known_size(self.image)
+        if isinstance(found, Exception):
+            raise DatasetError(self.said(_picture_problem(self.image, found))) from found
+        return found
 
     def prompt(self, size: tuple[int, int]) -> str:
         """Return the sentence a model is asked.
@@ -124,17 +127,50 @@ class Example:
         return f"{self.where}: {problem}" if self.where else problem
 
 
-def _true_size(image: Image.Image) -> tuple[int, int]:
-    width, height = image.size
-    # Orientations 5 to 8 lie on their side: what a person sees is turned.
-    return (height, width) if image.getexif().get(_ORIENTATION, 1) >= 5 else (width, height)
+_Size = tuple[int, int] | Exception
+"""A picture's size, or why it has none: rows about one picture share it either way."""
+_SIZES: WeakKeyDictionary[Callable[[], Source], _Size] = WeakKeyDictionary()
+
+
+def _known_size(image: Picture) -> _Size:
+    if isinstance(image, Path):
+        try:
+            stat = image.stat()
+        except (OSError, ValueError) as exc:
+            return exc
+        return _size_of_file(image, stat.st_size, stat.st_mtime_ns)
+    if isinstance(image, Image.Image):
+        return _size(image)
+    if image not in _SIZES:
+        _SIZES[image] = _size(image)
+    return _SIZES[image]
+
+
+@functools.lru_cache(65_536)
+def _size_of_file(path: Path, _bytes: int, _changed: int) -> _Size:
+    return _size(path)
+
+
+def _size(image: Picture) -> _Size:
+    try:
+        return picture_size(image() if callable(image) else image)
+    except (OSError, FlorenceDemoError) as exc:
+        # Kept without the frames it went through: they hold the picture's bytes.
+        return InputError(str(exc))
 
 
 def _picture_problem(image: Picture, exc: Exception) -> str:
-    if isinstance(image, Path) and not image.exists():
+    if isinstance(image, Path) and not _is_file(image):
         return f"there is no picture {image}: correct the path, or remove the row."
     name = f" {image}" if isinstance(image, Path) else ""
     return f"the picture{name} cannot be read ({exc})"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no path at all: too long, or with a zero byte
+        return False
 
 
 def check_example(example: Example) -> tuple[int, int]:
@@ -146,6 +182,9 @@ def check_example(example: Example) -> tuple[int, int]:
         DatasetError: With file and line: the picture, the task, the text, the region, the answer
             or a box is not usable.
     """
+    problem = _too_much(example)
+    if problem:
+        raise DatasetError(example.said(problem))
     size = example.size()
     try:
         task = task_named(example.task)
@@ -156,6 +195,27 @@ def check_example(example: Example) -> tuple[int, int]:
     if problem:
         raise DatasetError(example.said(problem))
     return size
+
+
+def _too_much(example: Example) -> str:
+    """Return what of a row is more than any model takes, before anything is done with it."""
+    found = example.detections
+    texts = (example.text, *example.accepted, *found.labels)
+    points = sum(len(ring) for rings in found.polygons for ring in rings)
+    for count, most, what in (
+        (len(found), MAX_PLACES, "places"),
+        (points, MAX_POINTS, "points"),
+        (len(example.references), MAX_ANSWERS, "accepted answers"),
+        (max(map(len, texts)), MAX_LETTERS, "letters"),
+        (sum(map(len, found.labels)), MAX_LETTERS, "letters"),
+    ):
+        if count > most:
+            return f"the row has {count:,} {what}, at most {most:,} are read: shorten it."
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return "the row holds half of a character: save it again as UTF-8."
+    return ""
 
 
 def _answer_problem(example: Example, task: Task, size: tuple[int, int]) -> str:
@@ -188,7 +248,7 @@ def usable(examples: Iterable[Example | DatasetError], problems: list[str]) -> l
                 raise example
             check_example(example)
         except DatasetError as exc:
-            problems.append(str(exc))
+            problems.append(str(exc)[:MAX_SAID])
         else:
             kept.append(example)
     return kept
@@ -205,9 +265,14 @@ def example_from_strings(
     Raises:
         DatasetError: A location is no bin 0..999, or the locations do not make up whole places.
     """
-    bad = next((m for m in _LOC.finditer(prefix + suffix) if int(m[1]) > 999), None)
+    problem = _too_much(Example(image, "", prefix, answer=suffix, references=references))
+    if problem:
+        raise DatasetError(f"{where}: {problem}")
+    bad = next((m for m in _LOC.finditer(prefix + suffix) if len(m[1]) > 3), None)
     if bad:
-        raise DatasetError(f"{where}: {bad[0]} is no location: they go from <loc_0> to <loc_999>.")
+        raise DatasetError(
+            f"{where}: {bad[0][:20]} is no location: they go from <loc_0> to <loc_999>."
+        )
     task, rest = split_prefix(prefix)
     probe = Example(image, task.name, where=where)
     needs_size = "<loc_" in prefix + suffix

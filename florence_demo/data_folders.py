@@ -1,50 +1,35 @@
 """Where data may lie: the sets under an allowed root, and what a visitor uploads.
 
-Knows paths and archives, and which of the ``readers`` takes a folder. Everything that an upload
-says is a stranger's word: its names lead nowhere but into its own folder.
+Knows paths and archives. Everything that an upload says is a stranger's word: its names lead
+nowhere but into its own folder, and what it holds is counted before it is unpacked or read.
 """
 
 from __future__ import annotations
 
-import json
+import io
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from florence_demo.checkpoint_folders import check_entry, copy_at_most, folders_under
 from florence_demo.data import Example
-from florence_demo.errors import DatasetError
-from florence_demo.readers import IMAGE_SUFFIXES, READERS, open_data
+from florence_demo.data_source import DATA_LIMITS, DataLimits, DataSource
+from florence_demo.errors import DatasetError, FlorenceDemoError
+from florence_demo.readers import open_data, source_in
+from florence_demo.row_files import IMAGE_SUFFIXES
 
 MAX_DEPTH = 4
 MAX_FOLDERS = 2_000
 
 _TEXTS = (".jsonl", ".json", ".txt")
 _KEPT = (*IMAGE_SUFFIXES, *_TEXTS)
-# Sets of the package ``datasets`` may name any file of this machine as their picture.
-_UPLOADED = ("heldout", "jsonl", "coco", "captions")
-_NAMES = ("image", "file_name")
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 HELP = (
     "a zip with annotations.jsonl (lines of image, prefix, suffix), a COCO .json, or pictures with"
     " .txt captions, and the pictures"
 )
-
-
-@dataclass(frozen=True)
-class DataLimits:
-    """Hold what an upload may be.
-
-    Attributes:
-        unpacked: Bytes of all its files, unpacked.
-        files: Number of files.
-    """
-
-    unpacked: int = 4 << 30
-    files: int = 50_000
 
 
 def list_data(root: Path) -> list[str]:
@@ -53,11 +38,13 @@ def list_data(root: Path) -> list[str]:
     Args:
         root: The allowed root; one that does not exist holds none.
     """
-    return sorted(str(p.relative_to(root)) for p in _folders(root) if p != root and _format(p))
+    return sorted(
+        str(p.relative_to(root)) for p in _folders(root) if p != root and source_in(p, root)
+    )
 
 
-def data_under(root: Path, name: str) -> Path:
-    """Return the folder of a set by the name that ``list_data`` gave.
+def data_under(root: Path, name: object) -> DataSource:
+    """Return a set by the name that ``list_data`` gave.
 
     Args:
         root: The allowed root.
@@ -66,19 +53,48 @@ def data_under(root: Path, name: str) -> Path:
     Raises:
         DatasetError: There is no such set, or it leads out of the root.
     """
-    parts = PurePosixPath(name or "").parts
-    odd = not parts or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts
-    folder = root if odd else Path(root, *parts)
-    if odd or not folder.is_dir() or not folder.resolve().is_relative_to(root.resolve()):
-        raise DatasetError(f"There is no data “{name}” here: press “Look again” and choose one.")
-    return folder
+    found = None
+    if isinstance(name, str):
+        parts = PurePosixPath(name).parts
+        odd = not parts or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts
+        try:
+            folder = root if odd else Path(root, *parts)
+            if not odd and folder.resolve().is_relative_to(root.resolve()):
+                found = source_in(folder, root)
+        except (OSError, ValueError):  # no name at all
+            found = None
+    if found is None:
+        shown = str(name)[:60]
+        raise DatasetError(f"There is no data “{shown}” here: press “Look again” and choose one.")
+    return found
 
 
-def unpack_data(files: Sequence[Path], dst: Path, limits: DataLimits | None = None) -> Path:
+def take_data(
+    files: Sequence[Path], dst: Path, limits: DataLimits = DATA_LIMITS
+) -> tuple[DataSource, list[Example]]:
+    """Put an upload into a new folder and return the set in it with its rows, each of them usable.
+
+    Args:
+        files: One zip, or the loose files of one set.
+        dst: The folder to make; it must not exist, and is not there after an error.
+        limits: How much is taken.
+
+    Raises:
+        FlorenceDemoError: As for ``unpack_data`` and ``open_upload``.
+    """
+    source = unpack_data(files, dst, limits)
+    try:
+        return source, open_upload(source)
+    except BaseException:
+        shutil.rmtree(dst, ignore_errors=True)
+        raise
+
+
+def unpack_data(files: Sequence[Path], dst: Path, limits: DataLimits = DATA_LIMITS) -> DataSource:
     """Put an uploaded zip, or uploaded loose files, into a new folder and return the set in it.
 
     Only pictures, JSON and text are kept. Whether its rows are usable is the matter of
-    ``open_data``, to be called with ``confined``.
+    ``open_upload``.
 
     Args:
         files: One zip, or the loose files of one set.
@@ -88,17 +104,15 @@ def unpack_data(files: Sequence[Path], dst: Path, limits: DataLimits | None = No
     Raises:
         FlorenceDemoError: The upload is too large, damaged, leads out of its folder, or no set.
     """
-    limits = limits or DataLimits()
     dst.mkdir(parents=True)
     try:
         if len(files) == 1 and files[0].suffix.lower() == ".zip":
             _unpack(files[0], dst, limits)
         else:
             _copy_loose(files, dst, limits)
-        found = next((p for p in _folders(dst) if _format(p) in _UPLOADED), None)
+        found = next(filter(None, (source_in(p, p, limits) for p in _folders(dst))), None)
         if found is None:
             raise DatasetError(f"The upload is no data that can be read: upload {HELP}.")
-        _check_names(found)
     except BaseException as exc:
         shutil.rmtree(dst, ignore_errors=True)
         if isinstance(exc, OSError):
@@ -107,16 +121,16 @@ def unpack_data(files: Sequence[Path], dst: Path, limits: DataLimits | None = No
     return found
 
 
-def open_upload(folder: Path) -> list[Example]:
+def open_upload(source: DataSource) -> list[Example]:
     """Return the rows of an unpacked upload; not one may be unusable or lead out of it.
 
     Raises:
         DatasetError: With the first problems, told without the paths of this machine.
     """
     try:
-        return open_data(str(folder), confined=True)
+        return open_data(source)
     except DatasetError as exc:
-        raise DatasetError(without_paths(str(exc), folder)) from exc
+        raise DatasetError(without_paths(str(exc), Path(source.location))) from exc
 
 
 def without_paths(text: str, *folders: Path) -> str:
@@ -132,36 +146,59 @@ def _folders(root: Path) -> Iterator[Path]:
     return folders_under(root, depth=MAX_DEPTH, most=MAX_FOLDERS)
 
 
-def _format(folder: Path) -> str:
-    """Return the name of the reader that takes a folder, or ""."""
-    if not folder.is_dir():
-        return ""
-    return next((name for name, r in READERS.items() if r.accepts(str(folder))), "")
+class _Archive(io.FileIO):
+    """Give a zip's bytes piece by piece, and no table of contents with too many entries.
+
+    ``zipfile`` reads the table in one piece and makes an object of each entry, however many there
+    are and whatever number the archive tells.
+    """
+
+    _MAX_PIECE = 16 << 20
+
+    def __init__(self, file: Path, entries: int):
+        super().__init__(file)
+        self._entries = entries
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return so many bytes, or raise DatasetError."""
+        size = self._MAX_PIECE if size is None or size < 0 else size
+        found = super().read(min(size, self._MAX_PIECE)) or b""
+        if size > self._MAX_PIECE or found.count(b"PK\x01\x02") > self._entries:
+            raise DatasetError("The zip holds more files than this page takes: pack fewer.")
+        return found
 
 
 def _unpack(file: Path, dst: Path, limits: DataLimits) -> None:
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = [e for e in archive.infolist() if not e.is_dir()]
-            for entry in entries:
-                check_entry(entry)
-            chosen = [e for e in entries if _wanted(PurePosixPath(e.filename))]
-            _check_amount([e.file_size for e in chosen], limits)
-            left = limits.unpacked
-            for entry in chosen:
-                target = dst.joinpath(*PurePosixPath(entry.filename).parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(entry) as source:
-                    left -= copy_at_most(source, target, left)
-    # A hostile archive makes the zip reader raise many things; all of them mean the same.
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as exc:
-        raise DatasetError(f"{file.name} is no zip file that can be unpacked.") from exc
+        # A system's own hidden files come on top, at most one for each.
+        with _Archive(file, 2 * limits.files + 100) as opened, zipfile.ZipFile(opened) as archive:
+            _extract(archive, dst, limits)
     except FileExistsError as exc:
         raise DatasetError("The zip holds the same name twice: pack it again.") from exc
-    except Exception as exc:
-        if type(exc).__module__ in ("zlib", "_lzma", "lzma", "bz2"):
-            raise DatasetError(f"{file.name} is a damaged zip file.") from exc
+    except (FlorenceDemoError, OSError):
         raise
+    # A hostile archive makes the zip reader raise whatever it met; all of it means the same.
+    except Exception as exc:
+        raise DatasetError(f"{file.name} is no zip file that can be unpacked.") from exc
+
+
+def _extract(archive: zipfile.ZipFile, dst: Path, limits: DataLimits) -> None:
+    entries = [e for e in archive.infolist() if not e.is_dir()]
+    for entry in entries:
+        check_entry(entry)
+    chosen = [e for e in entries if _wanted(PurePosixPath(e.filename))]
+    if any(e.compress_type not in _PACKED for e in chosen):
+        raise DatasetError("The zip is packed in an unusual way: pack it again, by deflate.")
+    _check_amount([e.file_size for e in chosen], limits)
+    unpacked, packed = (sum(getattr(e, s) for e in chosen) for s in ("file_size", "compress_size"))
+    if unpacked > max(limits.listing_bytes, limits.ratio * packed):
+        raise DatasetError("The zip unpacks to far more than it holds; it was not opened.")
+    left = limits.unpacked
+    for entry in chosen:
+        target = dst.joinpath(*PurePosixPath(entry.filename).parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with archive.open(entry) as source:
+            left -= copy_at_most(source, target, left)
 
 
 def _copy_loose(files: Sequence[Path], dst: Path, limits: DataLimits) -> None:
@@ -183,32 +220,6 @@ def _check_amount(sizes: Sequence[int], limits: DataLimits) -> None:
         raise DatasetError(f"The upload has {len(sizes):,} files, more than {limits.files:,}.")
     if sum(sizes) > limits.unpacked:
         raise DatasetError("The upload is larger than this page takes; copy the folder instead.")
-
-
-def _check_names(folder: Path) -> None:
-    """Refuse a listing that names a picture elsewhere, before any reader looks for it there."""
-    for path in (*folder.glob("*.jsonl"), *folder.glob("*.json")):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        # Split where the reader splits, or a row could hide behind a rarer sign for a line's end.
-        for part in text.split("\n") if path.suffix == ".jsonl" else [text]:
-            try:
-                rows = _named(json.loads(part))
-            except (ValueError, RecursionError):
-                continue  # the reader will say what is wrong with it, or never look at it
-            for name in rows:
-                if name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts:
-                    raise DatasetError(
-                        f"“{name}” in {path.name} leads out of the upload: name pictures by their"
-                        " place within it."
-                    )
-
-
-def _named(table: Any) -> Iterator[str]:
-    """Yield the names of pictures in a row, or in the list "images" of COCO."""
-    listed = table.get("images") if isinstance(table, dict) else None
-    for row in (table, *(listed if isinstance(listed, list) else ())):
-        if isinstance(row, dict):
-            yield from (str(row[key]) for key in _NAMES if key in row)
 
 
 def private_folder() -> Path:

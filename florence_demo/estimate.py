@@ -8,11 +8,11 @@ uses it is a rule of thumb. So a figure is a rough guess and is told so.
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from florence_demo.bounded_json import load_json
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.machine import matmul_gflops, usable_cores
 from florence_demo.memory import in_bytes
@@ -25,6 +25,9 @@ SMALL = 20e6
 _PROMPT, _ANSWER = 20, 16
 """Tokens of a usual question and answer."""
 _BACKWARD = 2
+_MOST = 1_000_000
+"""No size of a model is larger."""
+_MOST_STAGES = 16
 _SHARE = {"cpu": 0.5, "cuda": 0.35}
 """Of the speed of a large matrix product that a training step reaches."""
 _PROCESS = 0.9e9
@@ -150,31 +153,48 @@ def shape_of(model: str) -> Shape | None:
 
 def _shape_in(folder: Path) -> Shape | None:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = load_json(folder / "config.json")
         vision, text = config["vision_config"], config["text_config"]
         if vision.get("model_type") != "florence_vision":
             # The 2024 layout; it has the sizes of Microsoft's models and no others.
-            return _LARGE if int(config["projection_dim"]) >= 1024 else _BASE
+            return _LARGE if _count(config["projection_dim"]) >= 1024 else _BASE
         images = _picture_settings(folder)
+        strides, widths = _counts(vision["patch_stride"]), _counts(vision["embed_dim"])
+        depths = _counts(vision["depths"], least=0)
+        if not len(strides) == len(widths) == len(depths):
+            return None
         return Shape(
-            int(images["size"]["height"]),
-            tuple(map(int, vision["patch_stride"])),
-            tuple(map(int, vision["embed_dim"])),
-            tuple(map(int, vision["depths"])),
-            int(text["d_model"]),
-            int(text["encoder_layers"]),
-            int(text["encoder_ffn_dim"]),
-            int(text["vocab_size"]),
-            int(images.get("image_seq_length", 577)),
+            _count(images["size"]["height"]),
+            strides,
+            widths,
+            depths,
+            _count(text["d_model"]),
+            _count(text["encoder_layers"]),
+            _count(text["encoder_ffn_dim"]),
+            _count(text["vocab_size"]),
+            _count(images.get("image_seq_length", 577)),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _count(value: Any, least: int = 1) -> int:
+    """Return a size of a model that somebody may have made, or raise ValueError."""
+    if not isinstance(value, int) or not least <= value <= _MOST:
+        raise ValueError(f"a size from {least} to {_MOST:,} expected")
+    return value
+
+
+def _counts(values: Any, least: int = 1) -> tuple[int, ...]:
+    if not isinstance(values, list) or not 1 <= len(values) <= _MOST_STAGES:
+        raise ValueError(f"1 to {_MOST_STAGES} sizes expected, one a stage")
+    return tuple(_count(value, least) for value in values)
 
 
 def _picture_settings(folder: Path) -> dict[str, Any]:
     for name in ("processor_config.json", "preprocessor_config.json"):
         if (folder / name).is_file():
-            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            found = load_json(folder / name)
             settings: dict[str, Any] = found.get("image_processor", found)
             if "size" in settings:
                 return settings

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from florence_demo.codec import TEXT
 from florence_demo.data import Example
+from florence_demo.data_source import Spec
 from florence_demo.engine import Engine, Options, Predictor, Request
 from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
 from florence_demo.models import ASSETS, load_model
@@ -42,7 +43,7 @@ class EvaluateConfig:
 
     Attributes:
         model: Name in the catalogue, folder or hub id.
-        data: What ``open_data`` takes.
+        data: What ``open_data`` takes; of a source, only its name is written down.
         tasks: Names of the tasks to measure; all of them where empty.
         limit: Most rows.
         out: Folder for the report, None for none.
@@ -56,7 +57,7 @@ class EvaluateConfig:
     """
 
     model: str = "nano"
-    data: str = str(ASSETS / "heldout")
+    data: Spec = str(ASSETS / "heldout")
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     out: Path | None = None
@@ -99,7 +100,7 @@ def evaluate(
     boxes = boxes_of(answered)
     return Report(
         model=answered[0][1].model if answered else config.model,
-        data=config.data,
+        data=str(config.data),
         rows=rows,
         table=table,
         judged=tuple(judge(e, p) for e, p in answered),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from florence_demo.bounded_json import load_json
 from florence_demo.data import Example
 from florence_demo.errors import DatasetError
 from florence_demo.run_files import write_json
@@ -60,8 +61,8 @@ class FeatureCache:
     def complete(self) -> bool:
         """Whether the files hold every picture, for this tower and these pictures."""
         try:
-            meta = json.loads((self.folder / _META).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            meta = load_json(self.folder / _META)
+        except (OSError, ValueError):
             return False
         size = (self.folder / _TABLE).stat().st_size if (self.folder / _TABLE).exists() else -1
         return bool(meta == self._meta() and size == self.shape.bytes)

@@ -11,20 +11,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from florence_demo.data import Example
+from florence_demo.data_source import DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.forms import TASK_WORD, make_form
 from florence_demo.scenes import make_scene
 from florence_demo.sprites import Library
 
 FORMS, SCENES = "forms:", "scenes:"
-DEMO_FORMS = f"{FORMS}0:800"
+DEMO_FORMS = DataSource("forms", f"{FORMS}0:800")
 """What "demo: forms" learns from."""
-DEMO_FORMS_HELD = f"{FORMS}1000000:60"
+DEMO_ROWS = 2 * 800
+"""A form asks two questions."""
+DEMO_FORMS_HELD = DataSource("forms", f"{FORMS}1000000:60")
 
 
-def read_forms(source: str, _split: str = "") -> Iterator[Example]:
+def read_forms(source: DataSource) -> Iterator[Example]:
     """Yield the questions of forms; those about one form share its picture."""
-    first, count = _numbers(source, source.removeprefix(FORMS).split(":"))
+    text = source.location
+    first, count = _numbers(text, text.removeprefix(FORMS).split(":"))
     for seed in range(first, first + count):
         form = make_form(seed)
         for question, answer in form.answers:
@@ -32,10 +36,11 @@ def read_forms(source: str, _split: str = "") -> Iterator[Example]:
             yield Example(form.image, "custom", text, answer=answer, where=f"form {seed}")
 
 
-def read_scenes(source: str, _split: str = "") -> Iterator[Example]:
+def read_scenes(source: DataSource) -> Iterator[Example]:
     """Yield every truth of scenes; those about one scene share its picture."""
-    folder, *numbers = source.removeprefix(SCENES).split(":")
-    first, count = _numbers(source, numbers)
+    text = source.location
+    folder, *numbers = text.removeprefix(SCENES).split(":")
+    first, count = _numbers(text, numbers)
     library = Library.drawn() if folder == "drawn" else Library.load(Path(folder))
     for seed in range(first, first + count):
         scene = make_scene(seed, library=library)

@@ -66,11 +66,39 @@ def open_image(source: Source, *, limits: ImageLimits = LIMITS) -> Image.Image:
     Raises:
         InputError: The source is no picture, is damaged, missing or larger than the limits.
     """
-    if isinstance(source, Image.Image):
-        _check_pixels(source.size, limits)
-        return _decode(source)
     if isinstance(source, np.ndarray):
         return _from_array(source, limits)
+    return _decode(_opened(source, limits))
+
+
+def picture_size(source: Source, *, limits: ImageLimits = LIMITS) -> tuple[int, int]:
+    """Return the (width, height) that ``open_image`` would give; only the header is looked at.
+
+    Args:
+        source: As for ``open_image``.
+        limits: What the picture may cost.
+
+    Raises:
+        InputError: The source is no picture, is missing or larger than the limits.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, limits).size
+    image = _opened(source, limits)
+    orientation = 1
+    with suppress(Exception):
+        # The base class's: a PNG's own would decode the picture to look behind its pixels.
+        orientation = Image.Image.getexif(image).get(0x0112, 1)
+    width, height = image.size
+    return (height, width) if orientation in _LYING else (width, height)
+
+
+def _opened(
+    source: str | Path | bytes | BinaryIO | Image.Image, limits: ImageLimits
+) -> Image.Image:
+    """Return a picture that is not decoded yet and within the limits."""
+    if isinstance(source, Image.Image):
+        _check_pixels(source.size, limits)
+        return source
     data = _read(source, limits)
     if not data:
         raise InputError("This file is empty: choose another picture.")
@@ -90,7 +118,7 @@ def open_image(source: Source, *, limits: ImageLimits = LIMITS) -> Image.Image:
     except Exception as exc:  # a plugin raises whatever its parser met first
         logger.debug("A picture could not be opened", exc_info=True)
         raise InputError(_DAMAGED) from exc
-    return _decode(image)
+    return image
 
 
 def display_copy(image: Image.Image, max_side: int = 1600) -> tuple[bytes, str]:
@@ -193,6 +221,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # EXIF 2.32, tag 0x0112: where the camera's top left is
+_LYING = (5, 6, 7, 8)
+"""Orientations of a picture that lies on its side."""
 
 
 def _turn(rgb: Image.Image, original: Image.Image) -> Image.Image:

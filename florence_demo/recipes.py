@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from florence_demo.data_source import Spec
 from florence_demo.estimate import is_small
 from florence_demo.finetune_demo import DemoConfig
 from florence_demo.finetune_demo import train_config as demo_config
@@ -15,7 +16,7 @@ from florence_demo.train_config import TrainConfig
 from florence_demo.trainable import Mode
 
 
-def recipe(model: str, data: str, mode: Mode) -> TrainConfig:
+def recipe(model: str, data: Spec, mode: Mode) -> TrainConfig:
     """Return settings to begin with.
 
     Args:

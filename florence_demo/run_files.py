@@ -12,11 +12,13 @@ import os
 import resource
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import psutil
+
+from florence_demo.bounded_json import JsonLimits, load_json, parse_json
 
 State = Literal[
     "starting", "measuring", "caching", "training", "evaluating", "done", "stopped", "failed"
@@ -29,6 +31,12 @@ STOP_FILE = "STOP"
 RESULT_FILE = "result.json"
 SAMPLES_FOLDER = "samples"
 """Small copies of the pictures that a run is asked about as it learns."""
+
+_MOST = 10**15
+"""No number that a run tells is larger: bytes of a large disk, or seconds of an age."""
+_MOST_TEXT, _MOST_NAMES, _MOST_SAMPLES = 4_000, 1_000, 20
+_LOG_BYTES = 2 << 20
+_LINE = JsonLimits(max_bytes=4_096, max_values=100, max_depth=2)
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,9 @@ class RunFiles:
     def tell(self, **changes: Any) -> None:
         """Change the status and write it whole, so that a reader never meets half of it."""
         seconds = round(time.monotonic() - self._started, 2)
+        if "message" in changes:
+            # What went wrong may quote a whole file.
+            changes["message"] = changes["message"][:_MOST_TEXT]
         self.status = replace(self.status, **changes, seconds=seconds, updated=time.time())
         if not self.silent:
             write_json(self.folder / STATUS_FILE, asdict(self.status))
@@ -111,8 +122,10 @@ class RunFiles:
         path = self.folder / LOG_FILE
         if self.silent or not path.is_file():
             return
-        kept = [json.dumps(e) + "\n" for e in read_log(self.folder) if e.get("step", 0) <= step]
-        _replace(path, "".join(kept))
+        with path.open("rb") as file:
+            told = ((line, _entry(line)) for line in file)
+            kept = [line.strip() + b"\n" for line, entry in told if entry and entry["step"] <= step]
+        _replace(path, b"".join(kept).decode())
 
     def stop_wanted(self) -> bool:
         """Whether somebody asked the run to stop."""
@@ -125,13 +138,14 @@ def ask_to_stop(folder: Path) -> None:
 
 
 def read_status(folder: Path) -> Status | None:
-    """Return where a run is, None where none was started; a dead one is told as failed."""
+    """Return where a run is, None where none was started; a dead one is told as failed.
+
+    What is there may be another program's: a file that is no status of a run counts as none.
+    """
     try:
-        values = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        status = _status(load_json(folder / STATUS_FILE))
+    except (OSError, ValueError):
         return None
-    values["samples"] = tuple(values["samples"])
-    status = Status(**values)
     if status.state in LIVE and not _alive(status.pid, status.updated):
         return replace(
             status,
@@ -142,18 +156,64 @@ def read_status(folder: Path) -> Status | None:
     return status
 
 
+def _status(values: Any) -> Status:
+    """Return a status of values that can all be shown.
+
+    Raises:
+        ValueError: One is of another kind or size.
+    """
+    known = {f.name: f.default for f in fields(Status)}
+    if not isinstance(values, dict) or not set(values) <= set(known):
+        raise ValueError("these are not the values of a status")
+    found = {name: _shown(name, value, known[name]) for name, value in values.items()}
+    return Status(**found)
+
+
+def _shown(name: str, value: Any, default: Any) -> Any:
+    """Return a value of a status; what is no number is None where that may be missing."""
+    if name in ("before", "after") and isinstance(value, dict):
+        return {k: v if is_number(v) else None for k, v in list(value.items())[:_MOST_NAMES]}
+    if name == "samples" and isinstance(value, list) and all(isinstance(v, dict) for v in value):
+        return tuple(value[:_MOST_SAMPLES])
+    if default is None:
+        return value if is_number(value) else None
+    if name == "state":
+        good = value in get_args(State)
+    elif isinstance(default, str):
+        good = isinstance(value, str)
+    else:
+        is_kind = isinstance(default, int | float) and isinstance(value, (int, type(default)))
+        good = is_kind and is_number(value) and value >= 0
+    if not good:
+        raise ValueError(f"{name} is no value of a status")
+    return value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that a page can show; NaN is none."""
+    return isinstance(value, int | float) and abs(value) <= _MOST
+
+
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the log's entries; the last line of a killed run may be half written."""
-    path = folder / LOG_FILE
-    if not path.is_file():
+    """Return the log's newest entries; the last line of a killed run may be half written."""
+    try:
+        with (folder / LOG_FILE).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
+            lines = file.read(_LOG_BYTES).split(b"\n")
+    except OSError:
         return []
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
+    return [entry for entry in map(_entry, lines) if entry is not None]
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Return the numbers of a log's line, None where it is none."""
+    try:
+        values = parse_json(line, _LINE)
+    except ValueError:
+        return None
+    if not isinstance(values, dict) or not is_number(values.get("step")):
+        return None
+    return {k: v for k, v in values.items() if v is None or is_number(v)}
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -6,7 +6,6 @@ page that is loaded again, or another visitor's, finds the same run.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -16,14 +15,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
 
 from florence_demo.checkpoint_files import has_model
-from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
+from florence_demo.readers import as_source
 from florence_demo.run_files import (
     LIVE,
     STATUS_FILE,
@@ -34,7 +34,7 @@ from florence_demo.run_files import (
     read_status,
     write_json,
 )
-from florence_demo.train_config import CONFIG_FILE, TrainConfig
+from florence_demo.train_config import CONFIG_FILE, TrainConfig, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -108,13 +108,9 @@ class Run:
             InputError: They are not those of this version.
         """
         try:
-            values = json.loads((self.folder / CONFIG_FILE).read_text(encoding="utf-8"))
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            return TrainConfig(**{**values, "out": self.folder})
-        except (OSError, ValueError, TypeError, AttributeError) as exc:
-            raise InputError(
-                f"The settings of “{self.name}” cannot be read: start a new run instead."
-            ) from exc
+            return read_settings(self.folder)
+        except DatasetError as exc:
+            raise InputError(str(exc)) from exc
 
 
 class Runs:
@@ -175,7 +171,8 @@ class Runs:
             try:
                 if upload is not None:
                     shutil.copytree(upload, folder / DATA_FOLDER)
-                    config = replace(config, data=str(folder / DATA_FOLDER))
+                    moved = as_source(config.data).moved(folder / DATA_FOLDER)
+                    config = replace(config, data=moved)
                 return self._begin(config)
             except OSError as exc:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -240,6 +237,8 @@ class Runs:
     def _begin(self, config: TrainConfig) -> Run:
         # Before the process is there: it may hear a stop from its first moment on.
         files = RunFiles(config.out, resume=config.resume)
+        if not config.resume:
+            write_json(config.out / CONFIG_FILE, config.to_json())
         process = self._launch(command(config), config.out / OUTPUT_FILE)
         self._children.append(process)
         # Told for it: it needs seconds to wake up, and must be found meanwhile.
@@ -249,18 +248,11 @@ class Runs:
 
 
 def command(config: TrainConfig) -> list[str]:
-    """Return the command line that trains with these settings."""
-    arguments = []
-    for f in fields(TrainConfig):
-        value: Any = getattr(config, f.name)
-        flag = "--" + f.name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments += [flag] if value else []
-        elif isinstance(value, tuple):
-            arguments += [f"{flag}={item}" for item in value]
-        elif value is not None:
-            # With "=": a value that begins with a dash would be taken for another option.
-            arguments.append(f"{flag}={value}")
+    """Return the command line that trains with the settings in a run's folder.
+
+    They travel as a file: data is named there by values, which nobody has to take apart again.
+    """
+    arguments = [f"--settings={config.out}", *(["--resume"] if config.resume else [])]
     return [sys.executable, "-m", "florence_demo", "train", *arguments]
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.data import Collator, Example
+from florence_demo.data_source import DataSource
 from florence_demo.engine import Engine, Options
 from florence_demo.errors import DatasetError, FlorenceDemoError
 from florence_demo.evaluate import EvaluateConfig, evaluate
@@ -27,7 +28,7 @@ from florence_demo.features import FeatureCache, distinct_pictures, fingerprint,
 from florence_demo.images import display_copy
 from florence_demo.memory import in_bytes
 from florence_demo.models import choose_device, load_model
-from florence_demo.readers import open_data, tell_problems
+from florence_demo.readers import as_source, open_data, tell_problems
 from florence_demo.report import Report
 from florence_demo.run_files import (
     RESULT_FILE,
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 
 MOST_UNUSABLE = 0.1
 """Share of rows that may be left out; more is a mistake in the data, not in a row."""
+_SHOWN = 1_000
+"""Letters of a question or an answer that a run tells as it learns."""
 
 
 def fine_tune(config: TrainConfig) -> Result:
@@ -231,17 +234,18 @@ class _Run:
         No picture is in both where they are split here; with two sources that is the person's care.
         """
         config = self.config
-        rows = self._usable(config.data, config.limit)
+        data = as_source(config.data)
+        rows = self._usable(data, config.limit)
         eval_data = config.eval_data
-        if not eval_data and config.data == TrainConfig.data:
-            eval_data = f"{config.data}#validation"
+        if not eval_data and data.identity == ("hub", TrainConfig.data, ""):
+            eval_data = replace(data, part="validation")
         if eval_data:
-            return rows, self._usable(eval_data, None)
+            return rows, self._usable(as_source(eval_data), None)
         return split_rows(rows, config.seed)
 
-    def _usable(self, spec: str, limit: int | None) -> list[Example]:
+    def _usable(self, source: DataSource, limit: int | None) -> list[Example]:
         problems: list[str] = []
-        rows = open_data(spec, tasks=self.config.tasks, limit=limit, problems=problems)
+        rows = open_data(source, tasks=self.config.tasks, limit=limit, problems=problems)
         fitting = []
         for row in rows:
             problem = self.collator.too_long(row)
@@ -251,7 +255,7 @@ class _Run:
             self.left_out += problems
         if len(problems) > MOST_UNUSABLE * (len(fitting) + len(problems)):
             raise DatasetError(
-                f"Too many rows of “{spec}” are not usable. {tell_problems(problems)}"
+                f"Too many rows of “{source}” are not usable. {tell_problems(problems)}"
             )
         return fitting
 
@@ -308,9 +312,9 @@ class _Run:
             return ()
         return tuple(
             {
-                "question": f"{j.example.task} {j.example.text}".strip(),
-                "answer": j.prediction.text or j.prediction.raw,
-                "truth": j.example.answer or j.example.target(j.prediction.size),
+                "question": f"{j.example.task} {j.example.text}".strip()[:_SHOWN],
+                "answer": (j.prediction.text or j.prediction.raw)[:_SHOWN],
+                "truth": (j.example.answer or j.example.target(j.prediction.size))[:_SHOWN],
                 "score": round(j.score, 4),
                 "where": j.example.where,
                 "picture": self._thumbnail(i, j.example),

@@ -8,17 +8,84 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from florence_demo.bounded_json import load_json
+from florence_demo.data_source import DataSource, Spec
 from florence_demo.errors import DatasetError
 from florence_demo.run_files import LIVE, read_status, write_json
 from florence_demo.trainable import MODES, Mode
 
 CONFIG_FILE = "train_config.json"
 """Where a run's folder keeps its settings."""
+
+MOST = 10_000_000
+"""Steps that nobody waits for: a counted setting ends here."""
+
+
+_ABOVE_0 = math.ulp(0.0)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Hold what a number may be.
+
+    Attributes:
+        most: The largest.
+        least: The smallest.
+        whole: Whether it must be a whole number.
+        optional: Whether it may be left out.
+    """
+
+    most: float
+    least: float = 1
+    whole: bool = True
+    optional: bool = False
+
+    def problem(self, value: Any) -> str:
+        """Return what is wrong with a value as the end of a sentence, or ""."""
+        if value is None and self.optional:
+            return ""
+        is_number = isinstance(value, int if self.whole else int | float)
+        # NaN lies within no bounds, and True is a whole number to Python alone.
+        if is_number and not isinstance(value, bool) and self.least <= value <= self.most:
+            return ""
+        return f"must be {self.words}" + (", or left out" if self.optional else "")
+
+    @property
+    def words(self) -> str:
+        """What it may be, for a person."""
+        kind = ", a whole number" if self.whole else ""
+        least = f"{self.least:,.0f} or more" if self.least not in (1, _ABOVE_0) else "more than 0"
+        return f"{least} and at most {self.most:,.0f}{kind}"
+
+
+BOUNDS = {
+    "limit": Bounds(1_000_000_000, optional=True),
+    "epochs": Bounds(10_000, _ABOVE_0, whole=False),
+    "steps": Bounds(MOST, optional=True),
+    "batch_size": Bounds(65_536),
+    "accumulation": Bounds(65_536),
+    "learning_rate": Bounds(100, _ABOVE_0, whole=False),
+    "weight_decay": Bounds(100, 0, whole=False),
+    "warmup": Bounds(MOST, 0),
+    "max_grad_norm": Bounds(1_000_000, 0, whole=False),
+    "lora_rank": Bounds(1_024),
+    "seed": Bounds(2**32 - 1, 0),
+    "eval_every": Bounds(MOST, optional=True),
+    "save_every": Bounds(MOST, optional=True),
+    "patience": Bounds(MOST, optional=True),
+    "answers": Bounds(1_000_000, 0),
+    "max_new_tokens": Bounds(4_096),
+    "cache_limit_gb": Bounds(1_000_000, 0, whole=False),
+    "workers": Bounds(256, 0, optional=True),
+    "log_every": Bounds(MOST),
+}
+"""What each number of a run may be."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +94,7 @@ class TrainConfig:
 
     Attributes:
         model: Where to start: a name, a folder or a hub id.
-        data: What to learn from, as ``open_data`` takes it.
+        data: What to learn from, as ``open_data`` takes it: a text of the operator's, or a source.
         eval_data: What to measure on; empty takes the part "validation" of the default data, and
             splits off a twentieth of other data.
         out: Folder of the run; the trained model is in it at the end.
@@ -61,8 +128,8 @@ class TrainConfig:
     """
 
     model: str = "base-ft"
-    data: str = "HuggingFaceM4/DocumentVQA"
-    eval_data: str = ""
+    data: Spec = "HuggingFaceM4/DocumentVQA"
+    eval_data: Spec = ""
     out: Path = Path("runs/docvqa")
     tasks: tuple[str, ...] = ()
     limit: int | None = None
@@ -93,23 +160,14 @@ class TrainConfig:
     resume: bool = False
 
     def check(self) -> None:
-        """Raise DatasetError where settings contradict each other or make no sense."""
-        positive = (
-            "epochs",
-            "batch_size",
-            "accumulation",
-            "learning_rate",
-            "log_every",
-            "lora_rank",
-        )
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise DatasetError(f"{name} must be more than 0.")
-        for name in ("steps", "eval_every", "save_every", "patience", "limit"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise DatasetError(f"{name} must be 1 or more, or left out.")
-        if not 1 <= self.max_new_tokens <= 4096:
-            raise DatasetError("max_new_tokens must lie between 1 and 4096.")
+        """Raise DatasetError where a setting is out of bounds or contradicts another."""
+        for name, bounds in BOUNDS.items():
+            problem = bounds.problem(getattr(self, name))
+            if problem:
+                raise DatasetError(f"{name} {problem}.")
+        for f in fields(self):
+            if f.name not in BOUNDS and not _fits(f.name, getattr(self, f.name), f.default):
+                raise DatasetError(f"{f.name} cannot be read: correct it, or leave it out.")
         if self.mode not in MODES:
             raise DatasetError(f"mode must be one of {', '.join(MODES)}.")
         if self.precision not in ("fp32", "bf16", "fp16"):
@@ -126,6 +184,43 @@ class TrainConfig:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "out": str(self.out)}
+
+
+def _fits(name: str, value: Any, default: Any) -> bool:
+    """Whether a setting that is no number is of its kind."""
+    if name in ("data", "eval_data") and isinstance(value, DataSource):
+        return True
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(map(_is_text, value))
+    return _is_text(value) if isinstance(default, str) else isinstance(value, type(default))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_TEXT and "\0" not in value
+
+
+_MAX_TEXT = 4_000
+
+
+def read_settings(folder: Path) -> TrainConfig:
+    """Return the settings in a run's folder; the run goes on there, wherever it began.
+
+    Raises:
+        DatasetError: They cannot be read, or make no sense.
+    """
+    try:
+        values = load_json(folder / CONFIG_FILE)
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        for name in ("data", "eval_data"):
+            if isinstance(values.get(name), dict):
+                values[name] = DataSource.from_json(values[name])
+        found = TrainConfig(**{**values, "out": folder})
+    except (OSError, ValueError, TypeError, AttributeError) as exc:
+        raise DatasetError(
+            f"The settings of “{folder.name}” cannot be read: start a new run instead."
+        ) from exc
+    found.check()
+    return found
 
 
 def claim_folder(config: TrainConfig) -> None:
@@ -145,7 +240,7 @@ def claim_folder(config: TrainConfig) -> None:
                 f"{config.out} holds a run already: go on with it by resume, or choose another"
                 " folder."
             )
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = json.loads(json.dumps(read_settings(config.out).to_json()))
         free = ("resume", "workers", "log_every", "report_to", "out", "device", "answers")
         new = json.loads(json.dumps(config.to_json()))
         changed = [k for k in new if k not in free and old.get(k) != new[k]]
@@ -232,10 +327,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             text, kind = _FLAGS.get(f.name, (f"default: {default}", type(default)))
             parser.add_argument(flag, type=kind, default=default, help=text)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FOLDER",
+        help=f"take all settings from the {CONFIG_FILE} in this folder, and run there",
+    )
 
 
 def config_from_args(args: argparse.Namespace) -> TrainConfig:
-    """Return the settings of a parsed command line."""
+    """Return the settings of a parsed command line.
+
+    Raises:
+        DatasetError: A folder with settings is named, and they cannot be used.
+    """
     values: dict[str, Any] = {f.name: getattr(args, f.name) for f in fields(TrainConfig)}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return TrainConfig(**values)
+    config = TrainConfig(**values)
+    if not args.settings:
+        return config
+    if config != TrainConfig(resume=config.resume):
+        raise DatasetError("Give either --settings, or the settings themselves.")
+    return replace(read_settings(args.settings), resume=config.resume)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
+from florence_demo import data as module
 from florence_demo.data import (
     IGNORE,
     Collator,
@@ -229,3 +230,69 @@ def test_too_long_is_told_with_its_place(collator: Collator) -> None:
     long = Example(PICTURE, "ocr", answer="a " * 200, where="f:3")
     assert collator.too_long(long).startswith("f:3: the answer has")
     assert collator.too_long(Example(PICTURE, "ocr", answer="a")) == ""
+
+
+def test_a_pictures_size_takes_no_decoding_and_is_looked_at_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    looked: list[object] = []
+    size = module.picture_size
+    monkeypatch.setattr(module, "picture_size", lambda image: looked.append(image) or size(image))
+
+    def cell() -> bytes:
+        return file.read_bytes()
+
+    for image in (file, cell):
+        for _ in range(3):
+            assert Example(image, "od").size() == (60, 30)
+    assert len(looked) == 2
+
+
+def test_a_picture_that_changed_is_looked_at_again(file: Path) -> None:
+    assert Example(file, "od").size() == (60, 30)
+    Image.new("RGB", (7, 5)).save(file)
+    assert Example(file, "od").size() == (7, 5)
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "x" * 400, "\ud800.png", "a.png/b.png", "gone.png"])
+def test_a_path_that_is_none_is_told(file: Path, name: str) -> None:
+    example = Example(file.parent / name, "od", where="f:1")
+    for look in (example.size, example.load):
+        with pytest.raises(DatasetError, match="f:1: there is no picture"):
+            look()
+
+
+def test_a_picture_over_the_limits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = Image.new("1", (9_000, 9_000))
+    for look in (Example(huge, "od").size, Example(lambda: huge, "od").load):
+        with pytest.raises(DatasetError, match="9000 x 9000"):
+            look()
+
+
+LONG: dict[str, Example] = {
+    "a long answer": Example(PICTURE, "ocr", answer="a" * 20_001),
+    "a long accepted answer": Example(PICTURE, "vqa", "x", answer="a", references=("a" * 20_001,)),
+    "many accepted answers": Example(PICTURE, "vqa", "x", answer="a", references=("a",) * 101),
+    "many places": Example(
+        PICTURE, "od", detections=Detections(np.ones((1_001, 4), np.float32), ("a",) * 1_001)
+    ),
+    "many points": Example(
+        PICTURE, "region_to_segmentation", detections=Detections.from_polygons(
+            [[np.ones((20_001, 2), np.float32)]], [""]
+        ),
+    ),
+    "half a character": Example(PICTURE, "caption", answer="a\ud800"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("example", LONG.values(), ids=LONG)
+def test_a_row_with_more_than_any_model_takes_is_refused(example: Example) -> None:
+    with pytest.raises(DatasetError, match=r"at most|half of a character"):
+        check_example(example)
+
+
+def test_what_is_said_of_a_row_is_short() -> None:
+    problems: list[str] = []
+    usable([Example(PICTURE, "sing" * 9_999), DatasetError("x" * 99_999)], problems)
+    assert all(len(problem) <= 300 for problem in problems)

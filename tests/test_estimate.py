@@ -108,3 +108,33 @@ def test_every_recipe_makes_sense(data: str, model: str, mode: str) -> None:
 def test_a_large_model_begins_with_an_adapter() -> None:
     assert first_mode("nano") == "full"
     assert first_mode("large-ft") == "lora"
+
+
+ABSURD: dict[str, dict[str, object]] = {
+    "strides of nothing": {"patch_stride": [0, 0, 0]},
+    "as many blocks as there are stars": {"depths": [10**30] * 3},
+    "widths of 400 digits": {"embed_dim": [10**400] * 3},
+    "a million stages": {k: [1] * 60_000 for k in ("patch_stride", "embed_dim", "depths")},
+    "stages that do not fit": {"depths": [1, 1]},
+    "widths that are a text": {"embed_dim": "abc"},
+    "a width that is a text": {"embed_dim": ["a", "b", "c"]},
+    "depths below nothing": {"depths": [-1, -1, -1]},
+}
+
+
+@pytest.mark.parametrize("vision", ABSURD.values(), ids=ABSURD)
+def test_absurd_sizes_are_no_sizes(tmp_path: Path, vision: dict[str, object]) -> None:
+    for name in ("config.json", "processor_config.json"):
+        values = json.loads((ASSETS / "nano" / name).read_text())
+        if "vision_config" in values:
+            values["vision_config"] |= vision
+        (tmp_path / name).write_text(json.dumps(values))
+    assert module._shape_in(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "5", '{"vision_config": 5}', "{" + " " * 2_000_000]
+)
+def test_a_configuration_that_is_none_has_no_sizes(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert module._shape_in(tmp_path) is None

@@ -39,7 +39,7 @@ def test_the_last_line_is_the_outcome(
 
 
 def test_no_form_is_learned_from_and_measured_on() -> None:
-    (a, n), (b, m) = (map(int, s.split(":")[1:]) for s in (DEMO_FORMS, DEMO_FORMS_HELD))
+    (a, n), (b, m) = (map(int, s.location.split(":")[1:]) for s in (DEMO_FORMS, DEMO_FORMS_HELD))
     assert not set(range(a, a + n)) & set(range(b, b + m))
 
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
 from florence_demo.data_folders import unpack_data
+from florence_demo.data_source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.generated import DEMO_FORMS, DEMO_FORMS_HELD
 from florence_demo.models import ASSETS
 from florence_demo.prediction import Prediction
 from florence_demo.report import Report
 from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.choices import Data, DataPicker, model_choices, model_of
+from florence_demo.ui.choices import (
+    UPLOAD,
+    Data,
+    DataPicker,
+    Upload,
+    build_data_picker,
+    model_choices,
+    model_of,
+)
 from florence_demo.ui.evaluate_tab import Wish, measure, write_report
 from florence_demo.ui.finetune_tab import NOT_HERE
 from florence_demo.ui.report_panel import report_panel
@@ -24,6 +35,7 @@ from florence_demo.ui.service import Service
 from florence_demo.ui.train_settings import PASSES, STEPS, config_of
 from tests.fakes import FakeEngine, FakeEngines
 from tests.test_data_folders import ROW, jsonl, pack, png
+from tests.test_numbers import ODD
 
 EVIL = "<img src=x onerror=alert(1)>"
 FORMS_DATA = Data(DEMO_FORMS, "forms", DEMO_FORMS_HELD)
@@ -74,13 +86,16 @@ def test_no_other_folder_can_be_named_as_a_model(tmp_path: Path, name: str | Non
 
 def test_every_kind_of_data_is_found(tmp_path: Path) -> None:
     (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "annotations.jsonl").write_text(jsonl(ROW))
+    upload = Upload(DataSource("jsonl", "/tmp/x", limits=DATA_LIMITS), rows=7)
     chosen = picker(service(tmp_path)).chosen
     assert chosen("forms", "", None, "").source == DEMO_FORMS
-    assert chosen("heldout", "", None, "").source == str(ASSETS / "heldout")
-    assert chosen("folder", "mine", None, "").source == str(tmp_path / "data" / "mine")
-    assert chosen("upload", "", "/tmp/x", "").upload == Path("/tmp/x")
+    assert chosen("heldout", "", None, "").source.location == str(ASSETS / "heldout")
+    assert chosen("folder", "mine", None, "").source.location == str(tmp_path / "data" / "mine")
+    assert chosen("upload", "", upload, "").upload == Path("/tmp/x")
+    assert chosen("upload", "", upload, "").rows == 7
     hub = chosen("hub", "", None, " owner/name#validation ")
-    assert (hub.source, hub.remote) == ("owner/name#validation", True)
+    assert (hub.source, hub.remote) == (DataSource("hub", "owner/name", "validation"), True)
 
 
 @pytest.mark.parametrize(
@@ -217,8 +232,8 @@ def test_an_upload_is_measured_and_its_path_stays_here(tmp_path: Path) -> None:
         "annotations.jsonl": jsonl(ROW, {**ROW, "image": "images/gone.png"}),
         "images/a.png": png(),
     }
-    folder = unpack_data([pack(tmp_path / "a.zip", files)], tmp_path / "new")
-    data = Data(str(folder), "upload", upload=folder)
+    source = unpack_data([pack(tmp_path / "a.zip", files)], tmp_path / "new")
+    data = Data(source, "upload")
     *_, report = measure(service(tmp_path), Wish("nano", data))
     assert isinstance(report, Report)
     assert len(report.judged) == 1
@@ -240,3 +255,77 @@ def test_a_bug_reaches_the_page_as_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         measured(service(tmp_path, Broken()), limit=2)
+
+
+# -- what strangers send ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda v: str(v)[:9])
+@pytest.mark.parametrize("name", ["length", "batch", "rate", "limit", "answers", "every", "tokens"])
+@pytest.mark.parametrize("unit", [STEPS, PASSES])
+def test_an_absurd_setting_is_told_in_a_sentence(
+    tmp_path: Path, name: str, value: Any, unit: str
+) -> None:
+    if not value and name in ("limit", "every"):
+        return  # left out
+    with pytest.raises(FlorenceDemoError, match=r"must be|Fill in every number"):
+        config_of(service(tmp_path), FORMS_DATA, values(**{name: value, "unit": unit}))
+
+
+@pytest.mark.parametrize("steps", [1e7, 0.2])
+def test_the_longest_and_the_shortest_run_are_taken(tmp_path: Path, steps: float) -> None:
+    found = config_of(service(tmp_path), FORMS_DATA, values(length=steps))
+    assert found.steps == max(1, round(steps))
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The page's events by the names of their endpoints."""
+    root = tmp_path_factory.mktemp("page")
+    config = AppConfig(checkpoints=root / "checkpoints", data=root / "data")
+    app = build_app(config, Service(config, FakeEngines()))  # type: ignore[arg-type]
+    return {str(f.api_name): f for f in app.fns.values()}
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda v: str(v)[:9])
+@pytest.mark.parametrize("place", [6, 7, 8], ids=["most questions", "beams", "longest answer"])
+def test_an_absurd_number_of_a_measurement_is_told(
+    events: dict[str, Any], place: int, value: Any
+) -> None:
+    event = events["evaluate"]
+    given: list[Any] = ["forms", "", None, "", "nano", [], 2, 1, 16]
+    given[place] = value
+    arrived = [c.preprocess(v) for c, v in zip(event.inputs[6:], given[6:], strict=True)]
+    with pytest.raises(gr.Error, match="must be more than 0 and at most"):
+        next(event.fn(*given[:6], *arrived))
+
+
+def test_nobody_waits_for_anothers_upload_and_nothing_holds_the_event_loop(
+    events: dict[str, Any],
+) -> None:
+    for name in ("upload_training_data", "upload_evaluation_data"):
+        assert events[name].concurrency_limit > 1
+        assert events[name].concurrency_id == "data uploads"
+    for event in events.values():
+        assert not inspect.iscoroutinefunction(event.fn)
+
+
+def test_an_upload_is_bounded_by_the_pages_limits(tmp_path: Path) -> None:
+    with gr.Blocks() as app:
+        build_data_picker(service(tmp_path), (UPLOAD,), api="upload", limits=DataLimits(rows=2))
+    (event,) = (f for f in app.fns.values() if f.api_name == "upload")
+    files: dict[str, bytes | str] = {"annotations.jsonl": jsonl(*[ROW] * 3), "images/a.png": png()}
+    with pytest.raises(gr.Error, match="more than 2 rows"):
+        event.fn([str(pack(tmp_path / "a.zip", files))])
+    files["annotations.jsonl"] = jsonl(ROW)
+    upload, told = event.fn([str(pack(tmp_path / "b.zip", files))])
+    assert (upload.rows, upload.source.limits) == (1, DataLimits(rows=2))
+    assert "1 rows are fine" in told
+
+
+@pytest.mark.parametrize(
+    "name", ["owner/name#train[:9]", "a/b#c#d", "../x", "a/" + "b" * 200, "a/b#" + "c" * 200]
+)
+def test_an_id_of_the_hub_is_an_id_and_a_part_a_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="id of a data set"):
+        picker(service(tmp_path)).chosen("hub", "", None, name)

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from florence_demo.data import Example
+from florence_demo.data_source import DATA_LIMITS
 from florence_demo.errors import DatasetError
 from florence_demo.features import distinct_pictures
 from florence_demo.prediction import Detections
-from florence_demo.readers import READERS, open_data, write_jsonl
+from florence_demo.readers import READERS, open_data, source_in, write_jsonl
 from florence_demo.train import split_rows
 
 SIZE = (60, 40)
@@ -235,8 +236,10 @@ def test_confined_data_keeps_to_its_folder(tmp_path: Path) -> None:
     row = {"image": "../secret.png", "prefix": "<CAPTION>", "suffix": "x"}
     spec = str(lines(tmp_path / "in/annotations.jsonl", [row]))
     assert len(open_data(spec)) == 1
-    with pytest.raises(DatasetError, match="outside the data's own folder"):
-        open_data(spec, confined=True)
+    confined = source_in(tmp_path / "in", tmp_path / "in", DATA_LIMITS)
+    assert confined is not None
+    with pytest.raises(DatasetError, match="leads out of the data's own folder"):
+        open_data(confined)
 
 
 def test_questions_about_one_picture_of_a_set_share_its_source(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from florence_demo.run_files import SAMPLES_FOLDER, RunFiles, Status
+from florence_demo.run_files import SAMPLES_FOLDER, RunFiles, Status, read_status
 from florence_demo.runs import Run
 from florence_demo.ui.run_panel import metric_title, run_panel, scale
 
@@ -127,3 +130,36 @@ def test_a_scale_holds_the_value_and_has_few_round_marks(most: float) -> None:
 def test_every_state_has_its_word(tmp_path: Path) -> None:
     for state in ("starting", "measuring", "caching", "evaluating", "stopped", "failed", "done"):
         assert "fd-badge" in run_panel(Run(tmp_path, Status(state=state, pid=os.getpid())))
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, 1e300, -1e300, "x", None, [1], {"a": 1}, True, "\ud800"]
+)
+def test_no_value_of_a_file_breaks_the_page(tmp_path: Path, value: object) -> None:
+    """What a stranger's folder says of itself must not take the page from everybody."""
+    status = {f.name: value for f in fields(Status)}
+    known = {"state": "training", "pid": os.getpid(), "updated": time.time()}
+    log = [{"step": value, "loss": value}, {"step": 1, "loss": value, "eval_loss": value}]
+    sample = dict.fromkeys(("question", "answer", "truth", "score", "where", "step"), value)
+    for name in status:
+        values = {**known, "samples": [sample], "before": {"a/b": value}, name: value}
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "status.json").write_text(json.dumps(values))
+        (folder / "log.jsonl").write_text("\n".join(map(json.dumps, log)))
+        found = read_status(folder)
+        if found is not None:
+            assert len(run_panel(Run(folder, found))) < 20_000
+
+
+def test_more_steps_than_there_are_fill_the_bar_and_no_more(tmp_path: Path) -> None:
+    page = panel(tmp_path, state="training", step=500, steps=100)
+    assert 'aria-valuenow="100"' in page
+
+
+def test_a_picture_that_is_no_small_one_is_not_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / SAMPLES_FOLDER
+    folder.mkdir(parents=True)
+    (folder / "0.jpg").write_bytes(bytes(2 << 20))
+    sample = {"question": "vqa x", "answer": "", "truth": "", "picture": "0.jpg"}
+    assert "data:image" not in panel(tmp_path, state="training", samples=(sample,))

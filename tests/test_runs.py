@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from florence_demo import runs as module
+from florence_demo.data_source import DataLimits, DataSource
 from florence_demo.errors import DatasetError, InputError
+from florence_demo.readers import source_in
 from florence_demo.run_files import STATUS_FILE, STOP_FILE, RunFiles, read_status, write_json
 from florence_demo.runs import DATA_FOLDER, Runs, clean_name, command
 from florence_demo.train_config import (
@@ -21,6 +23,7 @@ from florence_demo.train_config import (
     TrainConfig,
     add_arguments,
     config_from_args,
+    read_settings,
 )
 
 CONFIG = TrainConfig(model="nano", data="forms:0:8", steps=3)
@@ -77,7 +80,8 @@ def tell(folder: Path, machine: Machine, **changes: object) -> None:
         pytest.param(TrainConfig(), id="defaults"),
         pytest.param(
             TrainConfig(
-                data="-odd",
+                data=DataSource("captions", "-odd #1", "", "/root", DataLimits(rows=3)),
+                eval_data="-odd",
                 tasks=("od", "vqa"),
                 steps=7,
                 learning_rate=3e-5,
@@ -89,12 +93,17 @@ def tell(folder: Path, machine: Machine, **changes: object) -> None:
         ),
     ],
 )
-def test_a_command_line_says_what_the_settings_say(config: TrainConfig) -> None:
+def test_a_command_line_says_what_the_settings_say(config: TrainConfig, tmp_path: Path) -> None:
+    config = replace(config, out=tmp_path / config.out)
+    config.out.mkdir(parents=True)
+    write_json(config.out / CONFIG_FILE, replace(config, resume=False).to_json())
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     line = command(config)
     assert line[:4] == [sys.executable, "-m", "florence_demo", "train"]
     assert config_from_args(parser.parse_args(line[4:])) == config
+    with pytest.raises(DatasetError, match="either --settings, or"):
+        config_from_args(parser.parse_args([*line[4:], "--steps=9"]))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +135,8 @@ def test_a_run_is_found_before_its_process_has_said_anything(runs: Runs) -> None
 
 def test_the_process_is_told_where_to_learn(runs: Runs, machine: Machine) -> None:
     runs.start(CONFIG, "mine")
-    assert f"--out={runs.root / 'mine'}" in machine.started[0]
+    assert f"--settings={runs.root / 'mine'}" in machine.started[0]
+    assert read_settings(runs.root / "mine") == replace(CONFIG, out=runs.root / "mine")
 
 
 def test_a_second_start_is_refused_while_one_lives(runs: Runs, machine: Machine) -> None:
@@ -172,9 +182,13 @@ def test_an_upload_stays_as_long_as_the_run(runs: Runs, machine: Machine, tmp_pa
     upload = tmp_path / "upload"
     upload.mkdir()
     (upload / "a.txt").write_text("a caption")
-    run = runs.start(CONFIG, "mine", upload)
-    assert (run.folder / DATA_FOLDER / "a.txt").read_text() == "a caption"
-    assert f"--data={run.folder / DATA_FOLDER}" in machine.started[0]
+    source = source_in(upload, upload, DataLimits(rows=3))
+    assert source is not None
+    run = runs.start(replace(CONFIG, data=source), "mine", upload)
+    copy = run.folder / DATA_FOLDER
+    assert (copy / "a.txt").read_text() == "a caption"
+    # What it may cost and where its files may lie goes with it, into the process that reads it.
+    assert run.config().data == DataSource("captions", str(copy), "", str(copy), DataLimits(rows=3))
 
 
 def test_a_killed_run_is_told_in_a_sentence_and_can_go_on(runs: Runs, machine: Machine) -> None:

@@ -22,13 +22,13 @@ HOUSE: list[dict[str, list[str]]] = [
         "pictures": ["images"],
         "machine": ["machine", "memory"],
         "scratch": ["scratch"],
-        "runs": ["run_files"],
         "batching": ["batching"],
         "metrics": ["metrics"],
         "familiarity": ["familiarity"],
     },
     {
         "tasks": ["tasks"],
+        "runs": ["run_files"],
         "web": ["web"],
         "checkpoints": [
             "checkpoints", "checkpoint_files", "checkpoint_folders", "checkpoint_info",
@@ -47,7 +47,7 @@ HOUSE: list[dict[str, list[str]]] = [
         ],
         "data": [
             "data", "readers", "generated", "heldout", "data_command", "data_files",
-            "data_folders",
+            "data_folders", "data_source", "row_files", "saved_sets",
         ],
     },
     {"engine": ["engine", "engine_cache"]},

@@ -6,6 +6,7 @@ What the browser sends is checked again here; paths of this machine stay on it.
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from florence_demo.checkpoints import checkpoint_under, list_checkpoints
 from florence_demo.data_folders import (
     data_under,
     list_data,
-    open_upload,
     private_folder,
-    unpack_data,
+    take_data,
     without_paths,
 )
+from florence_demo.data_source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import InputError
-from florence_demo.generated import DEMO_FORMS, DEMO_FORMS_HELD
+from florence_demo.generated import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
 from florence_demo.models import ASSETS, MODELS
 from florence_demo.ui.handlers import friendly
 from florence_demo.ui.service import Service
@@ -71,24 +72,47 @@ class Data:
     """Hold chosen data.
 
     Attributes:
-        source: What ``open_data`` takes.
+        source: Where its rows come from.
         title: What a person reads; no path.
-        held: What to measure on where it is known, else "".
-        upload: The visitor's own folder, None for other data.
+        held: What to measure on where it is known.
         rows: How many rows there are, None where that must be counted.
-        remote: Whether it is on the hub.
     """
 
-    source: str
+    source: DataSource
     title: str
-    held: str = ""
-    upload: Path | None = None
+    held: DataSource | None = None
     rows: int | None = None
-    remote: bool = False
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is on the hub."""
+        return self.source.format == "hub"
+
+    @property
+    def upload(self) -> Path | None:
+        """The visitor's own folder, None for other data."""
+        return Path(self.source.location) if self.source.limits else None
 
     def safe(self, text: str) -> str:
         """Return a message about it without its path on this machine."""
-        return text if self.remote else without_paths(text, Path(self.source))
+        if self.remote:
+            return text
+        return without_paths(
+            text, *map(Path, filter(None, (self.source.location, self.source.root)))
+        )
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Hold what a visitor sent, as the page's state keeps it.
+
+    Attributes:
+        source: Where its rows come from.
+        rows: How many there are, all of them usable.
+    """
+
+    source: DataSource
+    rows: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,39 +130,41 @@ class DataPicker:
         """The components, in the order in which ``chosen`` takes their values."""
         return [self.kind, self.folder, self.uploaded, self.hub]
 
-    def chosen(self, kind: str, folder: str | None, uploaded: str | None, hub: str) -> Data:
+    def chosen(self, kind: str, folder: str | None, uploaded: Upload | None, hub: str) -> Data:
         """Return the data that the components' values stand for.
 
         Raises:
             FlorenceDemoError: Nothing is chosen, or it is not there, in one sentence.
         """
         if kind == FORMS:
-            # A form asks two questions.
-            rows = 2 * int(DEMO_FORMS.rpartition(":")[2])
-            return Data(DEMO_FORMS, "forms", DEMO_FORMS_HELD, rows=rows)
+            return Data(DEMO_FORMS, "forms", DEMO_FORMS_HELD, rows=DEMO_ROWS)
         if kind == HELDOUT:
-            return Data(str(ASSETS / "heldout"), "held-out scenes")
+            return Data(DataSource("heldout", str(ASSETS / "heldout")), "held-out scenes")
         if kind == UPLOAD:
             if not uploaded:
                 raise InputError("Upload your data first, or choose “Demo: forms”.")
-            return Data(uploaded, "upload", upload=Path(uploaded))
+            return Data(uploaded.source, "upload", rows=uploaded.rows)
         if kind == HUB and self.service.config.open_hub:
-            return Data(_hub_id(hub), hub.strip(), remote=True)
+            source = _hub_source(hub)
+            return Data(source, str(source))
         if kind == FOLDER:
             root = self.service.config.data.absolute()
             if not folder:
                 raise InputError(f"Choose a folder under {root.name}/ first.")
-            return Data(str(data_under(root, folder)), folder)
+            return Data(data_under(root, folder), folder)
         raise InputError("Choose what the data is first.")
 
 
-def build_data_picker(service: Service, kinds: tuple[str, ...], *, api: str) -> DataPicker:
+def build_data_picker(
+    service: Service, kinds: tuple[str, ...], *, api: str, limits: DataLimits = DATA_LIMITS
+) -> DataPicker:
     """Lay out the choice of data and connect it.
 
     Args:
         service: The page's.
         kinds: Which kinds to offer; the first is chosen.
         api: Name of the endpoint that takes an upload.
+        limits: What an upload may cost.
     """
     root = service.config.data
     offered = [k for k in kinds if k != HUB or service.config.open_hub]
@@ -173,14 +199,14 @@ def build_data_picker(service: Service, kinds: tuple[str, ...], *, api: str) -> 
         return gr.update(choices=_folders(service), value="")
 
     @friendly
-    def take_upload(files: list[str] | None) -> tuple[str | None, str]:
+    def take_upload(files: list[str] | None) -> tuple[Upload | None, str]:
         """Take a zip, or a listing with its pictures, and check every row of it."""
         if not files:
             return None, _UPLOAD_HELP
-        found = unpack_data([Path(f) for f in files], private_folder())
-        rows = open_upload(found)
+        source, rows = take_data([Path(f) for f in files], private_folder(), limits)
         tasks = sorted({row.task for row in rows})
-        return str(found), f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
+        told = f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
+        return Upload(source, len(rows)), told
 
     shown = [folder_row, upload_column, hub]
     kind.change(None, kind, shown, js=_SWITCH)
@@ -192,7 +218,15 @@ def build_data_picker(service: Service, kinds: tuple[str, ...], *, api: str) -> 
         queue=False,
     )
     again.click(look_again, None, folder, api_visibility="private")
-    files.upload(take_upload, files, [uploaded, note], api_name=api)
+    files.upload(
+        take_upload,
+        files,
+        [uploaded, note],
+        api_name=api,
+        # Nobody waits for another's upload, and no crowd takes the machine.
+        concurrency_limit=_UPLOADS,
+        concurrency_id="data uploads",
+    )
     files.clear(lambda: (None, _UPLOAD_HELP), None, [uploaded, note], api_visibility="private")
     return DataPicker(service, kind, folder, uploaded, hub)
 
@@ -210,6 +244,8 @@ def _about(kind: str, root: Path) -> str:
     return f'<p class="fd-note">{html.escape(words.get(kind, ""))}</p>'
 
 
+_UPLOADS = 3
+"""Uploads that are unpacked and checked at a time, of all visitors."""
 _UPLOAD_HELP = (
     'Lines of `{"image": "a.png", "prefix": "<OD>", "suffix": "…"}` in `annotations.jsonl`, a COCO'
     " `.json`, or pictures with a `.txt` caption of the same name beside each. Nobody else sees it."
@@ -223,10 +259,11 @@ def _folders(service: Service) -> list[str]:
     return list_data(service.config.data)
 
 
-def _hub_id(hub: str) -> str:
-    source, _, split = (hub or "").strip().partition("#")
-    parts = source.split("/")
-    plain = all(part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in parts)
-    if len(parts) != 2 or not plain or source.startswith(".") or Path(source).exists():
+def _hub_source(hub: str) -> DataSource:
+    found = _HUB.fullmatch((hub or "").strip())
+    if found is None or Path(found[1]).exists():
         raise InputError("Type the id of a data set as the hub writes it: owner/name.")
-    return f"{source}#{split}" if split else source
+    return DataSource("hub", found[1], found[2] or "")
+
+
+_HUB = re.compile(r"(\w[\w.-]{0,95}/\w[\w.-]{0,95})(?:#(\w[\w.-]{0,95}))?", re.ASCII)

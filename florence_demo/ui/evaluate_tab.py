@@ -23,6 +23,7 @@ from florence_demo.readers import open_data
 from florence_demo.report import Report
 from florence_demo.tasks import TASKS
 from florence_demo.train import spread
+from florence_demo.train_config import Bounds
 from florence_demo.ui.choices import (
     FOLDER,
     FORMS,
@@ -31,11 +32,13 @@ from florence_demo.ui.choices import (
     QUIET,
     UPLOAD,
     Data,
+    Upload,
     build_data_picker,
     model_choices,
     model_of,
 )
 from florence_demo.ui.handlers import friendly_stream
+from florence_demo.ui.numbers import Number, Slider, number_of
 from florence_demo.ui.report_panel import (
     EMPTY,
     failed_panel,
@@ -94,13 +97,13 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
                 label="Tasks",
                 info="None chosen: all that the data has.",
             )
-            limit = gr.Number(
+            limit = Number(
                 200, precision=0, minimum=1, maximum=MOST, label="Most questions",
                 info="Spread evenly over the data.",
             )  # fmt: skip
             with gr.Accordion("More settings", open=False):
-                beams = gr.Slider(1, 5, 3, step=1, label="Beams", info="1 is fastest")
-                tokens = gr.Slider(16, 1024, 256, step=16, label="Longest answer, in tokens")
+                beams = Slider(1, 5, 3, step=1, label="Beams", info="1 is fastest")
+                tokens = Slider(16, 1024, 256, step=16, label="Longest answer, in tokens")
             with gr.Row():
                 start = gr.Button("Evaluate", variant="primary", size="lg", scale=3)
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
@@ -113,7 +116,7 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
     def evaluate_model(
         data: str,
         folder: str | None,
-        upload: str | None,
+        upload: Upload | None,
         hub: str,
         model: str = "nano",
         tasks: list[str] | None = None,
@@ -122,14 +125,16 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
         longest_answer: float = 256,
     ) -> Iterator[tuple[Any, ...]]:
         """Ask a model questions with known answers; returns the numbers and a report's files."""
-        if most_questions is None:
-            raise InputError("Say how many questions to ask at most.")
+        search = Options(
+            num_beams=number_of("Beams", beams, Bounds(5)),
+            max_new_tokens=number_of("Longest answer", longest_answer, Bounds(1024)),
+        )
         wish = Wish(
             model_of(service, model),
             picker.chosen(data, folder, upload, hub),
-            tuple(t for t in tasks or () if t in TASKS),
-            int(most_questions),
-            Options(num_beams=int(beams), max_new_tokens=int(longest_answer)),
+            tuple(name for name in TASKS if isinstance(tasks, list) and name in tasks),
+            number_of("Most questions", most_questions, Bounds(MOST)),
+            search,
         )
         nothing = [gr.skip() for _ in files]
         for news in measure(service, wish):
@@ -221,7 +226,6 @@ def rows_of(wish: Wish) -> tuple[list[Example], list[str]]:
             # What is on the hub is not fetched for more than is asked.
             limit=wish.limit if data.remote else None,
             problems=problems,
-            confined=data.upload is not None,
         )
     except FlorenceDemoError as exc:
         raise DatasetError(data.safe(str(exc))) from exc

@@ -21,6 +21,7 @@ from florence_demo.ui.choices import (
     QUIET,
     UPLOAD,
     DataPicker,
+    Upload,
     build_data_picker,
     model_choices,
 )
@@ -138,7 +139,7 @@ def _connect_start(
     def start_training(
         data: str,
         folder: str | None,
-        upload: str | None,
+        upload: Upload | None,
         hub: str,
         model: str = "nano",
         mode: str = "full",

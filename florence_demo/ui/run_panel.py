@@ -18,7 +18,7 @@ from typing import Any
 from florence_demo.data_folders import without_paths
 from florence_demo.estimate import in_time
 from florence_demo.memory import in_bytes
-from florence_demo.run_files import SAMPLES_FOLDER, State, read_log
+from florence_demo.run_files import SAMPLES_FOLDER, State, is_number, read_log
 from florence_demo.runs import Run
 from florence_demo.scoring import METRICS
 from florence_demo.tasks import TASKS
@@ -34,6 +34,10 @@ _STATES: dict[State, str] = {
     "failed": "It ended early",
 }
 _MOST_POINTS = 240
+_MOST_SHOWN = 200
+"""Letters of a question, an answer or a metric's name."""
+_MOST_PICTURE = 1 << 20
+"""Bytes of a run's small picture."""
 _BOUNDED = ("anls", "exact", "accuracy", "boxes", "classes", "quads", "iou", "objects")
 """Metrics that people read as a share of all answers."""
 
@@ -86,7 +90,7 @@ def _progress(run: Run) -> str:
     status = run.status
     if not run.live and status.state != "stopped":
         return ""
-    share = 100 * status.step / status.steps if status.steps else 0.0
+    share = min(100 * status.step / status.steps, 100) if status.steps else 0.0
     words = f"Step {status.step:,} of {status.steps:,}" if status.steps else "Not begun"
     left = ""
     if run.live and status.state == "training" and status.seconds_left is not None:
@@ -144,9 +148,9 @@ def _results(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 
 def _result(key: str, before: Any, after: Any) -> str:
-    title, lower = metric_title(key)
+    title, lower = metric_title(key[:_MOST_SHOWN])
     better = ""
-    if isinstance(before, int | float) and isinstance(after, int | float) and before != after:
+    if is_number(before) and is_number(after) and before != after:
         better = "better" if (after < before) == lower else "worse"
     change = f' <span class="fd-{better}">{better}</span>' if better else ""
     hint = ' <span class="fd-note">(lower is better)</span>' if lower else ""
@@ -165,7 +169,7 @@ def metric_title(key: str) -> tuple[str, bool]:
 
 
 def _number(key: str, value: Any) -> str:
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_number(value):
         return "…"
     name = key.partition("/")[2]
     return f"{value:.0%}" if name in _BOUNDED or name.startswith("map") else f"{value:.3f}"
@@ -176,8 +180,8 @@ def _number(key: str, value: Any) -> str:
 
 def _curve(log: Sequence[Mapping[str, Any]], steps: int) -> str:
     """Return the losses over the steps: a drawing that stretches, with its scale as text beside."""
-    train = _thinned([(e["step"], e["loss"]) for e in log if _is_number(e.get("loss"))])
-    valid = _thinned([(e["step"], e["eval_loss"]) for e in log if _is_number(e.get("eval_loss"))])
+    train = _thinned([(e["step"], e["loss"]) for e in log if is_number(e.get("loss"))])
+    valid = _thinned([(e["step"], e["eval_loss"]) for e in log if is_number(e.get("eval_loss"))])
     points = [*train, *valid]
     if not points:
         return ""
@@ -236,10 +240,6 @@ def _thinned(points: Sequence[Point]) -> list[Point]:
     return [p for i, p in enumerate(points) if i % every == 0 or i == len(points) - 1]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _said(train: Sequence[Point], valid: Sequence[Point], steps: int) -> str:
     def told() -> Iterator[str]:
         for name, points in (("training", train), ("validation", valid)):
@@ -258,36 +258,37 @@ def _samples(samples: Sequence[Mapping[str, Any]], folder: Path) -> str:
         return ""
     cards = "".join(_sample(sample, folder) for sample in samples)
     step: Any = samples[0].get("step")
-    after = f' <span class="fd-note">after step {step:,}</span>' if _is_number(step) else ""
+    after = f' <span class="fd-note">after step {step:,}</span>' if is_number(step) else ""
     return f'<h4>What it answers{after}</h4><div class="fd-samples">{cards}</div>'
 
 
 def _sample(sample: Mapping[str, Any], folder: Path) -> str:
     answer, truth = str(sample.get("answer", "")), str(sample.get("truth", ""))
     score: Any = sample.get("score")
-    worth = float(score) if _is_number(score) else 0.0
+    worth = float(score) if is_number(score) else 0.0
     verdict = "right" if worth > 0.999 else "nearly" if worth >= 0.5 else "not yet"
     source = _thumbnail(folder / SAMPLES_FOLDER / Path(str(sample.get("picture", ""))).name)
     picture = f'<img src="{source}" alt="" width="96" height="96">' if source else ""
     return (
         f'<article class="fd-sample">{picture}<div>'
         f"<p>{escape(_question(str(sample.get('question', ''))))}</p>"
-        f"<p><b>{escape(answer[:200]) or '(nothing)'}</b>"
+        f"<p><b>{escape(answer[:_MOST_SHOWN]) or '(nothing)'}</b>"
         f' <span class="{"fd-better" if verdict == "right" else "fd-worse"}">{verdict}</span></p>'
-        f'<p class="fd-note">True: {escape(truth[:200])}</p></div></article>'
+        f'<p class="fd-note">True: {escape(truth[:_MOST_SHOWN])}</p></div></article>'
     )
 
 
 def _question(text: str) -> str:
     """Return a question as a person asks it: the task's title, or the words without its token."""
-    task, _, words = text.partition(" ")
+    task, _, words = text[:_MOST_SHOWN].partition(" ")
     words = re.sub(r"^\s*<\w+>", "", words).strip()
-    return words or (TASKS[task].title if task in TASKS else text)
+    return words or (TASKS[task].title if task in TASKS else task)
 
 
 def _thumbnail(path: Path) -> str:
     try:
-        return _data_url(path, path.stat().st_mtime_ns) if path.is_file() else ""
+        small = path.is_file() and path.stat().st_size <= _MOST_PICTURE
+        return _data_url(path, path.stat().st_mtime_ns) if small else ""
     except OSError:
         return ""
 

@@ -14,14 +14,16 @@ from typing import Any
 
 import gradio as gr
 
+from florence_demo.data_source import DataSource, Spec
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.estimate import estimate
 from florence_demo.generated import DEMO_FORMS
 from florence_demo.readers import open_data
 from florence_demo.recipes import first_mode, recipe
-from florence_demo.train_config import TrainConfig
+from florence_demo.train_config import BOUNDS, MOST, TrainConfig
 from florence_demo.trainable import Mode
-from florence_demo.ui.choices import QUIET, Data, DataPicker, model_choices, model_of
+from florence_demo.ui.choices import QUIET, Data, DataPicker, Upload, model_choices, model_of
+from florence_demo.ui.numbers import Number, number_of
 from florence_demo.ui.service import Service
 
 STEPS, PASSES = "steps", "passes over the data"
@@ -32,6 +34,7 @@ _MODES: list[tuple[str, Mode]] = [
 ]
 _ROWS_COUNTED = 5_000
 """Rows up to which data is counted for the estimate; more would keep a person waiting."""
+_STEPS = replace(BOUNDS["epochs"], most=MOST)
 _SHOWN_STEPS = 200
 """Points of the curve: steps beyond are told some at a time."""
 
@@ -80,13 +83,13 @@ def build_settings(service: Service) -> Settings:
     )
     mode = gr.Radio(_MODES, value="full", label="What learns")
     with gr.Row():
-        length = gr.Number(first.steps, minimum=0.01, label="Learn for", min_width=110, scale=1)
+        length = Number(first.steps, minimum=0.01, label="Learn for", min_width=110, scale=1)
         unit = gr.Radio([STEPS, PASSES], value=STEPS, label="Counted in", scale=2, min_width=200)
     advice = gr.HTML(_advice("nano"))
     with gr.Accordion("More settings", open=False):
         with gr.Row():
             batch = _count("Questions a step", first.batch_size)
-            rate = gr.Number(first.learning_rate, minimum=0, label="Learning rate", min_width=130)
+            rate = Number(first.learning_rate, minimum=0, label="Learning rate", min_width=130)
         with gr.Row():
             limit = _count("Most questions (0: all)", 0)
             tokens = _count("Longest answer, in tokens", first.max_new_tokens)
@@ -116,7 +119,7 @@ def _advice(model: str) -> str:
 
 
 def _count(label: str, value: int | None) -> gr.Number:
-    return gr.Number(value, precision=0, minimum=0, maximum=10_000_000, label=label, min_width=130)
+    return Number(value, precision=0, minimum=0, maximum=MOST, label=label, min_width=130)
 
 
 def config_of(service: Service, data: Data, values: Sequence[Any]) -> TrainConfig:
@@ -133,29 +136,31 @@ def config_of(service: Service, data: Data, values: Sequence[Any]) -> TrainConfi
     (
         model, mode, length, unit, batch, rate, limit, answers, every, tokens, precision, saving,
     ) = values  # fmt: skip
-    if not all((length, batch, rate, answers, tokens)):
+    if any(value is None or value == 0 for value in (length, batch, rate, answers, tokens)):
         raise InputError(
             "Fill in every number, more than 0: how long to learn, questions a step, learning rate,"
             " questions to measure with, the longest answer."
         )
+    in_steps = unit == STEPS
+    length = number_of("Learn for", length, _STEPS if in_steps else BOUNDS["epochs"])
+    steps = max(1, round(length)) if in_steps else None
     source = model_of(service, model)
     chosen = next((m for _, m in _MODES if m == mode), None)
     if chosen is None:
         raise InputError("Choose what learns: an adapter, all but the vision part, or everything.")
-    steps = max(1, round(length)) if unit == STEPS else None
     start = recipe(source, data.source, chosen)
     found = replace(
         start,
         warmup=min(start.warmup, steps // 4) if steps else start.warmup,
-        eval_data=data.held,
-        epochs=1.0 if steps else float(length),
+        eval_data=data.held or "",
+        epochs=1.0 if in_steps else float(length),
         steps=steps,
-        batch_size=int(batch),
-        learning_rate=float(rate),
-        limit=int(limit or 0) or None,
-        answers=int(answers),
-        eval_every=int(every or 0) or None,
-        max_new_tokens=int(tokens),
+        batch_size=number_of("Questions a step", batch, BOUNDS["batch_size"]),
+        learning_rate=number_of("Learning rate", rate, BOUNDS["learning_rate"]),
+        limit=number_of("Most questions", limit or None, BOUNDS["limit"]),
+        answers=number_of("Questions to measure with", answers, BOUNDS["answers"]),
+        eval_every=number_of("Measure after steps", every or None, BOUNDS["eval_every"]),
+        max_new_tokens=number_of("Longest answer", tokens, BOUNDS["max_new_tokens"]),
         precision=str(precision),
         checkpointing=bool(saving),
         device="cpu" if service.config.device == "cpu" else "auto",
@@ -174,7 +179,7 @@ def connect_settings(
         kind: str, folder: Any, upload: Any, hub: str, model: str, mode: Mode | None = None
     ) -> tuple[Any, ...]:
         try:
-            data = picker.chosen(kind, folder, upload, hub).source
+            data: Spec = picker.chosen(kind, folder, upload, hub).source
         except FlorenceDemoError:
             data = ""  # not chosen yet
         try:
@@ -201,7 +206,7 @@ def connect_settings(
 
 def _teller(service: Service, picker: DataPicker) -> Any:
     """Return what says what the settings will take."""
-    counted: dict[str, int] = {}
+    counted: dict[DataSource, int] = {}
 
     def rows_of(data: Data) -> int | None:
         if data.rows is not None or data.remote:
@@ -210,7 +215,7 @@ def _teller(service: Service, picker: DataPicker) -> Any:
             counted[data.source] = len(open_data(data.source, limit=_ROWS_COUNTED, problems=[]))
         return counted[data.source]
 
-    def tell(kind: str, folder: Any, upload: Any, hub: str, *values: Any) -> str:
+    def tell(kind: str, folder: Any, upload: Upload | None, hub: str, *values: Any) -> str:
         data = None
         try:
             data = picker.chosen(kind, folder, upload, hub)

@@ -143,22 +143,19 @@ VISION: dict[str, tuple[Rule, Any]] = {
 
 _NO_MODEL = "config.json describes no working model"
 
-_PENALTY = real(0.01, 100.0)
-_NGRAM = whole(0, 16)
 _LENGTH = whole(0, 100_000)
 _CUTOFF = real(0.0, 1.0)
 _GENERATION: dict[str, Rule] = {
     "num_beams": whole(1, 16),
     "early_stopping": one_of(True, False, "never"),
-    "no_repeat_ngram_size": _NGRAM,
-    "encoder_no_repeat_ngram_size": _NGRAM,
+    "no_repeat_ngram_size": whole(0, 16),
     "length_penalty": real(-8.0, 8.0),  # a length to a higher power is no float32
-    "repetition_penalty": _PENALTY,
-    "encoder_repetition_penalty": _PENALTY,
+    "repetition_penalty": real(0.01, 100.0),
     "do_sample": FLAG,
     "temperature": real(0.0, 100.0),
     "top_k": whole(0, MAX_TOKENS),
-    **dict.fromkeys(("top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"), _CUTOFF),
+    "typical_p": real(0.01, 1.0),
+    **dict.fromkeys(("top_p", "min_p", "epsilon_cutoff", "eta_cutoff"), _CUTOFF),
     **dict.fromkeys(("max_length", "max_new_tokens", "min_length", "min_new_tokens"), _LENGTH),
     "renormalize_logits": FLAG,
     "remove_invalid_values": FLAG,

@@ -229,6 +229,8 @@ def convert_checkpoint(
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as exc:
         raise CheckpointError(f"{dst} could not be written ({exc.strerror}).") from exc
+    except ValueError as exc:  # the library writes no settings that it would not use
+        raise CheckpointError(f"{dst} could not be written ({brief(exc)}).") from exc
     return inspect_checkpoint(dst)
 
 
@@ -309,12 +311,21 @@ def _base_of(info: CheckpointInfo, resolve_base: ResolveBase | None) -> Path:
             )
         folder = resolve_base(info.base)
     except CheckpointError:
-        if beside == info.path.absolute() or not (beside / "config.json").is_file():
+        if not _is_beside(beside, info.path.absolute()):
             raise
         folder = beside
     if inspect_checkpoint(folder).layout == "adapter":
         raise CheckpointError(f"The base of {info.path.name} is an adapter itself, not a model.")
     return folder
+
+
+def _is_beside(folder: Path, adapter: Path) -> bool:
+    """Say whether a folder that an adapter names lies beside it and holds a model."""
+    try:
+        inside = folder.name not in ("", "..") and folder != adapter
+        return inside and (folder / "config.json").is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
 
 
 @contextmanager

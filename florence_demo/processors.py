@@ -31,7 +31,7 @@ _BASE = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_tok
 _COLOUR = several(real(-10.0, 10.0), 3, 3)
 _PICTURE: dict[str, tuple[Rule, Any]] = {
     "do_resize": (FLAG, True),
-    "resample": (whole(0, 5), 3),  # Pillow's filters
+    "resample": (whole(0, 3), 3),  # those of Pillow's filters that work on tensors
     "do_center_crop": (FLAG, False),
     "do_rescale": (FLAG, True),
     "rescale_factor": (real(0.0, 1.0), 1 / 255),

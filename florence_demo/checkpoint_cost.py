@@ -24,30 +24,36 @@ _PROMPT = 32
 
 @dataclass(frozen=True)
 class Cost:
-    """Hold what a question takes beside the weights.
+    """Hold what a model takes.
 
     Attributes:
-        operations: Multiplications and additions.
-        memory: Bytes of activations at their largest.
+        operations: Multiplications and additions of a question.
+        memory: Bytes of its activations at their largest.
+        parameters: Of the model; each may take four bytes, however it is stored.
     """
 
     operations: float
     memory: float
+    parameters: float = 0.0
 
 
-VISITORS = Cost(operations=15e12, memory=2e9)
-"""What a stranger's checkpoint may take; Florence-2-large takes 3.3e12 and 0.4e9."""
+VISITORS = Cost(operations=15e12, memory=2e9, parameters=2e9)
+"""What a stranger's checkpoint may take; Florence-2-large takes 3.3e12, 0.4e9 and 0.8e9."""
 
 
 def check_cost(
-    config: Mapping[str, Any], picture: Mapping[str, Any], limit: Cost | None = None
+    config: Mapping[str, Any],
+    picture: Mapping[str, Any],
+    parameters: int,
+    limit: Cost | None = None,
 ) -> None:
-    """Raise CheckpointError where a picture does not fit the model, or takes more than it may.
+    """Raise CheckpointError where a picture does not fit the model, or it takes more than it may.
 
     Args:
         config: The configuration, admitted.
         picture: Its ``picture_settings``.
-        limit: What a question may take; None is any amount.
+        parameters: Number of parameters in the files.
+        limit: What it may take; None is any amount.
     """
     text, vision = config["text_config"], config["vision_config"]
     height, width = seen_size(picture)
@@ -69,6 +75,11 @@ def check_cost(
         raise CheckpointError(
             f"config.json describes no working model: pictures become {vision['projection_dim']} "
             f"wide, words {text['d_model']} (projection_dim and d_model)."
+        )
+    if limit and parameters > limit.parameters:
+        raise CheckpointError(
+            f"The model has {parameters / 1e9:,.1f} thousand million parameters; at most"
+            f" {limit.parameters / 1e9:g} are opened here, more than twice Florence-2-large's."
         )
     cost = first_question(config, height, width)
     if limit and (cost.operations > limit.operations or cost.memory > limit.memory):

@@ -122,7 +122,7 @@ def open_checkpoint(
     others = _other_folders(info, tokenizers, resolve_base)
     with reading(folder), _stored(info, allow_pickle) as tensors:
         config, picture = _settings(folder, info, tensors)
-        check_cost(config, picture, limit)
+        check_cost(config, picture, info.parameters, limit)
         processor = load_processor(folder, config, picture, others)
         model = empty_model(config)
         model.config.image_token_id = processor.image_token_id
@@ -253,7 +253,7 @@ def _without_tokenizer(
                 " Add its file tokenizer.json."
             )
         config.setdefault("image_token_id", MASK_ID)
-        check_cost(config, picture)
+        check_cost(config, picture, info.parameters)
         model = empty_model(config)
         fill(model, tensors, dtype or stored_dtype(info.dtype), "cpu")
         _finish(model, src, info)

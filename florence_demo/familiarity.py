@@ -146,7 +146,8 @@ class Familiarity:
             if file.stat().st_size > 8 * sum(map(math.prod, shapes.values())) + MAX_HEADER:
                 raise ValueError("it is too large")
             with safe_open(file, framework="numpy") as stored:
-                found = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118 (not a dict)
+                names = stored.keys()
+                found = {name: tuple(stored.get_slice(name).get_shape()) for name in names}
                 if found != shapes:
                     log.warning("%s is of another model or version and is left out", file)
                     return None

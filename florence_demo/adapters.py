@@ -16,10 +16,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from florence_demo.checkpoint_files import unmergeable
-from florence_demo.checkpoint_info import StoredTensor, listed
+from florence_demo.adapter_config import AdapterConfig
+from florence_demo.checkpoint_info import StoredTensor, listed, plain
 from florence_demo.checkpoint_names import HEAD, SHARED, TIED, native_name
 from florence_demo.errors import CheckpointError
 from florence_demo.weights import Read, finite, reader
@@ -33,8 +33,7 @@ _PART = re.compile(
     r"(?P<module>.+?)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)"
     r"(?:\.(?!weight$)[^.]+)?(?:\.weight)?"  # an adapter's name may stand in between
 )
-_REPEATS = re.compile(r"[*+{]")
-_NESTED = re.compile(r"\)[*+{]")
+_PARTS = {"lora_A": "a", "lora_B": "b", "lora_magnitude_vector": "magnitude"}
 _WHOLE = re.compile(
     r"\.(?:modules_to_save(?:\.(?!weight$|bias$)[^.]+)?|base_layer|original_module)(?=\.)"
 )
@@ -49,14 +48,19 @@ class Change:
         a: The low-rank factor (r, in).
         b: The low-rank factor (out, r).
         magnitude: DoRA's length of each row, (out,).
-        scale: Factor of the product.
+        module: What the adapter calls the weight's module.
     """
 
     whole: StoredTensor | None = None
     a: StoredTensor | None = None
     b: StoredTensor | None = None
     magnitude: StoredTensor | None = None
-    scale: float = 1.0
+    module: str = ""
+
+    @property
+    def parts(self) -> dict[str, StoredTensor | None]:
+        """Its tensors by their roles."""
+        return {name: getattr(self, name) for name in ("whole", "a", "b", "magnitude")}
 
 
 @dataclass(eq=False)
@@ -90,7 +94,7 @@ class Merge:
 def merge_adapter(
     model: Florence2ForConditionalGeneration,
     tensors: Sequence[StoredTensor],
-    config: Mapping[str, Any],
+    config: AdapterConfig,
     instead_of: Merge | None = None,
 ) -> Merge:
     """Merge an adapter into a model in place, all of it or nothing.
@@ -98,16 +102,17 @@ def merge_adapter(
     Args:
         model: The base, with or without an adapter merged.
         tensors: The adapter's tensors.
-        config: Its ``adapter_config.json``.
+        config: Its configuration.
         instead_of: The adapter merged now; it is taken out, or stays where this one fails.
 
     Raises:
         CheckpointError: If the adapter does not fit the base, or does what cannot be merged.
     """
-    for problem in unmergeable(config):
+    for problem in config.problems:
         raise CheckpointError(problem)
-    changes = _changes(tensors, config)
+    changes = _changes(tensors)
     _check_fit(model, changes, config)
+    scales = {name: _scale(change, config) for name, change in changes.items()}
     merge = Merge()
     with ExitStack() as files:
         read = reader(files, tensors)
@@ -118,10 +123,9 @@ def merge_adapter(
             for name, change in changes.items():
                 loaded = {
                     part: None if stored is None else read(stored)
-                    for part, stored in vars(change).items()
-                    if part != "scale"
+                    for part, stored in change.parts.items()
                 }
-                _apply(model, merge, name, loaded, change.scale)
+                _apply(model, merge, name, loaded, scales[name])
         except BaseException:
             merge.toggle(model)
             if instead_of is not None:
@@ -130,10 +134,10 @@ def merge_adapter(
     return merge
 
 
-def _changes(tensors: Iterable[StoredTensor], config: Mapping[str, Any]) -> dict[str, Change]:
+def _changes(tensors: Iterable[StoredTensor]) -> dict[str, Change]:
     """Return what happens to each native weight."""
     changes: dict[str, Change] = {}
-    unknown = []
+    unknown, twice = [], []
     for tensor in tensors:
         name = tensor.name.removeprefix("base_model.model.")
         match = _PART.fullmatch(name)
@@ -142,65 +146,43 @@ def _changes(tensors: Iterable[StoredTensor], config: Mapping[str, Any]) -> dict
             unknown.append(tensor.name)
             continue
         change = changes.setdefault(target, Change())
-        if match is None:
-            change.whole = tensor
-            continue
-        part = {"lora_A": "a", "lora_B": "b"}.get(match["part"], "magnitude")
+        part = _PARTS[match["part"]] if match else "whole"
+        if getattr(change, part) is not None:
+            twice.append(tensor.name)
         setattr(change, part, tensor)
-        if part == "a":
-            change.scale = _scale(match["module"], tensor.shape[0], config)
-    if unknown:
-        raise CheckpointError(
-            f"The adapter holds {len(unknown)} tensors that this program cannot merge: "
-            f"{listed(unknown)}."
-        )
+        if match:
+            change.module = match["module"]
+    for names, what in ((unknown, "that this program cannot merge"), (twice, "twice")):
+        if names:
+            raise CheckpointError(
+                f"The adapter holds {len(names)} tensors {what}: {listed(names)}."
+            )
     return changes
 
 
-def _scale(module: str, rank: int, config: Mapping[str, Any]) -> float:
+def _scale(change: Change, config: AdapterConfig) -> float:
     """Return the factor of one module's product.
-
-    Args:
-        module: The module's name as the adapter has it.
-        rank: Rank of its stored factors.
-        config: Its ``adapter_config.json``.
 
     Raises:
         CheckpointError: If the configuration is about another rank: then its alpha is too.
     """
-    said = _by_pattern(config.get("rank_pattern"), module, config.get("r"))
-    alpha = _by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha"))
-    if said != rank or not isinstance(alpha, int | float):
+    if change.a is None:
+        return 1.0
+    rank, module = change.a.shape[0], change.module
+    said, alpha = config.rank_of(module), config.alpha_of(module)
+    if said != rank or alpha is None:
         raise CheckpointError(
-            f"adapter_config.json says rank {said} and alpha {alpha} for {module}, "
+            f"adapter_config.json says rank {said} and alpha {alpha} for {plain(module)}, "
             f"the tensors have rank {rank}."
         )
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def _by_pattern(patterns: Any, module: str, default: Any) -> Any:
-    # PEFT's rule: a pattern names a module by the end of its path, or matches all of it.
-    for pattern, value in (patterns or {}).items():
-        # The pattern is a stranger's; repeated groups could keep the matcher busy for ever.
-        if len(pattern) > 200 or len(_REPEATS.findall(pattern)) > 4 or _NESTED.search(pattern):
-            raise CheckpointError(
-                f"adapter_config.json has a pattern that is too involved: {pattern[:60]}."
-            )
-        try:
-            if re.match(rf"(?:.*\.)?(?:{pattern})$", module):
-                return value
-        except re.error as exc:
-            raise CheckpointError(f"adapter_config.json has the pattern {pattern!r}.") from exc
-    return default
+    return alpha / (math.sqrt(rank) if config.stabilised else rank)
 
 
 def _check_fit(
-    model: Florence2ForConditionalGeneration,
-    changes: Mapping[str, Change],
-    config: Mapping[str, Any],
+    model: Florence2ForConditionalGeneration, changes: Mapping[str, Change], config: AdapterConfig
 ) -> None:
     places = {name: tuple(place.shape) for name, place in model.state_dict().items()}
-    base = config.get("base_model_name_or_path") or "its base"
+    base = config.base or "its base"
     missing = [name for name in changes if name not in places]
     if missing:
         raise CheckpointError(
@@ -245,10 +227,13 @@ def _fits(change: Change, shape: tuple[int, ...]) -> bool:
         if change.whole.shape != shape:
             return False
         if change.a is None and change.b is None:
-            return True
+            return change.magnitude is None
     if change.a is None or change.b is None or len(shape) < 2:
         return False
-    rank = change.a.shape[0]
+    rank = change.a.shape[0] if change.a.shape else 0
+    # A rank above both widths adds nothing but work.
+    if not 1 <= rank <= max(shape[0], math.prod(shape[1:])):
+        return False
     if change.magnitude is not None and math.prod(change.magnitude.shape) != shape[0]:
         return False
     # Of a convolution the first factor has the kernel and the second is 1 x 1; a depthwise one

@@ -13,8 +13,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from florence_demo.checkpoint_info import CheckpointInfo, Layout, StoredTensor, listed
-from florence_demo.checkpoint_json import read_json, reading
+from florence_demo.adapter_config import read_adapter_config
+from florence_demo.checkpoint_config import admitted_config
+from florence_demo.checkpoint_info import CheckpointInfo, Layout, StoredTensor, listed, plain
+from florence_demo.checkpoint_json import brief, read_json, reading
 from florence_demo.checkpoint_names import (
     SHARED,
     TIED,
@@ -41,6 +43,13 @@ _PICKLED = (
     "Its weights are a pickle, which is opened in a process of its own and only where the operator "
     "of this program allows it; converting it once to safetensors is better."
 )
+MAX_HEADER = 4 << 20
+"""Bytes of a safetensors header; Florence-2-large's has 0.2 MB."""
+MAX_TENSORS = 20_000
+MAX_NAME = 300
+MAX_DIMENSIONS = 8
+MAX_SHARDS = 100
+
 _BUFFERS = (".pos_idx_to_embed", ".final_logits_bias")
 
 
@@ -61,15 +70,24 @@ def inspect_checkpoint(folder: Path) -> CheckpointInfo:
         return _inspect_model(folder, names)
 
 
+def native_settings(config: Mapping[str, Any], layout: str) -> dict[str, Any]:
+    """Return the native configuration that a ``config.json`` of some layout asks for, in bounds.
+
+    Raises:
+        CheckpointError: It describes no Florence-2 that can be built.
+    """
+    return admitted_config(config if layout == "native" else native_config(config))
+
+
 def _inspect_model(folder: Path, names: set[str]) -> CheckpointInfo:
     config = _florence_config(folder, names)
-    files, pickled = weight_files(folder)
+    files, pickled = weight_files(folder, names)
     if pickled:
         return _inspect_pickled(folder, names, config, files)
     tensors = read_headers(folder / file for file in files)
     layout = layout_of(config, (tensor.name for tensor in tensors))
     shapes = native_shapes(tensors)
-    settings = config if layout == "native" else native_config(config)
+    settings = native_settings(config, layout)
     dtype, parameters = _amount(tensors)
     return CheckpointInfo(
         path=folder,
@@ -78,18 +96,21 @@ def _inspect_model(folder: Path, names: set[str]) -> CheckpointInfo:
         parameters=parameters,
         dtype=dtype,
         base=_base(config),
-        tokens=shapes.get(SHARED, (0,))[0],
+        tokens=(shapes.get(SHARED) or (0,))[0],
         files=files,
         ignored=_ignored(names, files),
         problems=(*contradictions(settings, shapes), *_lacking(names)),
     )
 
 
-def weight_files(folder: Path, stem: str = "model") -> tuple[tuple[str, ...], bool]:
+def weight_files(
+    folder: Path, names: Collection[str], stem: str = "model"
+) -> tuple[tuple[str, ...], bool]:
     """Return the names of the files with weights, and whether they are pickles.
 
     Args:
         folder: The checkpoint.
+        names: Names of its files.
         stem: "model", or "adapter_model" for a LoRA adapter.
 
     Raises:
@@ -97,10 +118,10 @@ def weight_files(folder: Path, stem: str = "model") -> tuple[tuple[str, ...], bo
     """
     pickle_stem = "pytorch_model" if stem == "model" else stem
     for single, pickled in ((f"{stem}.safetensors", False), (f"{pickle_stem}.bin", True)):
-        if (folder / single).is_file():
+        if single in names:
             return (single,), pickled
-        if (folder / f"{single}.index.json").is_file():
-            return _shards(folder, f"{single}.index.json"), pickled
+        if f"{single}.index.json" in names:
+            return _shards(folder, names, f"{single}.index.json"), pickled
     raise CheckpointError(
         f"{folder.name} holds no {stem}.safetensors: add the file with the weights."
     )
@@ -110,27 +131,61 @@ def read_headers(files: Iterable[Path]) -> list[StoredTensor]:
     """Return every tensor of some safetensors files, read from their headers.
 
     Raises:
-        CheckpointError: If a file is truncated, or its header does not fit its length.
+        CheckpointError: If a file is truncated, its header does not fit its length, or it holds
+            more or other tensors than a checkpoint has.
     """
     from safetensors import SafetensorError, safe_open
 
-    found = []
+    found: list[StoredTensor] = []
     for file in files:
         try:
+            _check_header(file)
             with safe_open(file, framework="numpy") as weights:
-                for key in weights.keys():  # noqa: SIM118 (not a dict)
-                    entry = weights.get_slice(key)
-                    shape = tuple(int(n) for n in entry.get_shape())
-                    found.append(StoredTensor(file, key, unwrapped(key), shape, entry.get_dtype()))
+                keys = weights.keys()
+                if len(found) + len(keys) > MAX_TENSORS:
+                    raise CheckpointError(
+                        f"The weights are more than {MAX_TENSORS:,} tensors; no Florence-2 has so "
+                        "many."
+                    )
+                found += [_stored(file, key, weights.get_slice(key)) for key in keys]
         except (SafetensorError, OSError, ValueError) as exc:
             if _is_pointer(file):
                 raise CheckpointError(
                     f"{file.name} is only a pointer: run “git lfs pull” in {file.parent.name}."
                 ) from exc
             raise CheckpointError(
-                f"{file.name} is damaged or was not copied to its end ({exc}). Copy it again."
+                f"{plain(file.name)} is damaged or was not copied to its end ({brief(exc)}). Copy "
+                "it again."
             ) from exc
     return found
+
+
+def _check_header(file: Path) -> None:
+    """Refuse a header whose reading would cost too much, before the library reads it.
+
+    Raises:
+        CheckpointError: It is larger than a checkpoint's can be.
+        ValueError: It does not fit into the file.
+    """
+    with file.open("rb") as start:
+        length = int.from_bytes(start.read(8), "little")
+    if length > file.stat().st_size - 8:
+        raise ValueError(f"its header would have {length:,} bytes")
+    if length > MAX_HEADER:
+        raise CheckpointError(
+            f"{plain(file.name)} has a header of more than {MAX_HEADER >> 20} MB; no Florence-2 has"
+            " so many tensors."
+        )
+
+
+def _stored(file: Path, key: str, entry: Any) -> StoredTensor:
+    shape = tuple(int(n) for n in entry.get_shape())
+    if len(key) > MAX_NAME or len(shape) > MAX_DIMENSIONS:
+        raise CheckpointError(
+            f"{plain(file.name)} holds {plain(key)} with {len(shape)} dimensions; no weight of a "
+            "Florence-2 is called or shaped so."
+        )
+    return StoredTensor(file, key, unwrapped(key), shape, entry.get_dtype())
 
 
 def _is_pointer(file: Path) -> bool:
@@ -180,58 +235,26 @@ def contradictions(
     This is the cheap part of the check, and it comes before a model is built, so that a
     configuration with a billion layers cannot keep the machine busy.
     """
-    text, vision = config.get("text_config") or {}, config.get("vision_config") or {}
-    encoder, decoder = (f"model.language_model.{side}.layers" for side in ("encoder", "decoder"))
-    stages = vision.get("embed_dim") or ()
-    rows, width = shapes.get(SHARED, (None, None))
+    text, vision = config["text_config"], config["vision_config"]
+    language, tower = "model.language_model", "model.vision_tower"
+    shared = shapes.get(SHARED)
+    rows, width = shared if shared is not None and len(shared) == 2 else (None, None)
     counted = [
-        ("vocab_size", text.get("vocab_size"), rows),
-        ("d_model", text.get("d_model"), width),
-        ("encoder_layers", text.get("encoder_layers"), _layers(shapes, encoder)),
-        ("decoder_layers", text.get("decoder_layers"), _layers(shapes, decoder)),
-        ("stages of embed_dim", len(stages), _layers(shapes, "model.vision_tower.convs")),
+        ("vocab_size", text["vocab_size"], rows),
+        ("d_model", text["d_model"], width),
         *(
-            (f"depths[{i}]", depth, _layers(shapes, f"model.vision_tower.blocks.{i}"))
-            for i, depth in enumerate(list(vision.get("depths") or ())[:16])
+            (f"{side}_layers", text[f"{side}_layers"], _layers(shapes, f"{language}.{side}.layers"))
+            for side in ("encoder", "decoder")
+        ),
+        ("stages of embed_dim", len(vision["embed_dim"]), _layers(shapes, f"{tower}.convs")),
+        *(
+            (f"depths[{i}]", depth, _layers(shapes, f"{tower}.blocks.{i}"))
+            for i, depth in enumerate(vision["depths"])
         ),
     ]
     for what, said, stored in counted:
-        if said is not None and stored is not None and said != stored:
+        if stored is not None and said != stored:
             yield f"config.json says {what} {said}, the weights have {stored}."
-
-
-_UNMERGEABLE = {
-    "lora_bias": "biases of its own",
-    "layer_replication": "layers that are used twice",
-    "target_parameters": "parameters outside of modules",
-    "trainable_token_indices": "single rows of the token embedding",
-    "alora_invocation_tokens": "tokens that switch it on",
-    "megatron_config": "a model that is spread over machines",
-    "arrow_config": "a router between adapters",
-    "kasa_config": "KaSA's third factor",
-    "monteclora_config": "random factors",
-}
-
-
-_KNOWN_VARIANTS = ("use_rslora", "use_dora")
-_CHANGED_BASES = ("pissa", "olora", "corda", "loftq", "lora_ga")
-
-
-def unmergeable(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what an ``adapter_config.json`` asks for that cannot be merged into a base."""
-    for field, what in _UNMERGEABLE.items():
-        if config.get(field):
-            yield f"The adapter has {what} ({field}), which cannot be merged here."
-    for field, used in config.items():
-        # A kind of LoRA that came after this was written must not be merged as a plain one.
-        if field.startswith("use_") and used and field not in _KNOWN_VARIANTS:
-            yield f"The adapter is of a kind that cannot be merged here ({field})."
-    start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(_CHANGED_BASES):
-        yield (
-            f"The adapter began from a changed base ({start}); convert it to a plain LoRA where it "
-            "was trained."
-        )
 
 
 def _layers(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
@@ -245,7 +268,7 @@ def _file_names(folder: Path) -> set[str]:
     try:
         names = {entry.name for entry in folder.iterdir() if entry.is_file()}
     except OSError as exc:
-        raise CheckpointError(f"There is no folder {folder} that can be read.") from exc
+        raise CheckpointError(f"There is no folder {folder.name} that can be read.") from exc
     if names:
         return names
     inner = sorted(p.parent.name for p in folder.glob("*/*config.json"))
@@ -273,7 +296,7 @@ def _florence_config(folder: Path, names: set[str]) -> dict[str, Any]:
     kind = config.get("model_type")
     if kind != "florence2":
         raise CheckpointError(
-            f"{folder.name} holds a model of the kind {kind or 'unknown'}, not a Florence-2."
+            f"{folder.name} holds a model of the kind {plain(kind or 'unknown')}, not a Florence-2."
         )
     for section in ("text_config", "vision_config"):
         if not isinstance(config.get(section), dict):
@@ -285,37 +308,43 @@ def _florence_config(folder: Path, names: set[str]) -> dict[str, Any]:
     return config
 
 
-def _shards(folder: Path, index: str) -> tuple[str, ...]:
+def _shards(folder: Path, names: Collection[str], index: str) -> tuple[str, ...]:
     mapping = read_json(folder / index).get("weight_map")
     if not isinstance(mapping, dict) or not all(isinstance(v, str) for v in mapping.values()):
         raise CheckpointError(f"{index} does not list the files of the weights.")
     files = tuple(sorted(set(mapping.values())))
-    # An index is the folder's own text, so a name in it must not lead out of the folder.
-    if any(Path(name).name != name or "\\" in name for name in files):
+    # An index is the folder's own text: a name in it counts only if it is one of the folder's.
+    if any("/" in name or "\\" in name or name in (".", "..") for name in files):
         raise CheckpointError(f"{index} names a file outside its folder.")
-    missing = [name for name in files if not (folder / name).is_file()]
+    missing = [name for name in files if name not in names]
     if missing or not files:
         raise CheckpointError(f"The weights are not complete: {listed(missing, 5)} missing.")
+    if len(files) > MAX_SHARDS:
+        raise CheckpointError(
+            f"The weights lie in {len(files)} files, more than {MAX_SHARDS}: save them in fewer."
+        )
     return files
 
 
 def _inspect_pickled(
     folder: Path, names: set[str], config: Mapping[str, Any], files: tuple[str, ...]
 ) -> CheckpointInfo:
-    native = (config["vision_config"].get("model_type")) == "florence_vision"
-    text = config["text_config"].get("model_type")
-    layout: Layout = "original" if text == "florence2_language" else "hub"
-    settings = config if native else native_config(config)
+    layout: Layout = "hub"
+    if config["vision_config"].get("model_type") == "florence_vision":
+        layout = "native"
+    elif config["text_config"].get("model_type") == "florence2_language":
+        layout = "original"
+    settings = native_settings(config, layout)
     dtype = _TORCH_DTYPES.get(str(config.get("torch_dtype") or config.get("dtype")), "fp32")
     stored = sum((folder / file).stat().st_size for file in files)
     return CheckpointInfo(
         path=folder,
-        layout="native" if native else layout,
+        layout=layout,
         size=_size(settings),
         parameters=stored // _BYTES[dtype],
         dtype=dtype,
         base=_base(config),
-        tokens=int(settings["text_config"].get("vocab_size") or 0),
+        tokens=settings["text_config"]["vocab_size"],
         files=files,
         ignored=_ignored(names, files),
         problems=(
@@ -327,29 +356,24 @@ def _inspect_pickled(
 
 
 def _inspect_adapter(folder: Path, names: set[str]) -> CheckpointInfo:
-    config = read_json(folder / "adapter_config.json")
-    kind = config.get("peft_type")
-    if kind != "LORA":
-        raise CheckpointError(f"{folder.name} is an adapter of the kind {kind}, not a LoRA.")
-    files, pickled = weight_files(folder, "adapter_model")
-    targets = config.get("target_modules") or ()
+    config = read_adapter_config(read_json(folder / "adapter_config.json"))
+    files, pickled = weight_files(folder, names, "adapter_model")
     tensors = [] if pickled else read_headers(folder / file for file in files)
-    ranks = {t.shape[0] for t in tensors if ".lora_A" in t.name}
+    ranks = {t.shape[0] for t in tensors if ".lora_A" in t.name and t.shape}
     stored = sum((folder / file).stat().st_size for file in files)
     dtype, parameters = _amount(tensors) if tensors else ("fp32", stored // 4)
-    base = config.get("base_model_name_or_path")
     return CheckpointInfo(
         path=folder,
         layout="adapter",
         size="other",
         parameters=parameters,
         dtype=dtype,
-        base=str(base) if base else None,
-        lora_rank=max(ranks, default=int(config.get("r") or 0)),
-        lora_targets=(targets,) if isinstance(targets, str) else tuple(sorted(map(str, targets))),
+        base=config.base,
+        lora_rank=max(ranks, default=config.rank or 0),
+        lora_targets=config.targets,
         files=files,
         ignored=_ignored(names, files),
-        problems=((_PICKLED,) if pickled else ()) + tuple(unmergeable(config)),
+        problems=((_PICKLED,) if pickled else ()) + config.problems,
         pickled=pickled,
     )
 
@@ -377,11 +401,11 @@ def _size(config: Mapping[str, Any]) -> str:
 def _base(config: Mapping[str, Any]) -> str | None:
     name = config.get("_name_or_path")
     if isinstance(name, str) and name not in ("", "florence2"):
-        return name
+        return plain(name, 200)
     # "microsoft/Florence-2-base--modeling_florence2.Florence2..." names the repository.
     for reference in (config.get("auto_map") or {}).values():
         if isinstance(reference, str) and "--" in reference:
-            return reference.split("--")[0]
+            return plain(reference.split("--")[0], 200)
     return None
 
 

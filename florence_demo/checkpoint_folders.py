@@ -6,25 +6,41 @@ Everything a path or an archive says is a stranger's word here.
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import shutil
 import stat
 import tempfile
 import zipfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from florence_demo.checkpoint_files import has_model
-from florence_demo.checkpoint_info import listed
+from florence_demo.checkpoint_info import listed, plain
+from florence_demo.checkpoint_json import LIMITS, MAX_MERGES, MERGES
 from florence_demo.errors import CheckpointError
 
 _SEARCHED = {"depth": 5, "most": 5_000}
 
 _KEPT = (".safetensors", ".json", ".txt")
+_WEIGHTS = re.compile(r"\w[\w.-]{0,100}\.safetensors", re.ASCII)
+_MOST = {
+    **{name: limits.max_bytes for name, limits in LIMITS.items()},
+    MERGES: MAX_MERGES,
+    "familiarity.safetensors": 64 << 20,
+}
+"""Bytes of the files that have a size of their own; the weights share what an upload may be."""
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _BLOCK = 1 << 20
+_DIRECTORY = 2 << 20
+"""Bytes of a zip's listing; 20,000 usual names."""
+_RATIO, _SLACK = 50, 64 << 20
+"""What a zip may unpack to: so many times its own size, and so many bytes more."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,7 @@ def checkpoint_under(root: Path, name: str) -> Path:
         CheckpointError: If it is not there, or leads out of the root.
     """
     refused = CheckpointError(
-        f"There is no checkpoint “{name}” here: press “Look again” and choose one."
+        f"There is no checkpoint “{plain(name)}” here: press “Look again” and choose one."
     )
     parts = PurePosixPath(name).parts
     if not parts or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
@@ -71,7 +87,9 @@ def checkpoint_under(root: Path, name: str) -> Path:
         if not folder.is_dir():
             raise refused
         if not _stays(folder, root) or not all(_stays(file, root) for file in folder.iterdir()):
-            raise CheckpointError(f"“{name}” holds a link that leads out of the allowed folder.")
+            raise CheckpointError(
+                f"“{plain(name)}” holds a link that leads out of the allowed folder."
+            )
     except OSError as exc:
         raise refused from exc
     return folder
@@ -106,8 +124,8 @@ def folders_under(root: Path, *, depth: int, most: int) -> Iterator[Path]:
 def unpack_upload(files: Sequence[Path], dst: Path, limits: UploadLimits | None = None) -> Path:
     """Put an uploaded zip, or uploaded loose files, into a new folder.
 
-    Only the files a checkpoint is read from are kept: safetensors, JSON and text. Names within a
-    zip lose their folders, so nothing in it decides where a file goes.
+    Only the files a checkpoint is read from are kept, each within the size of its kind. Names
+    within a zip lose their folders, so nothing in it decides where a file goes.
 
     Args:
         files: One zip, or the loose files of one checkpoint.
@@ -158,24 +176,47 @@ def _stays(path: Path, root: Path) -> bool:
     return path.resolve().is_relative_to(root.resolve())
 
 
+class _Zip(io.BufferedReader):
+    """Read a stranger's zip file in small parts: its listing alone could fill the memory.
+
+    ``zipfile`` reads the listing in one go, whatever number of entries the file claims to have.
+    """
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return so many bytes, or all that are left.
+
+        Raises:
+            CheckpointError: They are more than the listing of a checkpoint's files.
+        """
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > _DIRECTORY:
+            raise CheckpointError("The zip lists too many files: pack one checkpoint alone.")
+        return super().read(size)
+
+
 def _unpack_zip(file: Path, folder: Path, limits: UploadLimits) -> None:
+    title = plain(file.name)
     try:
-        with zipfile.ZipFile(file) as archive:
+        with _Zip(io.FileIO(file)) as source, zipfile.ZipFile(source) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             for entry in entries:
                 check_entry(entry)
-            chosen = _one_checkpoint(entries)
-            _check_amount([entry.file_size for entry in chosen], limits)
-            left = limits.unpacked
-            for entry in chosen:
-                with archive.open(entry) as source:
-                    left -= copy_at_most(source, folder / PurePosixPath(entry.filename).name, left)
+            inside = _one_checkpoint(entries)
+            chosen = _taken({name: entry.file_size for name, entry in inside.items()}, limits)
+            unpacked = sum(inside[name].file_size for name in chosen)
+            if unpacked > _RATIO * file.stat().st_size + _SLACK:
+                raise CheckpointError(
+                    f"The zip would unpack to {unpacked // file.stat().st_size} times its size; "
+                    "weights never do, so it was not opened."
+                )
+            _store({name: partial(archive.open, inside[name]) for name in chosen}, folder, limits)
     # A hostile archive makes the zip reader raise many things; all of them mean the same.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as exc:
-        raise CheckpointError(f"{file.name} is no zip file that can be unpacked.") from exc
+        raise CheckpointError(f"{title} is no zip file that can be unpacked.") from exc
     except Exception as exc:
-        if type(exc).__module__ in ("zlib", "_lzma", "lzma", "bz2"):
-            raise CheckpointError(f"{file.name} is a damaged zip file.") from exc
+        if type(exc).__module__ == "zlib":
+            raise CheckpointError(f"{title} is a damaged zip file.") from exc
         raise
 
 
@@ -183,7 +224,7 @@ def check_entry(entry: zipfile.ZipInfo) -> None:
     """Refuse an entry of a stranger's zip that could lead anywhere but into its folder.
 
     Raises:
-        CheckpointError: Its name leads out, it is a link, or it is encrypted.
+        CheckpointError: Its name leads out, it is a link, it is encrypted or packed oddly.
     """
     parts = PurePosixPath(entry.filename).parts
     # ``orig_filename`` still has what zipfile cuts off at a NUL or turns from a backslash.
@@ -194,10 +235,13 @@ def check_entry(entry: zipfile.ZipInfo) -> None:
         raise CheckpointError("The zip holds a link; pack the files themselves.")
     if entry.flag_bits & 1:
         raise CheckpointError("The zip is encrypted; pack it without a password.")
+    # The other methods may ask for gigabytes of memory to unpack one byte.
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise CheckpointError("The zip is packed in an unusual way; pack it with “deflate”.")
 
 
-def _one_checkpoint(entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]:
-    """Return the entries of the one folder of a zip that holds a checkpoint."""
+def _one_checkpoint(entries: Sequence[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Return the files of the one folder of a zip that holds a checkpoint, by their names."""
     paths = {PurePosixPath(entry.filename): entry for entry in entries}
     folders = {path.parent for path in paths if path.name in ("config.json", "adapter_config.json")}
     if not folders:
@@ -205,43 +249,52 @@ def _one_checkpoint(entries: Sequence[zipfile.ZipInfo]) -> list[zipfile.ZipInfo]
     shallowest = min(len(folder.parts) for folder in folders)
     top = sorted(folder for folder in folders if len(folder.parts) == shallowest)
     if len(top) > 1:
-        raise CheckpointError(
-            f"The zip holds several checkpoints ({listed(map(str, top))}): pack one of them."
-        )
-    inside = {path.name: entry for path, entry in paths.items() if path.parent == top[0]}
-    return [inside[name] for name in _kept(list(inside))]
+        raise CheckpointError(f"The zip holds several checkpoints ({listed(top)}): pack one.")
+    return {path.name: entry for path, entry in paths.items() if path.parent == top[0]}
 
 
 def _copy_loose(files: Sequence[Path], folder: Path, limits: UploadLimits) -> None:
     named = {file.name: file for file in files}
     if len(named) < len(files):
         raise CheckpointError("Two of the files have the same name: upload one checkpoint.")
-    chosen = [named[name] for name in _kept(list(named))]
-    _check_amount([file.stat().st_size for file in chosen], limits)
-    left = limits.unpacked
-    for file in chosen:
-        with file.open("rb") as source:
-            left -= copy_at_most(source, folder / file.name, left)
+    chosen = _taken({name: file.stat().st_size for name, file in named.items()}, limits)
+    _store({name: partial(named[name].open, "rb") for name in chosen}, folder, limits)
 
 
-def _kept(names: Sequence[str]) -> list[str]:
-    """Return the names a checkpoint is read from, and refuse pickles that stand for weights."""
-    kept = [n for n in names if n.lower().endswith(_KEPT) and not n.startswith(".")]
+def _taken(sizes: Mapping[str, int], limits: UploadLimits) -> list[str]:
+    """Return the names of the files that a checkpoint is read from.
+
+    Args:
+        sizes: Bytes of the uploaded files.
+        limits: How much is taken.
+
+    Raises:
+        CheckpointError: The weights are a pickle, or there is too much of anything.
+    """
+    kept = [n for n in sizes if n.lower().endswith(_KEPT) and not n.startswith(".")]
     if not any(name.endswith(".safetensors") for name in kept):
-        pickles = [name for name in names if name.lower().endswith(_PICKLES)]
+        pickles = [name for name in sizes if name.lower().endswith(_PICKLES)]
         if pickles:
             raise CheckpointError(
                 f"The weights ({listed(pickles)}) are a pickle, which is not opened from an "
                 "upload: save them as safetensors."
             )
-    return kept
-
-
-def _check_amount(sizes: Sequence[int], limits: UploadLimits) -> None:
-    if len(sizes) > limits.files:
-        raise CheckpointError(f"The upload has {len(sizes)} files, more than {limits.files}.")
-    if sum(sizes) > limits.unpacked:
+    if len(kept) > limits.files:
+        raise CheckpointError(f"The upload has {len(kept):,} files, more than {limits.files}.")
+    read = [name for name in kept if name in _MOST or _WEIGHTS.fullmatch(name)]
+    for name in read:
+        if sizes[name] > _MOST.get(name, limits.unpacked):
+            raise _too_large(name)
+    if sum(sizes[name] for name in read) > limits.unpacked:
         raise _too_large()
+    return read
+
+
+def _store(sources: Mapping[str, Callable[[], Any]], folder: Path, limits: UploadLimits) -> None:
+    left = limits.unpacked
+    for name, opened in sources.items():
+        with opened() as source:
+            left -= copy_at_most(source, folder / name, min(left, _MOST.get(name, left)))
 
 
 def copy_at_most(source: IO[bytes], target: Path, most: int) -> int:
@@ -260,5 +313,10 @@ def copy_at_most(source: IO[bytes], target: Path, most: int) -> int:
     return copied
 
 
-def _too_large() -> CheckpointError:
+def _too_large(name: str = "") -> CheckpointError:
+    if name in _MOST:
+        return CheckpointError(
+            f"{name} in the upload is larger than {_MOST[name] / (1 << 20):g} MB, which that of no "
+            "Florence-2 is."
+        )
     return CheckpointError("The upload is larger than this page takes; copy the folder instead.")

@@ -115,8 +115,21 @@ def counted(number: int) -> str:
     return f"{number / 1e6:.1f} million" if number >= 1_000_000 else f"{number:,}"
 
 
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """Return the first names and how many more there are."""
+def listed(names: Iterable[object], most: int = 5) -> str:
+    """Return the first names, each short and plain, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "nothing") + more
+    return (", ".join(plain(name, 120) for name in names[:most]) or "nothing") + more
+
+
+def plain(text: object, most: int = 80) -> str:
+    """Return what a stranger wrote as it may stand in a sentence: one short line, no markup.
+
+    Args:
+        text: A name, a number, whatever a file holds.
+        most: Longest result, in characters.
+    """
+    start = "".join(c if c.isprintable() else " " for c in str(text)[: most + 1])
+    # Whatever shows the sentence, a name in it is no tag and no link.
+    start = start.replace("<", "‹").replace(">", "›").replace("](", "] (")
+    return start if len(start) <= most else f"{start[: most - 1]}…"

@@ -1,41 +1,57 @@
 """Read the JSON files of a stranger's folder without trusting their size, form or types.
 
-Knows JSON. Does not know what the files are about.
+Knows how large each kind of file may be. Does not know what the files are about.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from florence_demo.bounded_json import JsonLimits, load_json
+from florence_demo.checkpoint_info import plain
 from florence_demo.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
-MAX_JSON = 64 << 20
-"""Bytes of the largest JSON file read; the largest tokenizer.json in use has 4 MB."""
+_INDEX = JsonLimits(4 << 20, 50_000, 4)
+
+LIMITS = {
+    "config.json": JsonLimits(1 << 20, 20_000, 16),
+    "generation_config.json": JsonLimits(256 << 10, 5_000, 8),
+    "adapter_config.json": JsonLimits(1 << 20, 20_000, 8),
+    "preprocessor_config.json": JsonLimits(256 << 10, 5_000, 8),
+    "processor_config.json": JsonLimits(256 << 10, 5_000, 8),
+    "tokenizer.json": JsonLimits(8 << 20, 600_000, 16),
+    "vocab.json": JsonLimits(4 << 20, 300_000, 2),
+    "added_tokens.json": JsonLimits(1 << 20, 20_000, 2),
+    "model.safetensors.index.json": _INDEX,
+    "adapter_model.safetensors.index.json": _INDEX,
+    "pytorch_model.bin.index.json": _INDEX,
+    "adapter_model.bin.index.json": _INDEX,
+}
+"""The JSON files that are ever read; BART's tokenizer.json has 3.7 MB and 210,000 values."""
+
+MERGES = "merges.txt"
+MAX_MERGES = 4 << 20
+"""Bytes of the merges of a tokenizer; BART's have 0.5 MB."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file's object.
+    """Return the object in a JSON file of one of the known names.
 
     Raises:
-        CheckpointError: If it is missing, too large or not an object.
+        CheckpointError: If it is missing, costs more than its kind may, or is not an object.
     """
     try:
-        if path.stat().st_size > MAX_JSON:
-            raise CheckpointError(
-                f"{path.name} has more than {MAX_JSON >> 20} MB; that is no JSON."
-            )
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = load_json(path, LIMITS[path.name])
     except OSError as exc:
-        raise CheckpointError(f"{path.name} cannot be read from {path.parent}.") from exc
-    except (ValueError, RecursionError) as exc:
-        raise CheckpointError(f"{path.name} in {path.parent.name} is not valid JSON.") from exc
+        raise CheckpointError(f"{path.name} cannot be read from {path.parent.name}.") from exc
+    except ValueError as exc:
+        raise CheckpointError(f"{path.name} in {path.parent.name} {exc}.") from exc
     if not isinstance(value, dict):
         raise CheckpointError(f"{path.name} in {path.parent.name} is not a JSON object.")
     return value
@@ -62,4 +78,4 @@ def reading(folder: Path) -> Iterator[None]:
 def brief(exc: Exception) -> str:
     """Return the first line of what an error says, to stand in brackets."""
     lines = str(exc).strip().splitlines() or [type(exc).__name__]
-    return lines[0].rstrip(".")[:200]
+    return plain(lines[0].rstrip("."), 200)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from florence_demo.checkpoint_info import plain
 from florence_demo.errors import CheckpointError
 
 SHARED = "model.language_model.shared.weight"
@@ -105,30 +106,12 @@ def native_name(name: str) -> str | None:
     return name
 
 
-_TEXT_FIELDS = (
-    *("vocab_size", "max_position_embeddings", "d_model", "encoder_layers", "decoder_layers"),
-    *("encoder_ffn_dim", "decoder_ffn_dim", "encoder_attention_heads", "decoder_attention_heads"),
-    *("encoder_layerdrop", "decoder_layerdrop", "activation_function", "dropout"),
-    *("attention_dropout", "activation_dropout", "classifier_dropout", "init_std"),
-    *("scale_embedding", "use_cache"),
-)
 _TEXT_IDS = {
     "bos_token_id": 0,
     "pad_token_id": 1,
     "eos_token_id": 2,
     "decoder_start_token_id": 2,
     "forced_eos_token_id": 2,
-}
-_VISION_FIELDS = {
-    **{
-        name: name
-        for name in (
-            *("depths", "patch_size", "patch_stride", "patch_padding", "patch_prenorm"),
-            *("num_heads", "num_groups", "window_size", "drop_path_rate", "projection_dim"),
-            *("mlp_ratio", "qkv_bias"),
-        )
-    },
-    "dim_embed": "embed_dim",
 }
 _GENERATION_FIELDS = {
     "num_beams": 1,
@@ -141,7 +124,7 @@ _NOT_NATIVE = ("normalize_before", "add_final_layer_norm", "add_bias_logits")
 
 
 def native_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the native ``config.json`` of a 2024 one; ``image_token_id`` is left to the caller.
+    """Return the ``config.json`` of the 2024 layout in native words, not yet admitted.
 
     Args:
         config: The whole ``config.json`` of the 2024 layout.
@@ -153,41 +136,37 @@ def native_config(config: Mapping[str, Any]) -> dict[str, Any]:
     source = vision.get("image_feature_source", ["spatial_avg_pool", "temporal_avg_pool"])
     if list(source) != ["spatial_avg_pool", "temporal_avg_pool"]:
         raise CheckpointError(
-            f"config.json asks for the image features {source}, which this program does not know; "
-            "Florence-2 uses spatial_avg_pool and temporal_avg_pool."
+            f"config.json asks for the image features {plain(source)}, which this program does not "
+            "know; Florence-2 uses spatial_avg_pool and temporal_avg_pool."
         )
     positions = vision.get("image_pos_embed") or {}
     temporal = vision.get("visual_temporal_embedding") or {}
     for kind, known in ((positions, "learned_abs_2d"), (temporal, "COSINE")):
         if kind.get("type", known) != known:
             raise CheckpointError(
-                f"config.json asks for {kind['type']} positions of the picture, "
+                f"config.json asks for {plain(kind['type'])} positions of the picture, "
                 f"where Florence-2 has {known}."
             )
     for field in _NOT_NATIVE:
         if text.get(field):
             raise CheckpointError(f"config.json switches on {field}, which Florence-2 has not.")
-    tied = bool(text.get("tie_word_embeddings", True))
     return {
-        "architectures": ["Florence2ForConditionalGeneration"],
-        "model_type": "florence2",
-        "is_encoder_decoder": True,
-        "tie_word_embeddings": tied,
+        "tie_word_embeddings": text.get("tie_word_embeddings"),
         "text_config": {
-            "model_type": "bart",
             "vocab_size": config.get("vocab_size", 51289),
-            **{name: text[name] for name in _TEXT_FIELDS if text.get(name) is not None},
+            **{name: value for name, value in text.items() if value is not None},
             # Only these ids are true: the ones at the top level, and in generation_config.json,
             # are wrong in half of the checkpoints of mid 2024, and nothing read them.
-            **{name: text.get(name, default) for name, default in _TEXT_IDS.items()},
-            "is_encoder_decoder": True,
-            "tie_word_embeddings": tied,
+            **_text_ids(text),
+            "model_type": "bart",
         },
         "vision_config": {
+            **vision,
             "model_type": "florence_vision",
-            **{new: vision[old] for old, new in _VISION_FIELDS.items() if old in vision},
-            "max_temporal_embeddings": temporal.get("max_temporal_embeddings", 100),
-            "max_position_embeddings": positions.get("max_pos_embeddings", 50),
+            "activation_function": "gelu",  # there it cannot be chosen
+            "embed_dim": vision.get("dim_embed"),
+            "max_temporal_embeddings": temporal.get("max_temporal_embeddings"),
+            "max_position_embeddings": positions.get("max_pos_embeddings"),
         },
     }
 
@@ -205,14 +184,18 @@ def native_generation(
         generation: Its ``generation_config.json``, if there is one.
     """
     text, saved = _section(config, "text_config"), generation or {}
-    ids = {name: text.get(name, default) for name, default in _TEXT_IDS.items()}
     fields = {
         name: default
         if text.get(name, saved.get(name)) is None
         else text.get(name, saved.get(name))
         for name, default in _GENERATION_FIELDS.items()
     }
-    return {**ids, **fields, "forced_bos_token_id": text.get("forced_bos_token_id")}
+    forced = text.get("forced_bos_token_id")
+    return {**_text_ids(text), **fields, "forced_bos_token_id": forced}
+
+
+def _text_ids(text: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: text.get(name, usual) for name, usual in _TEXT_IDS.items()}
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -18,10 +18,14 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from florence_demo.adapter_config import read_adapter_config
 from florence_demo.adapters import Merge, merge_adapter
+from florence_demo.checkpoint_config import admitted_generation
+from florence_demo.checkpoint_cost import Cost, check_cost
 from florence_demo.checkpoint_files import (
     contradictions,
     inspect_checkpoint,
+    native_settings,
     native_shapes,
     read_headers,
 )
@@ -33,15 +37,10 @@ from florence_demo.checkpoint_folders import (
 )
 from florence_demo.checkpoint_info import CheckpointInfo, StoredTensor
 from florence_demo.checkpoint_json import brief, read_json, reading
-from florence_demo.checkpoint_names import FLORENCE_TOKENS, TIED, native_config, native_generation
+from florence_demo.checkpoint_names import FLORENCE_TOKENS, TIED, native_generation
 from florence_demo.errors import CheckpointError
-from florence_demo.processors import (
-    BART_TOKENS,
-    MASK_ID,
-    NoTokenizerError,
-    load_processor,
-    picture_settings,
-)
+from florence_demo.processors import MASK_ID, load_processor, picture_settings
+from florence_demo.vocabularies import BART_TOKENS, NoTokenizerError
 from florence_demo.weights import empty_model, fill, stored_dtype
 
 if TYPE_CHECKING:
@@ -59,8 +58,6 @@ ResolveBase = Callable[[str], Path]
 
 MAX_BESIDE = 500
 """Folders looked into for a tokenizer beside a checkpoint that has none."""
-
-_NOT_SETTINGS = ("auto_map", "attn_implementation", "experts_implementation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +88,7 @@ def open_checkpoint(
     resolve_base: ResolveBase | None = None,
     allow_pickle: bool = False,
     tokenizers: Iterable[Path] | None = None,
+    limit: Cost | None = None,
 ) -> Opened:
     """Return the model and the processor of any Florence-2 checkpoint or adapter.
 
@@ -103,6 +101,7 @@ def open_checkpoint(
         allow_pickle: Whether the operator allows a ``pytorch_model.bin`` from this place.
         tokenizers: Folders to take a tokenizer from where this one has none; None looks into the
             folders beside it, which is not for a visitor's upload.
+        limit: What a question to it may take; None, for an operator's own, is any amount.
 
     Raises:
         CheckpointError: If it cannot be opened whole; the sentence says why.
@@ -117,31 +116,35 @@ def open_checkpoint(
             resolve_base=resolve_base,
             allow_pickle=allow_pickle,
             tokenizers=tokenizers,
+            limit=limit,
         )
         return switch_adapter(opened, folder, allow_pickle=allow_pickle)
     others = _other_folders(info, tokenizers, resolve_base)
     with reading(folder), _stored(info, allow_pickle) as tensors:
-        config = _settings(folder, info)
-        model = _empty(info, config, tensors)
-        processor = load_processor(folder, config, native=info.layout == "native", others=others)
+        config, picture = _settings(folder, info, tensors)
+        check_cost(config, picture, info.parameters, limit)
+        processor = load_processor(folder, config, picture, others)
+        model = empty_model(config)
         model.config.image_token_id = processor.image_token_id
         notes = fill(model, tensors, dtype or stored_dtype(info.dtype), device)
-        _finish(model, info)
+        _finish(model, folder, info)
     log.info("opened %s: %s, %s parameters", folder.name, info.layout, f"{info.parameters:,}")
     return Opened(model, processor, replace(info, problems=(*info.problems, *notes)))
 
 
-def _empty(
-    info: CheckpointInfo, config: dict[str, Any], tensors: list[StoredTensor]
-) -> Florence2ForConditionalGeneration:
+def _settings(
+    folder: Path, info: CheckpointInfo, tensors: list[StoredTensor]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the configuration, checked against the weights, and the picture's settings."""
+    config = native_settings(read_json(folder / "config.json"), info.layout)
     for problem in contradictions(config, native_shapes(tensors)):
-        raise CheckpointError(f"{info.path.name} contradicts itself: {problem}")
-    return empty_model(config)
+        raise CheckpointError(f"{folder.name} contradicts itself: {problem}")
+    return config, picture_settings(folder, config)
 
 
-def _finish(model: Florence2ForConditionalGeneration, info: CheckpointInfo) -> None:
+def _finish(model: Florence2ForConditionalGeneration, folder: Path, info: CheckpointInfo) -> None:
     model.config.dtype = model.dtype
-    model.generation_config = _generation(info.path, info)
+    model.generation_config = _generation(folder, info, model.config.text_config.vocab_size)
     model.eval()
 
 
@@ -167,8 +170,8 @@ def switch_adapter(opened: Opened, folder: Path | None, *, allow_pickle: bool = 
     info = inspect_checkpoint(folder)
     if info.layout != "adapter":
         raise CheckpointError(f"{folder.name} is a whole model, not an adapter of one.")
-    config = read_json(folder / "adapter_config.json")
     with reading(folder), _stored(info, allow_pickle) as tensors:
+        config = read_adapter_config(read_json(folder / "adapter_config.json"))
         merge = merge_adapter(opened.model, tensors, config, instead_of=opened.merge)
     log.info("merged %s into %s", folder.name, base.path.name)
     info = replace(info, size=base.size, tokens=base.tokens)
@@ -226,6 +229,8 @@ def convert_checkpoint(
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as exc:
         raise CheckpointError(f"{dst} could not be written ({exc.strerror}).") from exc
+    except ValueError as exc:  # the library writes no settings that it would not use
+        raise CheckpointError(f"{dst} could not be written ({brief(exc)}).") from exc
     return inspect_checkpoint(dst)
 
 
@@ -240,18 +245,19 @@ def _without_tokenizer(
     from transformers import CLIPImageProcessor
 
     info = inspect_checkpoint(src)
-    config = _settings(src, info)
-    if info.tokens != BART_TOKENS + len(FLORENCE_TOKENS) and "image_token_id" not in config:
-        raise NoTokenizerError(
-            f"{src.name} has no tokenizer and a vocabulary of its own ({info.tokens:,} tokens). "
-            "Add its file tokenizer.json."
-        )
-    config.setdefault("image_token_id", MASK_ID)
     with reading(src), _stored(info, allow_pickle) as tensors:
-        model = _empty(info, config, tensors)
+        config, picture = _settings(src, info, tensors)
+        if info.tokens != BART_TOKENS + len(FLORENCE_TOKENS) and "image_token_id" not in config:
+            raise NoTokenizerError(
+                f"{src.name} has no tokenizer and a vocabulary of its own ({info.tokens:,} tokens)."
+                " Add its file tokenizer.json."
+            )
+        config.setdefault("image_token_id", MASK_ID)
+        check_cost(config, picture, info.parameters)
+        model = empty_model(config)
         fill(model, tensors, dtype or stored_dtype(info.dtype), "cpu")
-        _finish(model, info)
-    return model, CLIPImageProcessor(**picture_settings(src, config))
+        _finish(model, src, info)
+    return model, CLIPImageProcessor(**picture)
 
 
 def _save(
@@ -305,7 +311,7 @@ def _base_of(info: CheckpointInfo, resolve_base: ResolveBase | None) -> Path:
             )
         folder = resolve_base(info.base)
     except CheckpointError:
-        if beside == info.path.absolute() or not (beside / "config.json").is_file():
+        if not _is_beside(beside, info.path.absolute()):
             raise
         folder = beside
     if inspect_checkpoint(folder).layout == "adapter":
@@ -313,15 +319,13 @@ def _base_of(info: CheckpointInfo, resolve_base: ResolveBase | None) -> Path:
     return folder
 
 
-def _settings(folder: Path, info: CheckpointInfo) -> dict[str, Any]:
-    """Return the native configuration, without anything that could make the library fetch code."""
-    config = read_json(folder / "config.json")
-    if info.layout != "native":
-        return native_config(config)
-    for section in (config, config["text_config"], config["vision_config"]):
-        for key in [k for k in section if k.startswith("_") or k in _NOT_SETTINGS]:
-            del section[key]
-    return config
+def _is_beside(folder: Path, adapter: Path) -> bool:
+    """Say whether a folder that an adapter names lies beside it and holds a model."""
+    try:
+        inside = folder.name not in ("", "..") and folder != adapter
+        return inside and (folder / "config.json").is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
 
 
 @contextmanager
@@ -361,26 +365,18 @@ def _beside(folder: Path) -> list[Path]:
     return [around, *sorted(path for path in inner if path.name != folder.name)]
 
 
-def _generation(folder: Path, info: CheckpointInfo) -> GenerationConfig:
+def _generation(folder: Path, info: CheckpointInfo, tokens: int) -> GenerationConfig:
     from transformers import GenerationConfig
 
     file = folder / "generation_config.json"
     saved = read_json(file) if file.is_file() else {}
-    config = read_json(folder / "config.json")
+    # A native folder without the file generates with its token ids alone.
+    if info.layout != "native" or not saved:
+        saved = native_generation(read_json(folder / "config.json"), saved)
     try:
-        if info.layout != "native":
-            found = GenerationConfig(**native_generation(config, saved))
-        else:
-            # A native folder without the file generates with its token ids alone.
-            found = GenerationConfig.from_dict(saved or native_generation(config))
-    except (ValueError, TypeError) as exc:
+        return GenerationConfig(**admitted_generation(saved, tokens))
+    except (ValueError, TypeError) as exc:  # two values that do not go together
         raise CheckpointError(f"generation_config.json cannot be used ({brief(exc)}).") from exc
-    for name, value in found.to_dict().items():
-        if name.endswith("_token_id") and isinstance(value, list) and len(value) != 1:
-            raise CheckpointError(
-                f"generation_config.json holds {len(value)} tokens as {name}; Florence-2 has one."
-            )
-    return found
 
 
 __all__ = [

@@ -7,7 +7,10 @@ answers (``engine``) nor how it is opened (``models``).
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,7 @@ class EngineCache:
         if engine is not None:
             return engine
         # One load at a time; models in memory go on answering meanwhile.
-        with self._loading:
+        with self._loading, _nothing_left():
             engine = self._held(name)
             if engine is None:
                 stamp = _stamp(name)
@@ -107,6 +110,20 @@ class EngineCache:
         limit = self.max_models - (name != "nano")
         for old in others[: max(0, len(others) - limit)]:
             del self._engines[old]
+
+
+@contextmanager
+def _nothing_left() -> Iterator[None]:
+    """Give the memory of a load back that fails: its error's frames hold half a model."""
+    try:
+        yield
+    except BaseException as exc:
+        failed: BaseException | None = exc
+        while failed is not None:
+            traceback.clear_frames(failed.__traceback__)
+            failed = failed.__cause__ or failed.__context__
+        release_memory()
+        raise
 
 
 def _stamp(name: str) -> object:

@@ -12,6 +12,7 @@ Knows features and numbers. Does not know models or pictures.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 log = logging.getLogger(__name__)
 
 FILE = "familiarity.safetensors"
+
+MAX_HEADER = 10_000
+"""Bytes that the file has beside its numbers."""
 
 Floats = NDArray[np.float32]
 
@@ -128,26 +132,32 @@ class Familiarity:
     @classmethod
     def load(cls, folder: Path, width: int) -> Familiarity | None:
         """Return what a checkpoint's folder holds; None if there is none for features so wide."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
-        if not (folder / FILE).is_file():
-            return None
-        try:
-            held = load_file(folder / FILE)
-        except (SafetensorError, OSError):
-            log.warning("%s is damaged and is left out", folder / FILE, exc_info=True)
+        file = folder / FILE
+        if not file.is_file():
             return None
         wide = {"middle": width, "places": width, "spread": len(QUANTILES)}
-        shapes = {"scale": (2, 2), "limit": (1,)}
+        shapes: dict[str, tuple[int, ...]] = {"scale": (2, 2), "limit": (1,)}
         shapes |= {f"{name}.mean": (n,) for name, n in wide.items()}
         shapes |= {f"{name}.whiten": (n, n) for name, n in wide.items()}
-        if {name: held[name].shape for name in held} != shapes:
-            log.warning("%s is of another model or version and is left out", folder / FILE)
+        try:
+            # The folder may be a stranger's: neither its header nor its tensors need be this small.
+            if file.stat().st_size > 8 * sum(map(math.prod, shapes.values())) + MAX_HEADER:
+                raise ValueError("it is too large")
+            with safe_open(file, framework="numpy") as stored:
+                names = stored.keys()
+                found = {name: tuple(stored.get_slice(name).get_shape()) for name in names}
+                if found != shapes:
+                    log.warning("%s is of another model or version and is left out", file)
+                    return None
+                held = {name: stored.get_tensor(name).astype(np.float32) for name in shapes}
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError):
+            log.warning("%s is damaged and is left out", file, exc_info=True)
             return None
 
         def part(name: str) -> Gaussian:
-            return Gaussian(held[f"{name}.mean"], held[f"{name}.whiten"].astype(np.float32))
+            return Gaussian(held[f"{name}.mean"], held[f"{name}.whiten"])
 
         parts = part("middle"), part("places"), part("spread")
         return cls(*parts, held["scale"], float(held["limit"][0]))

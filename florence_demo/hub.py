@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,21 @@ from florence_demo.memory import in_bytes
 
 log = logging.getLogger(__name__)
 
+_SUFFIXES = (".json", ".safetensors", ".txt")
+MAX_FILES = 300
+DISK_KEPT = 5_000_000_000
+"""Bytes of the disk that no visitor's wish takes."""
+
 Progress = Callable[[float, str], None]
 """Takes the fraction done in 0..1 and what is being done."""
 
 
 def download(
-    source: str, revision: str | None, title: str, progress: Progress | None = None
+    source: str,
+    revision: str | None,
+    title: str,
+    progress: Progress | None = None,
+    max_bytes: int | None = None,
 ) -> Path:
     """Fetch a model's files from the hub into its cache and return their folder.
 
@@ -31,9 +41,11 @@ def download(
         revision: Commit of its repository, None for the newest.
         title: What a person calls it.
         progress: Called while files arrive.
+        max_bytes: What the files may come to, asked of the hub before any is fetched; None is any
+            amount, for an operator.
 
     Raises:
-        CheckpointError: The hub cannot be reached or has no such model.
+        CheckpointError: The hub cannot be reached or has no such model, or it is too large.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -46,15 +58,21 @@ def download(
     if progress:
         progress(0.0, f"Asking the hub for {title}")
     try:
+        measured = None if max_bytes is None else _measured(source, revision, max_bytes)
         return Path(
             snapshot_download(
                 source,
-                revision=revision,
+                # What was measured is fetched, though the repository may change meanwhile.
+                revision=measured or revision,
+                local_files_only=max_bytes is not None and measured is None,
                 # Data only: Python files of a repository are neither fetched nor run.
-                allow_patterns=["*.json", "*.safetensors", "*.txt"],
+                allow_patterns=[f"*{suffix}" for suffix in _SUFFIXES],
+                ignore_patterns=["*/*"],
                 tqdm_class=_progress_class(progress) if progress else None,
             )
         )
+    except CheckpointError:
+        raise
     except GatedRepoError as exc:
         raise CheckpointError(
             f"{source} asks for permission: accept its terms on the hub and log in with"
@@ -71,6 +89,44 @@ def download(
             f"{title} is not on this machine and the Hugging Face hub cannot be reached: check"
             " the connection, or go on with “nano”, which is embedded."
         ) from exc
+
+
+def _measured(source: str, revision: str | None, max_bytes: int) -> str | None:
+    """Return the commit of a repository whose files may be fetched; None where there is no hub.
+
+    Raises:
+        CheckpointError: They are too many or too large, or would fill the disk.
+        Exception: Whatever the hub answers where it has no such repository.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        info = HfApi().model_info(source, revision=revision, files_metadata=True)
+    except (HfHubHTTPError, HFValidationError):
+        raise
+    except Exception:  # whatever the network raises; then only what is here already counts
+        log.info("the hub was not asked about %s", source, exc_info=True)
+        return None
+    sizes = {
+        file.rfilename: max_bytes + 1 if file.size is None else int(file.size)
+        for file in info.siblings or ()
+        if file.rfilename.endswith(_SUFFIXES) and "/" not in file.rfilename
+    }
+    if len(sizes) > MAX_FILES or sum(sizes.values()) > max_bytes:
+        raise CheckpointError(
+            f"{source} has {len(sizes):,} files of {in_bytes(sum(sizes.values()))}; up to"
+            f" {MAX_FILES} files and {in_bytes(max_bytes)} are fetched for a visitor."
+        )
+    new = (n for n in sizes if not try_to_load_from_cache(source, n, revision=info.sha))
+    disk = Path(constants.HF_HUB_CACHE)
+    while not disk.exists():
+        disk = disk.parent
+    if shutil.disk_usage(disk).free - sum(sizes[name] for name in new) < DISK_KEPT:
+        raise CheckpointError(
+            f"There is no room here for {source}: choose a model that is on this machine already."
+        )
+    return info.sha or revision
 
 
 def _progress_class(progress: Progress) -> type[Any]:

@@ -8,12 +8,14 @@ imported when a model is loaded, not before.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo import machine
+from florence_demo.checkpoint_info import plain
 from florence_demo.errors import CheckpointError
 from florence_demo.hub import Progress, download
 from florence_demo.memory import in_bytes
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+VISITOR_BYTES = 8_000_000_000
+"""What a visitor may have fetched of a model of the hub; Florence-2-large in fp32 has 3.1 GB."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 BF16_FROM = 100_000_000
 """Parameters from which a CPU with bf16 uses it; smaller models answer in a blink, and exactly."""
@@ -166,7 +173,7 @@ def resolve_spec(name: str) -> ModelSpec:
     if looks_like_path:
         known = ", ".join(MODELS)
         raise CheckpointError(
-            f"There is no model “{_brief_name(name)}”: choose one of {known}, a folder with a"
+            f"There is no model “{plain(name)}”: choose one of {known}, a folder with a"
             " checkpoint, or an id of the Hugging Face hub such as"
             " florence-community/Florence-2-base-ft."
         )
@@ -246,7 +253,7 @@ def load_model(
         dtype: "auto", "fp32", "bf16", "fp16", "int8".
         progress: Called while files are downloaded and opened.
         trusted: Whether the folder may name other folders of this machine, as an adapter names its
-            base; a visitor's upload may not.
+            base, and whether a download and a question may take any amount; a visitor's may not.
         open_hub: Whether it may name any model of the hub as its base, or the catalogue's alone.
         allow_pickle: Whether pickled weights may be read, in a process of their own.
 
@@ -254,6 +261,7 @@ def load_model(
         CheckpointError: There is no such model, the hub cannot be reached, or the folder holds
             something else.
     """
+    from florence_demo.checkpoint_cost import VISITORS
     from florence_demo.checkpoints import open_checkpoint
     from florence_demo.memory import model_memory
 
@@ -261,12 +269,18 @@ def load_model(
     target = choose_device(device)
     folder = Path(spec.source)
     if not folder.is_dir():
-        folder = _fetch(spec, progress)
+        folder = _fetch(spec, progress, None if trusted else VISITOR_BYTES)
     if progress:
         progress(1.0, f"Opening {spec.title}")
 
     def resolve_base(base: str) -> Path:
-        return folder_of(base, progress, paths=trusted, open_hub=open_hub)
+        return folder_of(
+            base,
+            progress,
+            paths=trusted,
+            open_hub=open_hub,
+            max_bytes=None if trusted else VISITOR_BYTES,
+        )
 
     opened = open_checkpoint(
         folder,
@@ -274,6 +288,7 @@ def load_model(
         device=str(target),
         resolve_base=resolve_base,
         tokenizers=None if trusted else (),
+        limit=None if trusted else VISITORS,
         allow_pickle=allow_pickle,
     )
     loaded = LoadedModel(
@@ -323,8 +338,12 @@ def base_of(
         folder = Path(resolve_spec(name).source)
         if not folder.is_dir():
             return None
+        limit = None if trusted else VISITOR_BYTES
         return adapter_base(
-            folder, lambda base: folder_of(base, progress, paths=trusted, open_hub=open_hub)
+            folder,
+            lambda base: folder_of(
+                base, progress, paths=trusted, open_hub=open_hub, max_bytes=limit
+            ),
         )
     except CheckpointError:
         # Loading it will say what is wrong.
@@ -354,46 +373,54 @@ def switch_model(loaded: LoadedModel, name: str, *, allow_pickle: bool = False) 
 
 
 def folder_of(
-    name: str, progress: Progress | None = None, *, paths: bool = True, open_hub: bool = True
+    name: str,
+    progress: Progress | None = None,
+    *,
+    paths: bool = True,
+    open_hub: bool = True,
+    max_bytes: int | None = VISITOR_BYTES,
 ) -> Path:
     """Return the folder of a model named by catalogue name, hub id or path.
 
     Args:
         name: What it is called.
         progress: Called while files are downloaded.
-        paths: Whether it may be a path.
+        paths: Whether it may be a path; if not, nothing tells whether there is such a path.
         open_hub: Whether it may be any id of the hub.
+        max_bytes: What may be fetched of a model outside the catalogue; None is any amount.
 
     Raises:
         CheckpointError: There is none, or its name is of a kind that is not allowed.
     """
     # Microsoft's own repositories hold the same weights in the 2024 layout, under these names.
     short = name.removeprefix("microsoft/Florence-2-")
-    spec = resolve_spec(short if short in MODELS else name)
+    if not paths and short not in MODELS:
+        if not _HUB_ID.fullmatch(name):
+            raise CheckpointError(
+                f"The checkpoint names “{plain(name)}” as its base, which is no model of the hub. "
+                "A folder of another machine cannot be found here: put the base's folder beside "
+                "it, or name a model of the hub in adapter_config.json."
+            )
+        spec = ModelSpec(name, name, name, public=False)
+    else:
+        spec = resolve_spec(short if short in MODELS else name)
     folder = Path(spec.source)
-    if not paths and not spec.public and folder.is_dir():
+    if (paths or spec.public) and folder.is_dir():
+        return folder
+    if not open_hub and not spec.public:
         raise CheckpointError(
-            f"The checkpoint names a folder of another machine as its base, {name}: put the base's"
-            " folder beside it, or name a model of the hub in adapter_config.json."
-        )
-    if not open_hub and not spec.public and not folder.is_dir():
-        raise CheckpointError(
-            f"The checkpoint is built on “{_brief_name(name)}”, which is not fetched here: upload a"
+            f"The checkpoint is built on “{plain(name)}”, which is not fetched here: upload a"
             f" whole checkpoint, or one built on a model of this list: {', '.join(MODELS)}."
         )
-    return folder if folder.is_dir() else _fetch(spec, progress)
+    return _fetch(spec, progress, max_bytes)
 
 
-def _brief_name(name: str) -> str:
-    """Return a name that somebody wrote, short enough for a sentence."""
-    return name if len(name) <= 80 else f"{name[:79]}…"
-
-
-def _fetch(spec: ModelSpec, progress: Progress | None) -> Path:
+def _fetch(spec: ModelSpec, progress: Progress | None, max_bytes: int | None) -> Path:
     """Return the folder of a model that is not on this machine yet."""
     if Path(spec.source).is_absolute():
         raise CheckpointError(
-            f"The folder of “{spec.name}”, {spec.source}, is missing: get the whole project again,"
-            " or choose another model."
+            f"The folder of “{spec.name}” is missing: get the whole project again, or choose"
+            " another model."
         )
-    return download(spec.source, spec.revision, spec.title, progress)
+    limit = None if spec.public else max_bytes
+    return download(spec.source, spec.revision, plain(spec.title), progress, limit)

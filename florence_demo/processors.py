@@ -1,49 +1,46 @@
 """The processor of a checkpoint: its tokenizer and its picture settings, built from what is there.
 
-Knows the files that tokenizers and image processors are saved in, and Florence-2's own tokens.
-Does not know weights. A native folder's processor is loaded as it is; for a 2024 folder it is
-built anew from the vocabulary, so nothing in the folder decides which class is made.
+Knows how the library's tokenizers and image processors are made. Does not know weights, nor the
+files of a tokenizer (``vocabularies``). Nothing in a folder decides which class is made or what it
+runs: for every layout the processor is built anew from a vocabulary and a few numbers.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from florence_demo.checkpoint_json import MAX_JSON, brief, read_json
-from florence_demo.checkpoint_names import FLORENCE_TOKENS
+from florence_demo.checkpoint_config import FLAG, Rule, real, several, whole
+from florence_demo.checkpoint_info import plain
+from florence_demo.checkpoint_json import read_json
 from florence_demo.errors import CheckpointError
+from florence_demo.vocabularies import BART_TOKENS, Added, Vocabulary, find_vocabulary
 
 if TYPE_CHECKING:
-    from transformers import BartTokenizer, Florence2Processor
+    from transformers import BartTokenizer, Florence2Processor, PreTrainedTokenizerFast
 
-BART_TOKENS = 50_265
-MAX_SIDE = 2048
-"""Longest side that a checkpoint may bring pictures to, in pixels; Florence-2's is 768."""
+MIN_SIDE, MAX_SIDE = 16, 2048
+"""Sides that a checkpoint may bring pictures to, in pixels; Florence-2's is 768."""
 IMAGE_TOKEN = "<image>"
 MASK_TOKEN = "<mask>"
 MASK_ID = BART_TOKENS - 1
+_BASE = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 
-_PICTURE = {
-    "do_resize": True,
-    "size": {"height": 768, "width": 768},
-    "resample": 3,
-    "do_center_crop": False,
-    "crop_size": {"height": 768, "width": 768},
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": [0.485, 0.456, 0.406],
-    "image_std": [0.229, 0.224, 0.225],
-    "do_convert_rgb": True,
+_COLOUR = several(real(-10.0, 10.0), 3, 3)
+_PICTURE: dict[str, tuple[Rule, Any]] = {
+    "do_resize": (FLAG, True),
+    "resample": (whole(0, 3), 3),  # those of Pillow's filters that work on tensors
+    "do_center_crop": (FLAG, False),
+    "do_rescale": (FLAG, True),
+    "rescale_factor": (real(0.0, 1.0), 1 / 255),
+    "do_normalize": (FLAG, True),
+    "image_mean": (_COLOUR, [0.485, 0.456, 0.406]),
+    "image_std": (several(real(1e-3, 10.0), 3, 3), [0.229, 0.224, 0.225]),
 }
-"""Florence-2's picture settings, for a folder that does not say its own."""
+"""What an image processor may be told, and Florence-2's own settings."""
+_SIZE = {"height": 768, "width": 768}
 
 _ANSWER_KINDS = (
     *("pure_text", "ocr", "phrase_grounding", "description_with_bboxes", "bboxes"),
@@ -51,166 +48,84 @@ _ANSWER_KINDS = (
 )
 
 
-class NoTokenizerError(CheckpointError):
-    """Say that a checkpoint is whole but for its tokenizer."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """Hold a byte-level BPE vocabulary as its files give it.
-
-    Attributes:
-        pieces: Piece to id.
-        merges: Pairs of pieces, in the order in which they merge.
-        added: The tokens beyond the pieces, content to its settings with "id".
-    """
-
-    pieces: dict[str, int]
-    merges: list[tuple[str, str]]
-    added: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def ids(self) -> dict[str, int]:
-        """Every token with its id."""
-        return {**self.pieces, **{name: int(token["id"]) for name, token in self.added.items()}}
-
-    def completed(self) -> Vocabulary:
-        """Return it with Florence's own tokens appended where it holds BART's alone."""
-        if len(self.pieces) != BART_TOKENS or self.added:
-            return self
-        added = {name: {"id": BART_TOKENS + i} for i, name in enumerate(FLORENCE_TOKENS)}
-        return Vocabulary(self.pieces, self.merges, added)
-
-
 def load_processor(
-    folder: Path, config: Mapping[str, Any], native: bool, others: Iterable[Path] = ()
+    folder: Path,
+    config: Mapping[str, Any],
+    picture: Mapping[str, Any],
+    others: Iterable[Path] = (),
 ) -> Florence2Processor:
     """Return the processor of a checkpoint, with its image token inside the embedding.
 
     Args:
         folder: The checkpoint.
-        config: Its configuration in native words; without "image_token_id" any free token serves.
-        native: Whether the folder has a native processor of its own, to be loaded as it is.
+        config: Its configuration, admitted; without "image_token_id" any free token serves.
+        picture: Its ``picture_settings``.
         others: Folders to take a tokenizer from where this one has none.
 
     Raises:
         CheckpointError: If no tokenizer fits the weights, or the files are damaged.
     """
-    rows = int(config["text_config"]["vocab_size"])
-    whole = all((folder / name).is_file() for name in ("tokenizer.json", "processor_config.json"))
-    if native and whole:
-        processor = _native_processor(folder)
-    else:
-        vocabulary = find_vocabulary(folder, rows, others)
-        tokenizer = build_tokenizer(vocabulary, config)
-        processor = _assembled(tokenizer, picture_settings(folder, config))
-    _check_picture(processor, config)
+    from transformers import CLIPImageProcessor, Florence2Processor
+
+    rows = config["text_config"]["vocab_size"]
+    vocabulary = find_vocabulary(folder, rows, others)
+    if len(vocabulary.ids) > rows:
+        raise CheckpointError(
+            f"The tokenizer has {len(vocabulary.ids):,} tokens, "
+            f"the model only {rows:,}: they do not belong together."
+        )
+    processor = Florence2Processor(
+        image_processor=CLIPImageProcessor(**picture),
+        tokenizer=build_tokenizer(vocabulary, config),
+        # Without these keys the native post-processing knows no task at all.
+        post_processor_config={kind: {"TASK_NAME": kind} for kind in _ANSWER_KINDS},
+    )
     expected = config.get("image_token_id", processor.image_token_id)
     if processor.image_token_id != expected:
         raise CheckpointError(
             f"config.json has the picture's token at {expected}, "
             f"the tokenizer at {processor.image_token_id}."
         )
-    if len(processor.tokenizer) > rows:
-        raise CheckpointError(
-            f"The tokenizer has {len(processor.tokenizer):,} tokens, "
-            f"the model only {rows:,}: they do not belong together."
-        )
     return processor
 
 
-def find_vocabulary(folder: Path, rows: int, others: Iterable[Path] = ()) -> Vocabulary:
-    """Return the vocabulary of a folder, or of the first other folder that fits its weights.
-
-    Args:
-        folder: The checkpoint.
-        rows: Rows of its token embedding.
-        others: Folders to look into where this one has no tokenizer.
-
-    Raises:
-        NoTokenizerError: If there is none.
-        CheckpointError: If its own is damaged.
-    """
-    own = read_vocabulary(folder)
-    if own is not None:
-        return own.completed()
-    for other in others:
-        try:
-            vocabulary = read_vocabulary(other)
-        except CheckpointError:
-            continue  # a damaged neighbour is no reason to refuse this one
-        if vocabulary is not None and rows - len(vocabulary.completed().ids) in (0, 1):
-            return vocabulary.completed()
-    raise NoTokenizerError(
-        f"{folder.name} has no tokenizer, and no checkpoint here has one of {rows:,} tokens. "
-        "Add the file tokenizer.json of the model it was fine-tuned from."
-    )
-
-
-def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """Return the vocabulary in a folder, None where there is none.
-
-    Raises:
-        CheckpointError: If its files are damaged.
-    """
-    try:
-        if (folder / "tokenizer.json").is_file():
-            return _from_tokenizer_json(read_json(folder / "tokenizer.json"))
-        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            return _from_vocab_files(folder)
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise CheckpointError(f"The tokenizer files in {folder.name} are damaged.") from exc
-    return None
-
-
-def build_tokenizer(vocabulary: Vocabulary, config: Mapping[str, Any]) -> BartTokenizer:
+def build_tokenizer(
+    vocabulary: Vocabulary, config: Mapping[str, Any]
+) -> BartTokenizer | PreTrainedTokenizerFast:
     """Return a tokenizer whose ids are those of a vocabulary, and which has an image token.
 
-    The native class replaces the embeddings of one token by the picture's. Where the vocabulary
-    has no token for that, the ``<mask>`` that BART left behind serves: nothing ever asks for or
-    answers with it, and the embedding, which is also the output head, keeps its rows. One row
-    more would take its share of every probability.
+    Args:
+        vocabulary: Pieces, merges and added tokens.
+        config: The configuration, admitted.
 
     Raises:
         CheckpointError: If a token would get another id than the files say.
     """
     from tokenizers import AddedToken
-    from transformers import BartTokenizer
 
-    ids, text = vocabulary.ids, config["text_config"]
-    image_token = IMAGE_TOKEN
-    if IMAGE_TOKEN not in ids:
-        if config.get("image_token_id") == len(ids):
-            vocabulary.added[IMAGE_TOKEN] = {"id": len(ids)}
-            ids = vocabulary.ids
-        else:
-            image_token = MASK_TOKEN
-    if image_token not in ids:
-        raise CheckpointError(
-            "The tokenizer has no <mask> or <image> token to stand for a picture."
-        )
-    tokenizer = BartTokenizer(
-        # With the added tokens among the pieces every token has its id before any is registered;
-        # no merge leads to them, so text is cut into pieces as ever.
-        vocab=dict(ids),
-        merges=vocabulary.merges,
+    vocabulary, image_token = _with_image_token(vocabulary, config.get("image_token_id"))
+    ids = vocabulary.ids
+    tokenizer = _bare_tokenizer(
+        vocabulary,
         mask_token=MASK_TOKEN if MASK_TOKEN in ids else None,
-        model_max_length=int(text.get("max_position_embeddings") or 1024),
+        model_max_length=config["text_config"]["max_position_embeddings"],
         clean_up_tokenization_spaces=False,
         extra_special_tokens={"image_token": image_token},
     )
-    keys = ("lstrip", "rstrip", "single_word")
     tokens = [
         AddedToken(
             name,
-            special=bool(token.get("special", True)),
+            special=token.special,
             normalized=False,
-            **{key: bool(token.get(key, False)) for key in keys},
+            lstrip=token.lstrip,
+            rstrip=token.rstrip,
+            single_word=token.single_word,
         )
-        for name, token in sorted(vocabulary.added.items(), key=lambda item: int(item[1]["id"]))
+        for name, token in sorted(vocabulary.added.items(), key=lambda item: item[1].id)
     ]
     tokenizer.add_tokens(tokens)
-    special = [token for token in tokens if token.special and token.content != image_token]
+    named = {*_BASE.values(), MASK_TOKEN, image_token}
+    special = [token for token in tokens if token.special and token.content not in named]
     tokenizer.add_special_tokens(
         {"extra_special_tokens": special}, replace_extra_special_tokens=False
     )
@@ -223,134 +138,142 @@ def build_tokenizer(vocabulary: Vocabulary, config: Mapping[str, Any]) -> BartTo
     return tokenizer
 
 
+def _with_image_token(vocabulary: Vocabulary, wanted: int | None) -> tuple[Vocabulary, str]:
+    """Return a vocabulary with a token for the picture, and that token.
+
+    The native class replaces the embeddings of one token by the picture's. Where the vocabulary
+    has no token for that, the ``<mask>`` that BART left behind serves: nothing ever asks for or
+    answers with it, and the embedding, which is also the output head, keeps its rows. One row
+    more would take its share of every probability.
+
+    Args:
+        vocabulary: As its files give it.
+        wanted: Its id, where the configuration says one.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    ids = vocabulary.ids
+    free = {name: ids[name] for name in (IMAGE_TOKEN, MASK_TOKEN) if name in ids}
+    own = {name: t.id for name, t in vocabulary.added.items() if name not in _BASE.values()}
+    for name, number in {**free, **own}.items():
+        if number == wanted:
+            return vocabulary, name
+    if IMAGE_TOKEN not in ids and wanted == len(ids):
+        added = {**vocabulary.added, IMAGE_TOKEN: Added(len(ids))}
+        return replace(vocabulary, added=added), IMAGE_TOKEN
+    if not free:
+        raise CheckpointError(
+            "The tokenizer has no <mask> or <image> token to stand for a picture."
+        )
+    return vocabulary, next(iter(free))
+
+
+def _bare_tokenizer(
+    vocabulary: Vocabulary, **settings: Any
+) -> BartTokenizer | PreTrainedTokenizerFast:
+    """Return a tokenizer that knows no added tokens as such yet.
+
+    They are among its pieces, so that every token has its id before any is registered; no merge
+    leads to them, so text is cut into pieces as ever.
+    """
+    from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
+    from tokenizers.models import BPE
+    from transformers import BartTokenizer, PreTrainedTokenizerFast
+
+    ids, merges = vocabulary.ids, vocabulary.merges
+    if not vocabulary.whole_words:
+        return BartTokenizer(vocab=ids, merges=merges, **settings)
+    # BART's class has no such switch, and would lose it when the folder is opened elsewhere.
+    tokenizer = Tokenizer(BPE(vocab=ids, merges=merges, ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end, begin = ((name, ids.get(name, 0)) for name in (_BASE["eos_token"], _BASE["bos_token"]))
+    tokenizer.post_processor = processors.RobertaProcessing(
+        end, begin, trim_offsets=False, add_prefix_space=False
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_BASE, **settings)
+
+
 def picture_tokens(vision: Mapping[str, Any], height: int, width: int) -> int:
     """Return how many tokens a picture of this size becomes: the last stage's grid and its mean."""
-    grid = [height, width]
+    sides = stage_sizes(vision, height, width)[-1]
+    return sides[0] * sides[1] + 1
+
+
+def stage_sizes(vision: Mapping[str, Any], height: int, width: int) -> list[tuple[int, int]]:
+    """Return height and width of the feature maps of each stage of the vision tower."""
+    sizes, grid = [], (height, width)
     names = ("patch_size", "patch_stride", "patch_padding")
     for kernel, stride, padding in zip(*(vision[name] for name in names), strict=True):
-        grid = [(side + 2 * padding - kernel) // stride + 1 for side in grid]
-    return grid[0] * grid[1] + 1
-
-
-def _check_picture(processor: Florence2Processor, config: Mapping[str, Any]) -> None:
-    """Raise CheckpointError where a picture would take more room or tokens than it says."""
-    from transformers import Florence2VisionConfig
-
-    picture = processor.image_processor
-    steps = ((picture.do_resize, picture.size), (picture.do_center_crop, picture.crop_size))
-    sizes = [
-        [int(dict(size or {}).get(side) or 0) for side in ("height", "width")]
-        for taken, size in steps
-        if taken
-    ]
-    if not sizes or not all(0 < side <= MAX_SIDE for size in sizes for side in size):
-        raise CheckpointError(
-            "preprocessor_config.json must bring pictures to a height and a width of at most"
-            f" {MAX_SIDE} pixels."
-        )
-    # A native configuration may leave out what is usual.
-    vision = {**Florence2VisionConfig().to_dict(), **config["vision_config"]}
-    count = picture_tokens(vision, *sizes[-1])
-    if processor.num_image_tokens != count:
-        raise CheckpointError(
-            f"The processor counts {processor.num_image_tokens} tokens for a picture, the model"
-            f" makes {count} of it."
-        )
-
-
-def _native_processor(folder: Path) -> Florence2Processor:
-    from transformers import Florence2Processor
-
-    try:
-        with _without_code(folder) as plain:
-            processor = Florence2Processor.from_pretrained(plain, local_files_only=True)
-    except Exception as exc:  # whatever a damaged file makes the loaders raise
-        raise CheckpointError(
-            f"The processor files in {folder.name} cannot be read ({brief(exc)})."
-        ) from exc
-    if not isinstance(processor, Florence2Processor):
-        raise CheckpointError(f"The processor in {folder.name} is not a Florence-2's.")
-    return processor
-
-
-@contextlib.contextmanager
-def _without_code(folder: Path) -> Iterator[Path]:
-    """Lend the folder, or a copy of its processor's files that names no code of its own.
-
-    transformers asks on the terminal whether to run what an ``auto_map`` names; nobody is there.
-    """
-    files = [*folder.glob("*token*.json"), *folder.glob("*processor*.json")]
-    if not any("auto_map" in read_json(f) for f in files if f.stem.endswith("_config")):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="florence-processor-") as copy:
-        for file in (*files, *folder.glob("vocab.json"), *folder.glob("merges.txt")):
-            if file.stem.endswith("_config"):
-                values = {k: v for k, v in read_json(file).items() if k != "auto_map"}
-                Path(copy, file.name).write_text(json.dumps(values), encoding="utf-8")
-            else:
-                shutil.copyfile(file, Path(copy, file.name))
-        yield Path(copy)
-
-
-def _assembled(tokenizer: BartTokenizer, picture: dict[str, Any]) -> Florence2Processor:
-    from transformers import CLIPImageProcessor, Florence2Processor
-
-    return Florence2Processor(
-        image_processor=CLIPImageProcessor(**picture),
-        tokenizer=tokenizer,
-        # Without these keys the native post-processing knows no task at all.
-        post_processor_config={kind: {"TASK_NAME": kind} for kind in _ANSWER_KINDS},
-    )
+        rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in grid)
+        grid = (rows, columns)
+        sizes.append(grid)
+    return sizes
 
 
 def picture_settings(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a folder's settings of the image processor, Florence-2's own where it says none.
 
+    Args:
+        folder: The checkpoint.
+        config: Its configuration, admitted.
+
     Raises:
-        CheckpointError: If they cannot be read.
+        CheckpointError: If they are out of their bounds, or bring pictures to no size.
     """
-    saved: dict[str, Any] = {}
-    if (folder / "preprocessor_config.json").is_file():
-        saved = read_json(folder / "preprocessor_config.json")
-    settings = {key: saved.get(key, default) for key, default in _PICTURE.items()}
-    if isinstance(settings["size"], int):
-        settings["size"] = {"height": settings["size"], "width": settings["size"]}
+    saved, file = _saved_picture(folder)
+    settings: dict[str, Any] = {}
+    for name, (rule, usual) in _PICTURE.items():
+        value = saved.get(name)
+        try:
+            settings[name] = usual if value is None else rule(value)
+        except ValueError as exc:
+            raise CheckpointError(
+                f"{file} cannot be used: {name} is {plain(value, 40)}; it takes {exc}."
+            ) from exc
+    settings["size"] = _size(saved.get("size"), file)
+    settings["crop_size"] = _SIZE
+    if settings["do_center_crop"]:
+        settings["crop_size"] = _size(saved.get("crop_size"), file)
+    elif not settings["do_resize"]:
+        raise _no_size(file)
     settings["do_convert_rgb"] = True  # they say null, and then a picture with alpha fails
-    try:
-        size = (int(settings["size"]["height"]), int(settings["size"]["width"]))
-        count = picture_tokens(config["vision_config"], *size)
-    except (KeyError, TypeError, ValueError) as exc:
-        raise CheckpointError(
-            f"The picture settings of {folder.name} cannot be read: "
-            "preprocessor_config.json needs a size with height and width."
-        ) from exc
+    height, width = seen_size(settings)
+    count = picture_tokens(config["vision_config"], height, width)
     return {**settings, "image_seq_length": count}
 
 
-def _from_tokenizer_json(tokenizer: Mapping[str, Any]) -> Vocabulary:
-    model = tokenizer["model"]
-    if model.get("type", "BPE") != "BPE":  # the hub's tokenizer.json does not say
-        raise CheckpointError(f"Florence-2 has a BPE tokenizer, not {model.get('type')}.")
-    pieces = {str(k): int(v) for k, v in model["vocab"].items()}
-    merges = [_pair(merge) for merge in model["merges"]]
-    added = {t["content"]: t for t in tokenizer.get("added_tokens") or ()}
-    return Vocabulary(pieces, merges, {k: v for k, v in added.items() if k not in pieces})
+def seen_size(picture: Mapping[str, Any]) -> tuple[int, int]:
+    """Return height and width of what the model sees by some ``picture_settings``."""
+    size = picture["crop_size" if picture["do_center_crop"] else "size"]
+    return size["height"], size["width"]
 
 
-def _from_vocab_files(folder: Path) -> Vocabulary:
-    pieces = {str(k): int(v) for k, v in read_json(folder / "vocab.json").items()}
-    file = folder / "merges.txt"
-    if file.stat().st_size > MAX_JSON:
-        raise ValueError("merges.txt is too large")
-    lines = file.read_text(encoding="utf-8").split("\n")
-    merges = [_pair(line) for line in lines if line.strip() and not line.startswith("#version")]
-    added = {}
-    if (folder / "added_tokens.json").is_file():
-        added = {k: {"id": int(v)} for k, v in read_json(folder / "added_tokens.json").items()}
-    return Vocabulary(pieces, merges, {k: v for k, v in added.items() if k not in pieces})
+def _saved_picture(folder: Path) -> tuple[Mapping[str, Any], str]:
+    """Return what a folder says of pictures, and in which file."""
+    native, old = "processor_config.json", "preprocessor_config.json"
+    if (folder / native).is_file():
+        inside = read_json(folder / native).get("image_processor")
+        if isinstance(inside, dict):
+            return inside, native
+    return (read_json(folder / old) if (folder / old).is_file() else {}), old
 
 
-def _pair(merge: str | list[str]) -> tuple[str, str]:
-    first, second = merge.split(" ") if isinstance(merge, str) else merge
-    return first, second
+def _size(value: Any, file: str) -> dict[str, int]:
+    if value is None:
+        return dict(_SIZE)
+    if type(value) is int:
+        value = {"height": value, "width": value}
+    side = whole(MIN_SIDE, MAX_SIDE)
+    try:
+        return {name: side(value[name]) for name in ("height", "width")}
+    except (KeyError, TypeError, ValueError) as exc:
+        raise _no_size(file) from exc
+
+
+def _no_size(file: str) -> CheckpointError:
+    return CheckpointError(
+        f"{file} must bring pictures to a height and width of {MIN_SIDE} to at most {MAX_SIDE} "
+        "pixels."
+    )

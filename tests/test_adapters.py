@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from florence_demo.checkpoints import (
     switch_adapter,
 )
 from florence_demo.errors import CheckpointError
+from florence_demo.models import folder_of
 from tests.checkpoint_makers import Micro, edit_json, original_name, write_json
 
 Q = "model.language_model.encoder.layers.0.self_attn.q_proj"
@@ -174,6 +176,37 @@ REFUSED = {
     "no alpha": (pair(Q, 16, 16), {"lora_alpha": None}, "alpha None"),
     "a broken pattern": (pair(Q, 16, 16), {"rank_pattern": {"(": 2}}, "pattern"),
     "a pattern without end": (pair(Q, 16, 16), {"alpha_pattern": {"(.*)*x": 2}}, "too involved"),
+    "a pattern that doubles": (
+        pair(Q, 16, 16),
+        {"alpha_pattern": {"(?:[a-z]|[a-z_])?" * 9 + "!": 2}},
+        "too involved",
+    ),
+    "an unknown name before a rank": (
+        pair("model.nowhere.q_proj", 16, 16, rank=3),
+        {},
+        "weights that the model has not",
+    ),
+    "a factor twice": (
+        pair(Q, 16, 16) | {f"{Q}.lora_A.other.weight": random(2, 16)},
+        {},
+        "twice",
+    ),
+    "a rank above its widths": (pair(Q, 16, 16, rank=40), {"r": 40}, "do not fit"),
+    "a magnitude alone": (
+        {f"{Q}.lora_magnitude_vector": random(16), f"{Q}.base_layer.weight": random(16, 16)},
+        {},
+        "do not fit",
+    ),
+    "a factor without dimensions": (
+        {f"{Q}.lora_A.weight": torch.tensor(1.0), f"{Q}.lora_B.weight": random(16, 2)},
+        {},
+        "do not fit",
+    ),
+    "an alpha beyond all numbers": (
+        pair(Q, 16, 16),
+        {"lora_alpha": 10**300},
+        "no Florence-2 has",
+    ),
     "words for a rank": (pair(Q, 16, 16), {"r": "two"}, "no Florence-2 has"),
     "a list of patterns": (pair(Q, 16, 16), {"rank_pattern": [1]}, "no Florence-2 has"),
     "an embedding": (
@@ -235,6 +268,38 @@ def test_the_base_may_lie_beside(micro, base, tmp_path):
     for resolve in (unreachable, None):
         opened = open_checkpoint(folder, resolve_base=resolve)
         assert changed(opened, micro) == {f"{Q}.weight"}
+
+
+ODD_BASES = {
+    "long": "x" * 10_000,
+    "long in bytes": "你" * 199,
+    "a NUL": "a\0b",
+    "lines": "a\nb\r\nc",
+    "a link": "[press](https://evil.example/x)",
+    "a picture": "![x](https://evil.example/x.png)",
+    "a tag": '<img src="https://evil.example/x.png" onerror="x">',
+    "the folder around": "..",
+    "a path that leads out": "../../..",
+    "nothing but spaces": "   ",
+    "a list": ["a"] * 1_000,
+    "a number": 7,
+}
+
+
+@pytest.mark.parametrize("name", ODD_BASES.values(), ids=ODD_BASES)
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for", "beside"])
+def test_an_odd_base_is_one_plain_sentence(tmp_path, name, asked):
+    folder = write(tmp_path / "in" / "it", pair(Q, 16, 16), base_model_name_or_path=name)
+    # What lies around is no base, however the adapter calls it.
+    write_json(tmp_path / "config.json", {"model_type": "zebra"})
+    resolve = partial(folder_of, paths=False, open_hub=False) if asked else None
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(folder, resolve_base=resolve)
+    for text in (str(caught.value), *inspect_checkpoint(folder).sentences()):
+        assert text.isprintable()
+        assert len(text) < 600
+        assert not any(sign in text for sign in ("<", ">", "]("))
+        assert "zebra" not in text
 
 
 def test_inspect_tells_rank_and_targets(tmp_path):

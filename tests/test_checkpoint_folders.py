@@ -98,6 +98,50 @@ def test_a_zip_becomes_a_folder(tmp_path, prefix):
     assert [p.name for p in (tmp_path / "uploads").iterdir()] == ["one"]
 
 
+def test_a_listing_is_not_even_read_when_it_is_too_long(tmp_path, monkeypatch):
+    _many(tmp_path / "it.zip")
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", lambda _: pytest.fail("it was read"))
+    with pytest.raises(CheckpointError, match="too many files"):
+        unpack_upload([tmp_path / "it.zip"], tmp_path / "one")
+
+
+def test_weights_that_unpack_to_many_times_their_size_are_no_weights(tmp_path):
+    zipped(tmp_path / "it.zip", *WHOLE)
+    with zipfile.ZipFile(tmp_path / "it.zip", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model-2.safetensors", bytes(80 << 20))
+    with pytest.raises(CheckpointError, match="times its size"):
+        unpack_upload([tmp_path / "it.zip"], tmp_path / "one")
+    assert not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["zip", "loose"])
+def test_what_is_never_read_is_not_kept(tmp_path, packed):
+    odd = ("trainer_state.json", "notes.txt", "tokenizer_config.json", "a\nb.safetensors")
+    names = (*WHOLE, "model-00001-of-00002.safetensors", *odd)
+    files = sorted(model(tmp_path / "in", *names).iterdir())
+    if packed:
+        files = [zipped(tmp_path / "it.zip", *names)]
+    folder = unpack_upload(files, tmp_path / "one")
+    kept = {p.name for p in folder.iterdir()}
+    assert kept == {*WHOLE, "model-00001-of-00002.safetensors"}
+
+
+def test_loose_files_have_the_sizes_of_their_kinds(tmp_path):
+    source = model(tmp_path / "in", *WHOLE)
+    (source / "config.json").write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(CheckpointError, match=r"config\.json .* 1 MB"):
+        unpack_upload(sorted(source.iterdir()), tmp_path / "one")
+
+
+def test_the_name_of_an_upload_is_told_in_plain_words(tmp_path):
+    upload = tmp_path / ("<b>[x](y)" + "z" * 150 + ".zip")
+    upload.write_bytes(b"no zip")
+    with pytest.raises(CheckpointError) as caught:
+        unpack_upload([upload], tmp_path / "one")
+    assert len(str(caught.value)) < 200
+    assert "<" not in str(caught.value)
+
+
 def test_loose_files_become_a_folder(tmp_path):
     source = model(tmp_path / "in", *WHOLE, "evil.py", ".hidden.json")
     folder = unpack_upload(sorted(source.iterdir()), tmp_path / "one")
@@ -130,7 +174,46 @@ def _lying(path):
     path.write_bytes(data)
 
 
+def _many(path):
+    """Fifty thousand names without a byte behind them."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", b"{}")
+        for i in range(50_000):
+            archive.writestr(f"nothing-{i}", b"")
+
+
+def _lzma(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name in WHOLE:
+            archive.writestr(name, b"{}")
+
+
+def _sized(**sizes):
+    """A zip of which one file is larger than any of its kind."""
+
+    def make(path):
+        zipped(path, *WHOLE)
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            for name, size in sizes.items():
+                archive.writestr(name.replace("__", "."), bytes(size))
+
+    return make
+
+
+def _long_folders(path):
+    zipped(path, *(f"{letter * 60_000}/config.json" for letter in "abc"))
+
+
 BAD = {
+    "a listing that fills the memory": (_many, "lists too many files"),
+    "an unusual packing": (_lzma, "packed in an unusual way"),
+    "a large generation_config": (
+        _sized(generation_config__json=(256 << 10) + 1),
+        r"generation_config\.json in the upload is larger than 0\.25 MB",
+    ),
+    "a large vocabulary": (_sized(vocab__json=(4 << 20) + 1), r"vocab\.json .* 4 MB"),
+    "a large adapter_config": (_sized(adapter_config__json=(1 << 20) + 1), "1 MB"),
+    "long names of folders": (_long_folders, "several"),
     "dots": (lambda p: zipped(p, "config.json", "../model.safetensors"), "lead out"),
     "absolute": (lambda p: zipped(p, "config.json", "/model.safetensors"), "lead out"),
     "backslash": (lambda p: zipped(p, "config.json", "..\\model.safetensors"), "lead out"),
@@ -156,6 +239,7 @@ def test_bad_uploads_get_one_sentence_and_leave_nothing(tmp_path, make, said):
     with pytest.raises(CheckpointError, match=said) as caught:
         unpack_upload([tmp_path / "it.zip"], store / "one", UploadLimits(unpacked=30 << 20))
     assert str(caught.value).endswith(".")
+    assert len(str(caught.value)) < 600
     assert list(store.iterdir()) == []
     assert not (tmp_path / "model.safetensors").exists()
 

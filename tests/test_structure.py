@@ -32,7 +32,8 @@ HOUSE: list[dict[str, list[str]]] = [
         "web": ["web"],
         "checkpoints": [
             "checkpoints", "checkpoint_files", "checkpoint_folders", "checkpoint_info",
-            "checkpoint_json", "checkpoint_names", "adapters", "pickles", "processors", "weights",
+            "checkpoint_json", "checkpoint_names", "checkpoint_config", "checkpoint_cost",
+            "adapters", "adapter_config", "pickles", "processors", "vocabularies", "weights",
         ],
         "scenes": [
             "scenes", "scene_backgrounds", "scene_captions", "scene_contours", "scene_documents",

@@ -34,8 +34,8 @@ IGNORE = -100
 
 MAX_LETTERS, MAX_PLACES, MAX_POINTS, MAX_ANSWERS = 20_000, 1_000, 20_000, 100
 """What one row may have: the longest answer of a model, 4,096 tokens, holds less."""
-MAX_SAID = 300
-"""Letters of what is said about a row: a row's own words may be in it."""
+_MAX_SAID = 2_000
+"""Letters of what is said about a row: its own words may be in it, after two paths at most."""
 
 _LOC = re.compile(r"<loc_(\d+)>")
 _TOKEN_LIKE = re.compile(r"<loc_[^<>]*>|</?poly>|<sep>|<and>|</?s>|<pad>")
@@ -248,10 +248,15 @@ def usable(examples: Iterable[Example | DatasetError], problems: list[str]) -> l
                 raise example
             check_example(example)
         except DatasetError as exc:
-            problems.append(str(exc)[:MAX_SAID])
+            problems.append(_printable(str(exc)[:_MAX_SAID]))
         else:
             kept.append(example)
     return kept
+
+
+def _printable(text: str) -> str:
+    """Return a text that a terminal and a page can show, in one line."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def example_from_strings(

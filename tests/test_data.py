@@ -295,4 +295,4 @@ def test_a_row_with_more_than_any_model_takes_is_refused(example: Example) -> No
 def test_what_is_said_of_a_row_is_short() -> None:
     problems: list[str] = []
     usable([Example(PICTURE, "sing" * 9_999), DatasetError("x" * 99_999)], problems)
-    assert all(len(problem) <= 300 for problem in problems)
+    assert all(len(problem) <= 2_000 for problem in problems)

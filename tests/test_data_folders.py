@@ -229,6 +229,13 @@ def test_a_picture_under_the_root_may_be_no_link_out_of_it(tmp_path: Path) -> No
     picture = root / "set/images/a.png"
     picture.symlink_to(root / "shared.png")
     assert len(open_data(data_under(root, "set"))) == 1
+    # The owner's rows may name what lies beside the set, but nothing around the root.
+    (root / "set/annotations.jsonl").write_text(jsonl({**ROW, "image": "../shared.png"}))
+    assert len(open_data(data_under(root, "set"))) == 1
+    (root / "set/annotations.jsonl").write_text(jsonl({**ROW, "image": "../../secret.png"}))
+    with pytest.raises(DatasetError, match="leads out of the data's own folder"):
+        open_data(data_under(root, "set"))
+    (root / "set/annotations.jsonl").write_text(jsonl(ROW))
     picture.unlink()
     picture.symlink_to(tmp_path / "secret.png")
     with pytest.raises(DatasetError, match="leads out of the data's own folder"):

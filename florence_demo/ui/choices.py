@@ -16,10 +16,10 @@ import gradio as gr
 from florence_demo.checkpoints import checkpoint_under, list_checkpoints
 from florence_demo.data_folders import (
     data_under,
+    for_visitors,
     list_data,
     private_folder,
     take_data,
-    without_paths,
 )
 from florence_demo.data_source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import InputError
@@ -94,11 +94,7 @@ class Data:
 
     def safe(self, text: str) -> str:
         """Return a message about it without its path on this machine."""
-        if self.remote:
-            return text
-        return without_paths(
-            text, *map(Path, filter(None, (self.source.location, self.source.root)))
-        )
+        return text if self.remote else for_visitors(text, self.source)
 
 
 @dataclass(frozen=True)

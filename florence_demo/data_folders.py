@@ -62,7 +62,7 @@ def data_under(root: Path, name: object) -> DataSource:
             folder = root if odd else Path(root, *parts)
             if not odd and folder.resolve().is_relative_to(root.resolve()):
                 found = source_in(folder, root)
-        except (OSError, ValueError):  # no name at all
+        except (OSError, ValueError, RuntimeError):  # no name at all, or links in a circle
             found = None
     if found is None:
         shown = str(name)[:60]

@@ -159,11 +159,12 @@ def test_sets_under_a_root_are_listed_and_found(tmp_path: Path) -> None:
     assert list_data(tmp_path / "none") == []
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc", "a\0b", "a\\b", "none", "out"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc", "a\0b", "a\\b", "none", "out", "circle"])
 def test_no_name_leads_out_of_the_root(tmp_path: Path, name: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "out").symlink_to("/etc")
+    (root / "circle").symlink_to("circle")
     with pytest.raises(DatasetError, match="There is no data"):
         data_under(root, name)
 

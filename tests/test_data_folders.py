@@ -159,7 +159,9 @@ def test_sets_under_a_root_are_listed_and_found(tmp_path: Path) -> None:
     assert list_data(tmp_path / "none") == []
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc", "a\0b", "a\\b", "none", "out", "circle"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "/etc", "a\0b", "a\\b", "none", "out", "circle"]
+)
 def test_no_name_leads_out_of_the_root(tmp_path: Path, name: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
@@ -303,9 +305,10 @@ def test_a_bomb_is_refused(
 def test_rows_about_one_picture_look_at_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(data, "monotonic", lambda: 0.0)
     looked: list[object] = []
-    size = data.picture_size
-    monkeypatch.setattr(data, "picture_size", lambda image: looked.append(image) or size(image))
+    size = data.upright_size
+    monkeypatch.setattr(data, "upright_size", lambda image: looked.append(image) or size(image))
     box = {"image": "images/a.png", "prefix": "<OD>", "suffix": "a<loc_1><loc_2><loc_3><loc_4>"}
     broken = {**ROW, "image": "images/broken.png"}
     for rows in ([box, ROW] * 50, [broken] * 50):

@@ -193,16 +193,6 @@ def build_data_picker(
     def look_again() -> Any:
         return gr.update(choices=_folders(service), value="")
 
-    @friendly
-    def take_upload(files: list[str] | None) -> tuple[Upload | None, str]:
-        """Take a zip, or a listing with its pictures, and check every row of it."""
-        if not files:
-            return None, _UPLOAD_HELP
-        source, rows = take_data([Path(f) for f in files], private_folder(), limits)
-        tasks = sorted({row.task for row in rows})
-        told = f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
-        return Upload(source, len(rows)), told
-
     shown = [folder_row, upload_column, hub]
     kind.change(None, kind, shown, js=_SWITCH)
     kind.change(
@@ -214,7 +204,7 @@ def build_data_picker(
     )
     again.click(look_again, None, folder, api_visibility="private")
     files.upload(
-        take_upload,
+        _taker(limits),
         files,
         [uploaded, note],
         api_name=api,
@@ -224,6 +214,22 @@ def build_data_picker(
     )
     files.clear(lambda: (None, _UPLOAD_HELP), None, [uploaded, note], api_visibility="private")
     return DataPicker(service, kind, folder, uploaded, hub)
+
+
+def _taker(limits: DataLimits) -> Any:
+    """Return what takes an upload within limits."""
+
+    @friendly
+    def take_upload(files: list[str] | None) -> tuple[Upload | None, str]:
+        """Take a zip, or a listing with its pictures, and check every row of it."""
+        if not files:
+            return None, _UPLOAD_HELP
+        source, rows = take_data([Path(f) for f in files], private_folder(), limits)
+        tasks = sorted({row.task for row in rows})
+        told = f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
+        return Upload(source, len(rows)), told
+
+    return take_upload
 
 
 def _about(kind: str, root: Path) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ from PIL import Image
 
 from florence_demo.codec import POLYGONS, QUADS, TEXT, dequantize, location_tokens
 from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
-from florence_demo.images import Source, open_image, picture_size
+from florence_demo.images import Source, open_image, upright_size
 from florence_demo.prediction import Detections, Prediction
 from florence_demo.tasks import TASKS, Region, Task, task_named
 
@@ -34,8 +35,8 @@ IGNORE = -100
 
 MAX_LETTERS, MAX_PLACES, MAX_POINTS, MAX_ANSWERS = 20_000, 1_000, 20_000, 100
 """What one row may have: the longest answer of a model, 4,096 tokens, holds less."""
-MAX_SAID = 300
-"""Letters of what is said about a row: a row's own words may be in it."""
+_MAX_SAID = 2_000
+"""Letters of what is said about a row: its own words may be in it, after two paths at most."""
 
 _LOC = re.compile(r"<loc_(\d+)>")
 _TOKEN_LIKE = re.compile(r"<loc_[^<>]*>|</?poly>|<sep>|<and>|</?s>|<pad>")
@@ -129,31 +130,41 @@ class Example:
 
 _Size = tuple[int, int] | Exception
 """A picture's size, or why it has none: rows about one picture share it either way."""
-_SIZES: WeakKeyDictionary[Callable[[], Source], _Size] = WeakKeyDictionary()
+_SIZES: WeakKeyDictionary[Callable[[], Source], tuple[int, _Size]] = WeakKeyDictionary()
+_KNOWN_FOR = 60
+"""Seconds for which a size is known: what was wrong may pass, such as a lack of memory."""
 
 
 def _known_size(image: Picture) -> _Size:
+    now = int(monotonic() / _KNOWN_FOR)
     if isinstance(image, Path):
         try:
             stat = image.stat()
         except (OSError, ValueError) as exc:
             return exc
-        return _size_of_file(image, stat.st_size, stat.st_mtime_ns)
+        return _size_of_file(image, stat.st_size, stat.st_mtime_ns, now)
     if isinstance(image, Image.Image):
         return _size(image)
-    if image not in _SIZES:
-        _SIZES[image] = _size(image)
-    return _SIZES[image]
+    since, size = _SIZES.get(image, (-1, (0, 0)))
+    if since != now:
+        size = _size(image)
+        _SIZES[image] = (now, size)
+    return size
 
 
 @functools.lru_cache(65_536)
-def _size_of_file(path: Path, _bytes: int, _changed: int) -> _Size:
+def _size_of_file(path: Path, _bytes: int, _changed: int, _now: int) -> _Size:
     return _size(path)
 
 
 def _size(image: Picture) -> _Size:
     try:
-        return picture_size(image() if callable(image) else image)
+        source = image() if callable(image) else image
+        if isinstance(source, Image.Image) and not source.getexif():
+            return source.size
+        if isinstance(source, Image.Image | np.ndarray):
+            return open_image(source).size
+        return upright_size(source)
     except (OSError, FlorenceDemoError) as exc:
         # Kept without the frames it went through: they hold the picture's bytes.
         return InputError(str(exc))
@@ -248,10 +259,15 @@ def usable(examples: Iterable[Example | DatasetError], problems: list[str]) -> l
                 raise example
             check_example(example)
         except DatasetError as exc:
-            problems.append(str(exc)[:MAX_SAID])
+            problems.append(_printable(str(exc)[:_MAX_SAID]))
         else:
             kept.append(example)
     return kept
+
+
+def _printable(text: str) -> str:
+    """Return a text that a terminal and a page can show, in one line."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def example_from_strings(

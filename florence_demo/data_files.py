@@ -75,10 +75,10 @@ class Pictures:
         if not _is_name(name):
             return f"{shown} is no name of a picture: it is empty, too long or holds odd signs."
         out = f"{shown} leads out of the data's own folder: name pictures by their place within it."
-        if self._source.root and (
+        if self._source.limits and (
             name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts
         ):
-            return out
+            return out  # a stranger's, on any system
         try:
             found = (folder / name for folder in self._folders)
             path = next((p for p in found if p.is_file()), self._folders[0] / name)

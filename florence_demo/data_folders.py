@@ -22,6 +22,7 @@ from florence_demo.row_files import IMAGE_SUFFIXES
 
 MAX_DEPTH = 4
 MAX_FOLDERS = 2_000
+_MAX_LINE = 300
 
 _TEXTS = (".jsonl", ".json", ".txt")
 _KEPT = (*IMAGE_SUFFIXES, *_TEXTS)
@@ -61,7 +62,7 @@ def data_under(root: Path, name: object) -> DataSource:
             folder = root if odd else Path(root, *parts)
             if not odd and folder.resolve().is_relative_to(root.resolve()):
                 found = source_in(folder, root)
-        except (OSError, ValueError):  # no name at all
+        except (OSError, ValueError, RuntimeError):  # no name at all, or links in a circle
             found = None
     if found is None:
         shown = str(name)[:60]
@@ -130,7 +131,13 @@ def open_upload(source: DataSource) -> list[Example]:
     try:
         return open_data(source)
     except DatasetError as exc:
-        raise DatasetError(without_paths(str(exc), Path(source.location))) from exc
+        raise DatasetError(for_visitors(str(exc), source)) from exc
+
+
+def for_visitors(text: str, source: DataSource) -> str:
+    """Return a message about a source in short lines and without paths of this machine."""
+    plain = without_paths(text, *(Path(p) for p in (source.location, source.root) if p))
+    return "\n".join(line[:_MAX_LINE] for line in plain.split("\n"))
 
 
 def without_paths(text: str, *folders: Path) -> str:

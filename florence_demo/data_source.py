@@ -66,7 +66,10 @@ class DataSource:
 
     def holds(self, path: Path) -> bool:
         """Whether a file lies where this source's files may lie, wherever links lead."""
-        return not self.root or path.resolve().is_relative_to(Path(self.root).resolve())
+        try:
+            return not self.root or path.resolve().is_relative_to(Path(self.root).resolve())
+        except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
+            return False
 
     def moved(self, folder: Path) -> DataSource:
         """Return the source after its files were copied; they may lie nowhere else then."""

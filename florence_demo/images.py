@@ -71,18 +71,14 @@ def open_image(source: Source, *, limits: ImageLimits = LIMITS) -> Image.Image:
     return _decode(_opened(source, limits))
 
 
-def picture_size(source: Source, *, limits: ImageLimits = LIMITS) -> tuple[int, int]:
-    """Return the (width, height) that ``open_image`` would give; only the header is looked at.
-
-    Args:
-        source: As for ``open_image``.
-        limits: What the picture may cost.
+def upright_size(
+    source: str | Path | bytes | BinaryIO, *, limits: ImageLimits = LIMITS
+) -> tuple[int, int]:
+    """Return (width, height) of the picture that ``open_image`` returns; its header is read.
 
     Raises:
-        InputError: The source is no picture, is missing or larger than the limits.
+        InputError: As for ``open_image``.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source, limits).size
     image = _opened(source, limits)
     orientation = 1
     with suppress(Exception):

@@ -218,8 +218,8 @@ def _bounded(rows: Rows, limits: DataLimits | None) -> Rows:
     for count, row in enumerate(rows, 1):
         if limits and count > limits.rows:
             raise DatasetError(
-                f"The data has more than {limits.rows:,} rows: upload a part of them, or ask the"
-                " owner of this app to put the folder beside it."
+                f"The data has more than {limits.rows:,} rows: upload a part of them, or let the"
+                " owner of this app put the folder where its data lies."
             )
         yield row
 

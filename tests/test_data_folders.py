@@ -159,11 +159,14 @@ def test_sets_under_a_root_are_listed_and_found(tmp_path: Path) -> None:
     assert list_data(tmp_path / "none") == []
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc", "a\0b", "a\\b", "none", "out"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "/etc", "a\0b", "a\\b", "none", "out", "circle"]
+)
 def test_no_name_leads_out_of_the_root(tmp_path: Path, name: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "out").symlink_to("/etc")
+    (root / "circle").symlink_to("circle")
     with pytest.raises(DatasetError, match="There is no data"):
         data_under(root, name)
 
@@ -229,6 +232,13 @@ def test_a_picture_under_the_root_may_be_no_link_out_of_it(tmp_path: Path) -> No
     picture = root / "set/images/a.png"
     picture.symlink_to(root / "shared.png")
     assert len(open_data(data_under(root, "set"))) == 1
+    # The owner's rows may name what lies beside the set, but nothing around the root.
+    (root / "set/annotations.jsonl").write_text(jsonl({**ROW, "image": "../shared.png"}))
+    assert len(open_data(data_under(root, "set"))) == 1
+    (root / "set/annotations.jsonl").write_text(jsonl({**ROW, "image": "../../secret.png"}))
+    with pytest.raises(DatasetError, match="leads out of the data's own folder"):
+        open_data(data_under(root, "set"))
+    (root / "set/annotations.jsonl").write_text(jsonl(ROW))
     picture.unlink()
     picture.symlink_to(tmp_path / "secret.png")
     with pytest.raises(DatasetError, match="leads out of the data's own folder"):
@@ -295,9 +305,10 @@ def test_a_bomb_is_refused(
 def test_rows_about_one_picture_look_at_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(data, "monotonic", lambda: 0.0)
     looked: list[object] = []
-    size = data.picture_size
-    monkeypatch.setattr(data, "picture_size", lambda image: looked.append(image) or size(image))
+    size = data.upright_size
+    monkeypatch.setattr(data, "upright_size", lambda image: looked.append(image) or size(image))
     box = {"image": "images/a.png", "prefix": "<OD>", "suffix": "a<loc_1><loc_2><loc_3><loc_4>"}
     broken = {**ROW, "image": "images/broken.png"}
     for rows in ([box, ROW] * 50, [broken] * 50):

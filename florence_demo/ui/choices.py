@@ -16,10 +16,10 @@ import gradio as gr
 from florence_demo.checkpoints import checkpoint_under, list_checkpoints
 from florence_demo.data_folders import (
     data_under,
+    for_visitors,
     list_data,
     private_folder,
     take_data,
-    without_paths,
 )
 from florence_demo.data_source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import InputError
@@ -95,11 +95,7 @@ class Data:
 
     def safe(self, text: str) -> str:
         """Return a message about it without its path on this machine."""
-        if self.remote:
-            return text
-        return without_paths(
-            text, *map(Path, filter(None, (self.source.location, self.source.root)))
-        )
+        return text if self.remote else for_visitors(text, self.source)
 
 
 @dataclass(frozen=True)
@@ -198,16 +194,6 @@ def build_data_picker(
     def look_again() -> Any:
         return gr.update(choices=_folders(service), value="")
 
-    @friendly
-    def take_upload(files: list[str] | None) -> tuple[Upload | None, str]:
-        """Take a zip, or a listing with its pictures, and check every row of it."""
-        if not files:
-            return None, _UPLOAD_HELP
-        source, rows = take_data([Path(f) for f in files], private_folder(), limits)
-        tasks = sorted({row.task for row in rows})
-        told = f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
-        return Upload(source, len(rows)), told
-
     shown = [folder_row, upload_column, hub]
     kind.change(None, kind, shown, js=_SWITCH)
     kind.change(
@@ -219,7 +205,7 @@ def build_data_picker(
     )
     again.click(look_again, None, folder, api_visibility="private")
     files.upload(
-        take_upload,
+        _taker(limits),
         files,
         [uploaded, note],
         api_name=api,
@@ -229,6 +215,22 @@ def build_data_picker(
     )
     files.clear(lambda: (None, _UPLOAD_HELP), None, [uploaded, note], api_visibility="private")
     return DataPicker(service, kind, folder, uploaded, hub)
+
+
+def _taker(limits: DataLimits) -> Any:
+    """Return what takes an upload within limits."""
+
+    @friendly
+    def take_upload(files: list[str] | None) -> tuple[Upload | None, str]:
+        """Take a zip, or a listing with its pictures, and check every row of it."""
+        if not files:
+            return None, _UPLOAD_HELP
+        source, rows = take_data([Path(f) for f in files], private_folder(), limits)
+        tasks = sorted({row.task for row in rows})
+        told = f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
+        return Upload(source, len(rows)), told
+
+    return take_upload
 
 
 def _about(kind: str, root: Path) -> str:

@@ -59,3 +59,24 @@ def test_a_damaged_one_is_left_out(tmp_path, caplog):
     (tmp_path / FILE).write_bytes(b"no safetensors")
     assert Familiarity.load(tmp_path, 8) is None
     assert "damaged" in caplog.text
+
+
+def test_a_strangers_file_is_measured_before_it_is_read(fitted, tmp_path, monkeypatch):
+    fitted.save(tmp_path)
+    with (tmp_path / FILE).open("r+b") as file:
+        file.truncate(1 << 30)
+    for name in ("safetensors.safe_open", "safetensors.numpy.load_file"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("it was read"))
+    assert Familiarity.load(tmp_path, 8) is None
+
+
+def test_numbers_of_another_kind_are_left_out(fitted, tmp_path):
+    """As a stranger may write them; the answers go on without."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    fitted.save(tmp_path)
+    held = load_file(tmp_path / FILE)
+    save_file({**held, "limit": held["limit"].to(torch.bfloat16)}, tmp_path / FILE)
+    loaded = Familiarity.load(tmp_path, 8)
+    assert loaded is None or loaded.limit == pytest.approx(fitted.limit, rel=0.01)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,62 @@ def test_whatever_the_hub_raises_is_a_sentence(error, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(CheckpointError, match="cannot be reached"):
         folder_of("owner/model")
+
+
+PATHS = {
+    "a folder": lambda root: root,
+    "a file": lambda root: root / "here",
+    "nothing": lambda root: root / "gone",
+    "a home": lambda _: "~root",
+    "a folder beside": lambda _: "florence_demo",
+    "a nested folder": lambda _: "assets/nano/..",
+    "a long name": lambda _: "x/" * 5_000,
+    "markup": lambda _: "<img src=x>/[a](b)",
+}
+
+
+@pytest.mark.parametrize("name", PATHS.values(), ids=PATHS)
+def test_a_base_tells_nothing_about_this_machine(name, tmp_path, monkeypatch):
+    (tmp_path / "here").touch()
+    monkeypatch.setattr("florence_demo.models.download", lambda *_: pytest.fail("hub"))
+    monkeypatch.setattr(Path, "is_dir", lambda _: pytest.fail("the disk was looked at"))
+    with pytest.raises(CheckpointError, match="another machine") as caught:
+        folder_of(str(name(tmp_path)), paths=False)
+    assert len(str(caught.value)) < 400
+    assert "<" not in str(caught.value)
+
+
+def test_a_folder_of_this_machine_is_no_id_of_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("florence_demo.models.download", lambda *_: "fetched")
+    assert folder_of("owner/name", paths=False) == "fetched"
+    assert folder_of("owner/name") == Path("owner/name")
+
+
+def test_a_load_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    """Nor does its error, which whoever shows it may keep for a while."""
+    held = []
+
+    def load(name, **_):
+        model = torch.nn.Linear(3, 3)
+        held.append(weakref.ref(model))
+        try:
+            raise ValueError("half way")
+        except ValueError as exc:
+            raise CheckpointError(f"{len(model.weight)} rows are broken.") from exc
+
+    monkeypatch.setattr("florence_demo.engine_cache.load_model", load)
+    cache = EngineCache(device="cpu")
+    with pytest.raises(CheckpointError, match="broken") as caught:
+        cache.get("nano")
+    assert caught.value.__cause__ is not None
+    assert held[0]() is None
+    assert cache.loaded() == []
+
+
+def test_a_model_that_is_dropped_leaves_nothing():
+    cache = EngineCache(device="cpu")
+    model = weakref.ref(cache.get("nano").loaded.model)
+    assert cache.drop("nano")
+    assert model() is None

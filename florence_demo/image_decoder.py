@@ -44,6 +44,9 @@ PLUGINS = {
 _FEATURES = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 _OWN_FORMATS = ("PNG", "JPEG", "WEBP")
 
+MAX_SIDE = 100_000
+"""Longest side in pixels: Pillow keeps 12 bytes a row beside the pixels."""
+
 OK, TOO_MANY_PIXELS, NO_DECODER, DAMAGED, NO_ROOM = 0, 3, 4, 5, 6
 """How the program ends."""
 
@@ -52,7 +55,7 @@ _START_BYTES, _BYTES_PER_PIXEL = 64 << 20, 40
 
 
 class TooManyPixels(Exception):
-    """Say that a picture is larger than allowed; holds its size."""
+    """Say that a picture is larger or longer than allowed; holds its size."""
 
     def __init__(self, size: Size) -> None:
         super().__init__(size)
@@ -103,8 +106,8 @@ def open_as(data: bytes, kind: str, max_pixels: int) -> Image.Image:
 
 
 def check_pixels(size: Size, most: int) -> None:
-    """Raise TooManyPixels where a picture is larger than allowed."""
-    if size[0] * size[1] > most:
+    """Raise TooManyPixels where a picture is larger or longer than allowed."""
+    if size[0] * size[1] > most or max(size) > MAX_SIDE:
         raise TooManyPixels(size)
 
 

@@ -74,7 +74,7 @@ def sniff(data: bytes) -> str:
         end = min(int.from_bytes(data[:4], "big"), 256)
         brands = {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
         return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIF else ""
-    if re.match(rb"P[1-6][\s#]", data):
+    if re.match(rb"P[1-6f][\s#]", data):
         return "PPM"
     return "TGA" if _is_tga(data) else ""
 
@@ -83,7 +83,7 @@ def _is_tga(data: bytes) -> bool:
     # the format has no signature: every byte of the header that has few meanings must have one
     if len(data) <= 18 or data[1] > 1 or data[2] not in (1, 2, 3, 9, 10, 11):
         return False
-    return data[16] in (8, 16, 24, 32) and data[17] & 0xC0 == 0 and 0 not in _le(data, 12, "HH")
+    return data[16] in (1, 8, 16, 24, 32) and data[17] & 0xC0 == 0 and 0 not in _le(data, 12, "HH")
 
 
 def read_still(data: bytes, kind: str) -> Still | None:

@@ -26,6 +26,8 @@ from PIL import Image
 
 from florence_demo.errors import InputError
 from florence_demo.image_decoder import (
+    MAX_SIDE,
+    PLUGINS,
     Box,
     NoDecoder,
     Size,
@@ -97,6 +99,8 @@ def open_image(source: Source, *, limits: ImageLimits = LIMITS) -> Image.Image:
     data = b"" if isinstance(source, Image.Image | np.ndarray) else _read(source, limits)
     with _told(limits):
         if isinstance(source, Image.Image):
+            if source.format not in (None, "MPO", *PLUGINS):
+                raise InputError(_NOT_A_PICTURE)  # loading an EPS would start a program
             _check_size(source.size, limits)
             with _place(_HERE, *_large(source.size)):
                 source.load()
@@ -285,8 +289,7 @@ def _told(limits: ImageLimits) -> Iterator[None]:
     except InputError:
         raise
     except TooManyPixels as exc:
-        size = " ({} x {})".format(*exc.size) if all(exc.size) else ""
-        raise InputError(_too_many_pixels(size, limits)) from exc
+        raise InputError(_too_large(exc.size, limits)) from exc
     except TooSlow as exc:
         raise InputError(_TOO_SLOW) from exc
     except NoDecoder as exc:
@@ -338,6 +341,9 @@ def too_many_bytes(limits: ImageLimits) -> str:
     return f"This file is larger than {megabytes:g} MB: save the picture smaller or as JPEG."
 
 
-def _too_many_pixels(size: str, limits: ImageLimits) -> str:
+def _too_large(size: Size, limits: ImageLimits) -> str:
+    told = f" ({size[0]} x {size[1]})" if all(size) else ""
+    if all(size) and size[0] * size[1] <= limits.max_pixels:
+        return f"This picture is too long{told}: cut it to at most {MAX_SIDE:,} pixels a side."
     megapixels = limits.max_pixels / 1_000_000
-    return f"This picture is too large{size}: shrink it to at most {megapixels:g} megapixels."
+    return f"This picture is too large{told}: shrink it to at most {megapixels:g} megapixels."

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "florence_demo"
 HOUSE: list[dict[str, list[str]]] = [
     {"types": ["errors", "prediction"]},
     {
+        "options": ["options"],
         "answers": ["codec", "render", "export"],
         "json": ["bounded_json"],
         "pictures": ["images", "image_headers", "image_decoder", "image_process"],

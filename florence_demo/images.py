@@ -173,23 +173,48 @@ def save_picture(picture: Image.Image, target: Path) -> None:
         InputError: The folder or the format is not there, or the disk is full.
     """
     buffer = io.BytesIO()
-    begun = False
     try:
         Image.init()
-        picture.save(buffer, Image.EXTENSION.get(target.suffix.lower(), ""))
-        with target.open("wb") as file:
-            begun = True
-            file.write(buffer.getbuffer())
+        picture.save(buffer, Image.EXTENSION[target.suffix.lower()])
+        write_whole(target, buffer.getvalue())
     except (KeyError, OSError, ValueError) as exc:
-        if begun:
-            target.unlink(missing_ok=True)
-        if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
-                "The picture was not saved, because the disk is full: make room and try again."
-            ) from exc
         raise InputError(
             f"The picture cannot be written to {_shown(target)}: name a folder that exists and an"
             " ending such as .png or .jpg."
+        ) from exc
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file wholly or not at all.
+
+    Raises:
+        InputError: The disk is full.
+        OSError: It cannot be written for another reason.
+    """
+    with disk_full_told(), target.open("wb") as file:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError:
+            if target.is_file():  # not a device
+                target.unlink()
+            raise
+
+
+@contextmanager
+def disk_full_told() -> Iterator[None]:
+    """Turn a full disk into a sentence for the person who waits for the file.
+
+    Raises:
+        InputError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            "The disk is full, so this could not be saved: make room and try again."
         ) from exc
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from florence_demo.benchmark_rows import Row, compare
+from florence_demo.image_decoder import open_own
 from florence_demo.prediction import Detections, Prediction
 from florence_demo.render import overlay
 
@@ -103,8 +104,7 @@ def _embedded(pictures: int) -> Row:
         return Row(name, None, 1.0, f"not run here: {exc}")
     spent = []
     for path in sorted((ROOT / "assets" / "heldout").glob("*.webp"))[: pictures + 1]:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        image = open_own(path)
         start = time.perf_counter()
         engine.predict(image, TASKS["od"])
         spent.append(1000 * (time.perf_counter() - start))

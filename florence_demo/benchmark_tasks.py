@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from florence_demo import benchmark_models as models
 from florence_demo.benchmark_rows import in_turn
 from florence_demo.decoding import Decoder
+from florence_demo.image_decoder import open_own
 from florence_demo.models import ASSETS, load_model
 from florence_demo.tasks import TASKS
 
@@ -110,8 +110,7 @@ def real_subject(name: str, pictures: int) -> Subject:
     tokenizer, look = loaded.processor.tokenizer, loaded.processor.image_processor
     pixels = []
     for path in sorted(HELDOUT.glob("*.webp"))[:pictures]:
-        with Image.open(path) as opened:
-            pixels.append(look(images=opened.convert("RGB"), return_tensors="pt")["pixel_values"])
+        pixels.append(look(images=open_own(path), return_tensors="pt")["pixel_values"])
     questions = {task.title: tokenizer(task.prompt)["input_ids"] for task in asked}
     return Subject(loaded.title, loaded.model, questions, pixels, loaded.folder)
 

@@ -22,6 +22,8 @@ from florence_demo.codec import Decoded, Piece, lex
 from florence_demo.errors import InputError
 from florence_demo.familiarity import Familiarity
 from florence_demo.models import LoadedModel
+from florence_demo.options import USUAL
+from florence_demo.options import Options as Options
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region, Task
 
@@ -41,34 +43,6 @@ MAX_BATCH = 16
 
 FEATURE_CACHE_BYTES = 256_000_000
 """Image features kept for the next question about a picture: about 290 pictures of base size."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Hold how an answer is searched; the defaults are those of Florence-2's model card.
-
-    Attributes:
-        max_new_tokens: Longest answer, in tokens.
-        num_beams: Hypotheses kept in parallel; 1 is greedy.
-        do_sample: Draw tokens at random instead of taking the likeliest.
-        temperature: Above 1 flatter, below 1 sharper; only with ``do_sample``.
-        seed: Makes drawing repeatable; only with ``do_sample``.
-    """
-
-    max_new_tokens: int = 1024
-    num_beams: int = 3
-    do_sample: bool = False
-    temperature: float = 1.0
-    seed: int | None = None
-
-    def check(self) -> None:
-        """Raise InputError where a value is outside what makes sense."""
-        limits = {"max_new_tokens": (1, 4096), "num_beams": (1, 10), "temperature": (0.01, 5.0)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise InputError(f"{name} must lie between {low} and {high}.")
-        if self.seed is not None and not 0 <= self.seed < 2**63:
-            raise InputError("The seed must be a whole number between 0 and 2 to the power of 63.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +71,7 @@ class Predictor(Protocol):
         task: Task,
         text: str = "",
         region: Region | None = None,
-        options: Options = Options(),
+        options: Options = USUAL,
     ) -> Prediction:
         """Return the answer."""
 
@@ -157,7 +131,7 @@ class Engine:
         task: Task,
         text: str = "",
         region: Region | None = None,
-        options: Options = Options(),
+        options: Options = USUAL,
         *,
         on_step: OnStep | None = None,
     ) -> Prediction:
@@ -180,7 +154,7 @@ class Engine:
     def predict_batch(
         self,
         requests: Sequence[Request],
-        options: Options = Options(),
+        options: Options = USUAL,
         *,
         on_step: OnStep | None = None,
     ) -> list[Prediction]:
@@ -423,7 +397,9 @@ class Engine:
 
 def fingerprint(image: Image.Image) -> str:
     """Return a digest of a picture's size and pixels, as the model sees them."""
-    rgb = image.convert("RGB")
-    digest = hashlib.blake2b(str(rgb.size).encode(), digest_size=16)
-    digest.update(rgb.tobytes())
+    digest = hashlib.blake2b(str(image.size).encode(), digest_size=16)
+    rows = max(1, (1 << 20) // image.width)
+    for top in range(0, image.height, rows):  # a copy of a large picture takes a while to make
+        part = image.crop((0, top, image.width, min(top + rows, image.height)))
+        digest.update(part.convert("RGB").tobytes())
     return digest.hexdigest()

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ def write_csv(prediction: Prediction, image: Image.Image | None, stem: str) -> b
     It begins with a byte order mark, without which Excel reads the labels in the wrong encoding.
     """
     file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
+    # all quoted: of a label with a lone carriage return a reader would make two rows
+    table = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     names = ("label", "x1", "y1", "x2", "y2", "score", "label_score", "polygons")
     table.writerow(("index", *names))
     for i, row in enumerate(prediction.detections.to_json()):
@@ -210,10 +212,19 @@ def _names(prediction: Prediction) -> list[str]:
     return list(dict.fromkeys(_name(label) for label in prediction.detections.labels))
 
 
+_FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # the last four are the wide forms
+# where a spreadsheet that expects another separator would begin a cell, quoted or not
+_CELL = re.compile(rf"([;|\t\r\n]\s*)([{re.escape(_FORMULA)}])")
+
+
 def _inert(label: str) -> str:
-    """Return a label that no spreadsheet runs as a formula (OWASP, "CSV injection")."""
-    start = label.lstrip()[:1]
-    return f"'{label}" if start in set("=+-@") or label[:1] in set("\t\r\n") else label
+    """Return a label that no spreadsheet runs as a formula (OWASP, "CSV injection").
+
+    What would begin one gets an apostrophe before it, also after signs that are not seen.
+    """
+    seen = next((c for c in label if c.isprintable() and not c.isspace()), "")
+    begins = seen in set(_FORMULA) or label[:1] in set("\t\r\n")
+    return ("'" if begins else "") + _CELL.sub(r"\1'\2", label)
 
 
 def _area(rings: Rings) -> float:

@@ -1,17 +1,20 @@
 """Every way a picture gets in: a file, bytes, a data URL, an open picture, an array.
 
-Knows file formats and their limits. What comes out is always 8-bit RGB, turned the way a person
-sees it. Does not know tasks, models or drawing, and opens no connection (``web`` does).
+Knows who may cost how much. What comes out is always 8-bit RGB, turned the way a person sees it.
+Does not know how formats are put together (``image_headers``) or decoded (``image_decoder``,
+``image_process``), nor tasks, models or drawing, and opens no connection (``web`` does).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import functools
+import errno
 import io
 import logging
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,9 +22,23 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from florence_demo.errors import InputError
+from florence_demo.image_decoder import (
+    MAX_SIDE,
+    PLUGINS,
+    Box,
+    NoDecoder,
+    Size,
+    TooManyPixels,
+    check_pixels,
+    from_numbers,
+    open_as,
+    upright,
+)
+from florence_demo.image_headers import Still, read_still, sniff
+from florence_demo.image_process import TooSlow, Unavailable, decode_apart
 
 logger = logging.getLogger(__name__)
 
@@ -35,20 +52,33 @@ class ImageLimits:
     Attributes:
         max_bytes: Largest file, in bytes.
         max_pixels: Largest picture, width times height, read from the header before decoding.
+        max_scans: Most times that a JPEG's decoder may go over its pixels; usual ones take 1 to 20.
+        max_scanned: Most pixels times scans.
     """
 
     max_bytes: int = 50_000_000
     max_pixels: int = 40_000_000
+    max_scans: int = 200
+    max_scanned: int = 1_000_000_000
 
 
 LIMITS = ImageLimits()
 
-# EPS runs Ghostscript and WMF the Windows GDI on a stranger's program; the icon formats, BLP and
-# IPTC wrap another picture and decode it before its size can be asked; the rest have no decoder.
-_NOT_OPENED = {"EPS", "WMF", "ICO", "ICNS", "BLP", "IPTC", "BUFR", "GRIB", "HDF5", "MPEG"}
+_AT_ONCE = 2
+_LARGE_PIXELS = 16_000_000
+_MAX_ESCAPES = 1_000_000
+_WAIT_SECONDS = 30.0
+# Of what is decoded here one picture at a time may be large. What may take long has places of its
+# own, so that nobody's JPEG waits for it.
+_HERE, _LARGE, _APART = (threading.BoundedSemaphore(n) for n in (_AT_ONCE, 1, _AT_ONCE))
 
 _NOT_A_PICTURE = "This file is not a picture that can be read: choose a JPEG, PNG, WebP or HEIC."
 _DAMAGED = "This picture is damaged or cut off: save it again or choose another one."
+_TOO_SLOW = "This picture takes too long to open: save it as an ordinary JPEG or PNG."
+_TOO_MANY_SCANS = "This JPEG is stored in too many passes: save it again as an ordinary JPEG."
+_NO_DECODER = "Pictures of this kind cannot be opened here: save the picture as JPEG or PNG."
+_UNAVAILABLE = "This picture cannot be opened at this moment: try again, or save it as JPEG."
+_BUSY = "Too many pictures are being opened at this moment: try again in half a minute."
 
 
 def open_image(source: Source, *, limits: ImageLimits = LIMITS) -> Image.Image:
@@ -66,55 +96,52 @@ def open_image(source: Source, *, limits: ImageLimits = LIMITS) -> Image.Image:
     Raises:
         InputError: The source is no picture, is damaged, missing or larger than the limits.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source, limits)
-    return _decode(_opened(source, limits))
+    data = b"" if isinstance(source, Image.Image | np.ndarray) else _read(source, limits)
+    with _told(limits):
+        if isinstance(source, Image.Image):
+            if source.format not in (None, "MPO", *PLUGINS):
+                raise InputError(_NOT_A_PICTURE)  # loading an EPS would start a program
+            _check_size(source.size, limits)
+            with _place(_HERE, *_large(source.size)):
+                source.load()
+                return upright(source)
+        if isinstance(source, np.ndarray):
+            return _from_array(source, limits)
+        kind, still = _recognise(data)
+        if still is None:
+            with _place(_APART):
+                return decode_apart(data, kind, limits.max_pixels)
+        _check_still(still, limits)
+        return _from_still(still, limits)
 
 
-def upright_size(
-    source: str | Path | bytes | BinaryIO, *, limits: ImageLimits = LIMITS
-) -> tuple[int, int]:
-    """Return (width, height) of the picture that ``open_image`` returns; its header is read.
+def _from_still(still: Still, limits: ImageLimits) -> Image.Image:
+    """Decode a picture of known cost: here, unless its decoder holds four copies of it."""
+    if still.kind == "WEBP" and _large(still.size):
+        with _place(_APART):
+            image = decode_apart(still.data, still.kind, limits.max_pixels, still.pixels)
+            return upright(image, still.orientation)
+    with _place(_HERE, *_large(still.size)):
+        image = open_as(still.data, still.kind, limits.max_pixels)
+        image.load()
+        return upright(image, still.orientation)
+
+
+def upright_size(source: str | Path | bytes | BinaryIO, *, limits: ImageLimits = LIMITS) -> Size:
+    """Return (width, height) of the picture that ``open_image`` returns.
+
+    Of JPEG, PNG and WebP only the header is read.
 
     Raises:
         InputError: As for ``open_image``.
     """
-    image = _opened(source, limits)
-    orientation = 1
-    with suppress(Exception):
-        # The base class's: a PNG's own would decode the picture to look behind its pixels.
-        orientation = Image.Image.getexif(image).get(0x0112, 1)
-    width, height = image.size
-    return (height, width) if orientation in _LYING else (width, height)
-
-
-def _opened(
-    source: str | Path | bytes | BinaryIO | Image.Image, limits: ImageLimits
-) -> Image.Image:
-    """Return a picture that is not decoded yet and within the limits."""
-    if isinstance(source, Image.Image):
-        _check_pixels(source.size, limits)
-        return source
     data = _read(source, limits)
-    if not data:
-        raise InputError("This file is empty: choose another picture.")
-    if _is_heif(data):
-        _register_heif()
-    Image.init()
-    formats = [name for name in Image.ID if name not in _NOT_OPENED]
-    try:
-        image = Image.open(io.BytesIO(data), formats=formats)
-        _check_pixels(image.size, limits)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise InputError(_too_many_pixels("", limits)) from exc
-    except UnidentifiedImageError as exc:
-        raise InputError(_guess_problem(data)) from exc
-    except InputError:
-        raise
-    except Exception as exc:  # a plugin raises whatever its parser met first
-        logger.debug("A picture could not be opened", exc_info=True)
-        raise InputError(_DAMAGED) from exc
-    return image
+    with _told(limits):
+        _, still = _recognise(data)
+        if still is None:
+            return open_image(data, limits=limits).size
+        _check_still(still, limits)
+        return still.upright_size
 
 
 def display_copy(image: Image.Image, max_side: int = 1600) -> tuple[bytes, str]:
@@ -140,37 +167,65 @@ def display_copy(image: Image.Image, max_side: int = 1600) -> tuple[bytes, str]:
 
 
 def save_picture(picture: Image.Image, target: Path) -> None:
-    """Write a picture in the format that its name ends with.
+    """Write a picture in the format that its name ends with, wholly or not at all.
 
     Raises:
-        InputError: The folder or the format is not there.
+        InputError: The folder or the format is not there, or the disk is full.
+    """
+    buffer = io.BytesIO()
+    try:
+        Image.init()
+        picture.save(buffer, Image.EXTENSION[target.suffix.lower()])
+        write_whole(target, buffer.getvalue())
+    except (KeyError, OSError, ValueError) as exc:
+        raise InputError(
+            f"The picture cannot be written to {_shown(target)}: name a folder that exists and an"
+            " ending such as .png or .jpg."
+        ) from exc
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file wholly or not at all.
+
+    Raises:
+        InputError: The disk is full.
+        OSError: It cannot be written for another reason.
+    """
+    with disk_full_told(), target.open("wb") as file:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError:
+            if target.is_file():  # not a device
+                target.unlink()
+            raise
+
+
+@contextmanager
+def disk_full_told() -> Iterator[None]:
+    """Turn a full disk into a sentence for the person who waits for the file.
+
+    Raises:
+        InputError: The disk is full.
     """
     try:
-        picture.save(target)
-    except (OSError, ValueError) as exc:
+        yield
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise InputError(
-            f"The picture cannot be written to {target}: name a folder that exists and an ending"
-            " such as .png or .jpg."
+            "The disk is full, so this could not be saved: make room and try again."
         ) from exc
 
 
 def _read(source: str | Path | bytes | BinaryIO, limits: ImageLimits) -> bytes:
     """Return the bytes of a source, reading at most one more than the limit allows."""
     if isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
+        data = bytes(source[: limits.max_bytes + 1])
     elif isinstance(source, str) and source[:5].lower() == "data:":
         data = _read_data_url(source, limits)
     elif isinstance(source, str | Path):
-        path = Path(source).expanduser()
-        try:
-            # a pipe or a device would never end
-            if not path.is_file():
-                what = "is a folder, not a picture" if path.is_dir() else "does not exist"
-                raise InputError(f"{path} {what}: check the path.")
-            with path.open("rb") as file:
-                data = file.read(limits.max_bytes + 1)
-        except (OSError, ValueError) as exc:  # ValueError: a zero byte in the path
-            raise InputError(f"{path} cannot be read: check the path and its rights.") from exc
+        data = _read_file(Path(source), limits)
     else:
         data = source.read(limits.max_bytes + 1)
     if len(data) > limits.max_bytes:
@@ -178,11 +233,34 @@ def _read(source: str | Path | bytes | BinaryIO, limits: ImageLimits) -> bytes:
     return data
 
 
+def _read_file(path: Path, limits: ImageLimits) -> bytes:
+    try:
+        path = path.expanduser()
+        # a pipe or a device would never end
+        if not path.is_file():
+            what = "is a folder, not a picture" if path.is_dir() else "does not exist"
+            raise InputError(f"{_shown(path)} {what}: check the path.")
+        with path.open("rb") as file:
+            return file.read(limits.max_bytes + 1)
+    # RuntimeError: "~" and a name nobody has; ValueError: a zero byte or half a character
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise InputError(f"{_shown(path)} cannot be read: check the path and its rights.") from exc
+
+
+def _shown(path: Path) -> str:
+    """Return a path as it may stand in a sentence: short, on one line, of whole characters."""
+    text = "".join(c if c.isprintable() else "?" for c in str(path)[-300:])
+    return text if len(text) <= 60 else f"…{text[-60:]}"
+
+
 def _read_data_url(url: str, limits: ImageLimits) -> bytes:
     head, _, body = url.partition(",")
     # base64 needs four characters for three bytes, percent escapes three for one
     if len(body) > 3 * limits.max_bytes + 4:
         raise InputError(too_many_bytes(limits))
+    # each escape becomes an object of its own; base64 has few, and what has many is no picture
+    if body.count("%") > _MAX_ESCAPES:
+        raise InputError(_NOT_A_PICTURE)
     try:
         raw = unquote_to_bytes(body)
         return base64.b64decode(raw) if head.lower().endswith(";base64") else raw
@@ -190,59 +268,62 @@ def _read_data_url(url: str, limits: ImageLimits) -> bytes:
         raise InputError(_NOT_A_PICTURE) from exc
 
 
-def _check_pixels(size: tuple[int, int], limits: ImageLimits) -> None:
-    width, height = size
-    if width < 1 or height < 1:
+def _recognise(data: bytes) -> tuple[str, Still | None]:
+    """Return the format of a file, and its still picture where that can be decoded here."""
+    if not data:
+        raise InputError("This file is empty: choose another picture.")
+    kind = sniff(data)
+    if not kind:
+        raise InputError(_guess_problem(data))
+    return kind, read_still(data, kind)
+
+
+def _check_still(still: Still, limits: ImageLimits) -> None:
+    _check_size(still.size, limits)
+    scanned = still.scans * still.pixels
+    if still.scans > limits.max_scans or (still.scans > 1 and scanned > limits.max_scanned):
+        raise InputError(_TOO_MANY_SCANS)
+
+
+def _check_size(size: Size, limits: ImageLimits) -> None:
+    if min(size) < 1:
         raise InputError("This picture has no pixels: choose another one.")
-    if width * height > limits.max_pixels:
-        raise InputError(_too_many_pixels(f" ({width} x {height})", limits))
+    check_pixels(size, limits.max_pixels)
 
 
-def _decode(image: Image.Image) -> Image.Image:
-    """Decode, turn and convert a picture whose size is already known to be fine."""
+def _large(size: Size) -> tuple[threading.BoundedSemaphore, ...]:
+    return (_LARGE,) if size[0] * size[1] > _LARGE_PIXELS else ()
+
+
+@contextmanager
+def _place(*gates: threading.BoundedSemaphore) -> Iterator[None]:
+    """Wait until there is room for one more picture; the wait has an end."""
+    with ExitStack() as held:
+        for gate in reversed(gates):
+            if not gate.acquire(timeout=_WAIT_SECONDS):
+                raise InputError(_BUSY)
+            held.callback(gate.release)
+        yield
+
+
+@contextmanager
+def _told(limits: ImageLimits) -> Iterator[None]:
+    """Turn what a decoder raises into a sentence."""
     try:
-        image.load()
-        return _turn(_to_rgb(image), image)
+        yield
+    except InputError:
+        raise
+    except TooManyPixels as exc:
+        raise InputError(_too_large(exc.size, limits)) from exc
+    except TooSlow as exc:
+        raise InputError(_TOO_SLOW) from exc
+    except NoDecoder as exc:
+        raise InputError(_NO_DECODER) from exc
+    except Unavailable as exc:
+        raise InputError(_UNAVAILABLE) from exc
     except Exception as exc:  # a decoder raises whatever it met first
         logger.debug("A picture could not be decoded", exc_info=True)
         raise InputError(_DAMAGED) from exc
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # EXIF 2.32, tag 0x0112: where the camera's top left is
-_LYING = (5, 6, 7, 8)
-"""Orientations of a picture that lies on its side."""
-
-
-def _turn(rgb: Image.Image, original: Image.Image) -> Image.Image:
-    """Return the converted picture as the original's EXIF orientation wants it seen."""
-    orientation = 1
-    with suppress(Exception):  # a broken EXIF block is no reason to refuse the picture
-        orientation = original.getexif().get(0x0112, 1)
-    turned = rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb
-    # without its metadata, nothing later turns the picture a second time
-    clean = turned.copy() if turned is original else turned
-    clean.info = {}
-    return clean
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        # Pillow clips these to 255, which turns a 16-bit picture white
-        return Image.fromarray(_to_bytes(np.asarray(image), wide=True)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_array(array: NDArray[Any], limits: ImageLimits) -> Image.Image:
@@ -250,49 +331,19 @@ def _from_array(array: NDArray[Any], limits: ImageLimits) -> Image.Image:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise InputError(
-            f"An array must have shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}."
+            f"An array must have shape (H, W), (H, W, 3) or (H, W, 4), not {str(array.shape)[:60]}."
         )
-    _check_pixels((array.shape[1], array.shape[0]), limits)
+    size = array.shape[1], array.shape[0]
+    _check_size(size, limits)
     if array.dtype.kind not in "buif":
-        raise InputError(f"An array must hold numbers, not {array.dtype}.")
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(_to_bytes(array))))
+        raise InputError(f"An array must hold numbers, not {str(array.dtype)[:60]}.")
 
+    def piece(box: Box) -> NDArray[Any]:
+        left, top, right, bottom = box
+        return array[top:bottom, left:right]
 
-def _to_bytes(array: NDArray[Any], *, wide: bool = False) -> NDArray[np.uint8]:
-    """Scale numbers of any kind to 0..255.
-
-    Args:
-        array: The pixels, any shape, any number type.
-        wide: Read integers as 16 bit even where all of them are small, as a file's mode says.
-    """
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * 255
-    values = np.nan_to_num(array.astype(np.float32), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    is_float = array.dtype.kind == "f"
-    if low < 0 or high > 65535 or (is_float and high > 255):
-        values, top = values - low, (high - low) or 1.0  # no known range: stretch what is there
-    elif is_float:
-        top = 1.0 if high <= 1 else 255.0
-    else:
-        top = 65535.0 if wide or array.dtype == np.uint16 or high > 255 else 255.0
-    scaled: NDArray[np.uint8] = np.rint(values * np.float32(255.0 / top)).astype(np.uint8)
-    return scaled
-
-
-def _is_heif(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis")
-
-
-@functools.cache
-def _register_heif() -> None:
-    try:
-        import pi_heif
-    except ImportError as exc:
-        raise InputError("HEIC pictures need pi-heif: save the picture as JPEG.") from exc
-    pi_heif.register_heif_opener(thumbnails=False)
+    with _place(_HERE, *_large(size)):
+        return from_numbers(size, piece)
 
 
 def _guess_problem(data: bytes) -> str:
@@ -315,6 +366,9 @@ def too_many_bytes(limits: ImageLimits) -> str:
     return f"This file is larger than {megabytes:g} MB: save the picture smaller or as JPEG."
 
 
-def _too_many_pixels(size: str, limits: ImageLimits) -> str:
+def _too_large(size: Size, limits: ImageLimits) -> str:
+    told = f" ({size[0]} x {size[1]})" if all(size) else ""
+    if all(size) and size[0] * size[1] <= limits.max_pixels:
+        return f"This picture is too long{told}: cut it to at most {MAX_SIDE:,} pixels a side."
     megapixels = limits.max_pixels / 1_000_000
-    return f"This picture is too large{size}: shrink it to at most {megapixels:g} megapixels."
+    return f"This picture is too large{told}: shrink it to at most {megapixels:g} megapixels."

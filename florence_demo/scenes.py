@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
+from florence_demo.image_decoder import open_own
 from florence_demo.scene_backgrounds import draw_background
 from florence_demo.scene_contours import contours
 from florence_demo.scene_documents import LAYOUTS
@@ -310,5 +311,5 @@ def _photograph(rng: random.Random, image: Image.Image, *, calm: bool) -> Image.
     if rng.random() < 0.4:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=rng.randint(55 if calm else 35, 95))
-        image = Image.open(buffer).convert("RGB")
+        image = open_own(buffer)
     return image

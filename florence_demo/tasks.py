@@ -7,6 +7,7 @@ which task it is. To add a task, add one ``Task`` to ``TASKS``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -76,7 +77,7 @@ class Task:
         Raises:
             InputError: The text or the region is missing, not wanted or not usable.
         """
-        text = text.strip()
+        text = _checked_words(text).strip()
         if self.needs != "text" and text:
             raise InputError(
                 f"“{self.title}” takes no text: clear the text box, or pick a task that asks for"
@@ -117,6 +118,19 @@ class Task:
         return {self.token: value}
 
 
+def _checked_words(text: str) -> str:
+    """Return a text that a tokenizer can read.
+
+    Raises:
+        InputError: It is no text, or holds half of a character, as broken programs send it.
+    """
+    if not isinstance(text, str):
+        raise InputError("The text must be words.")
+    if any("\ud800" <= c <= "\udfff" for c in text[: MAX_TEXT + 1]):
+        raise InputError("The text holds half of a character: type it again.")
+    return text
+
+
 def check_region(
     region: Region | None, size: tuple[int, int], title: str = "This task"
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -127,7 +141,7 @@ def check_region(
     """
     if region is None:
         raise InputError(f"“{title}” needs a region: draw a box on the picture.")
-    box = np.asarray(region, np.float64)
+    box = _numbers(region)
     if box.shape != (4,) or not np.isfinite(box).all():
         raise InputError("The region must be four numbers: x1, y1, x2, y2 in pixels.")
     width, height = size
@@ -141,6 +155,19 @@ def check_region(
     if box[2] - box[0] < 1 or box[3] - box[1] < 1:
         raise InputError("The region has no area: drag a box of at least one pixel each way.")
     return box.astype(np.float32)
+
+
+def _numbers(region: object) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return what is given as a region, or nothing where it is not four numbers."""
+    given = region.tolist() if isinstance(region, np.ndarray) else region
+    if not isinstance(given, list | tuple) or len(given) != 4:
+        return np.empty(0)
+    if not all(isinstance(n, Real) and not isinstance(n, bool) for n in given):
+        return np.empty(0)
+    try:
+        return np.array([float(n) for n in given])
+    except OverflowError:  # an integer of hundreds of digits
+        return np.empty(0)
 
 
 _DESCRIBE = "Describe the picture"
@@ -374,10 +401,11 @@ def task_named(name: str) -> Task:
     Raises:
         InputError: There is none.
     """
-    try:
-        return TASKS[name.strip().strip("<>").lower().replace("-", "_")]
-    except KeyError:
-        raise InputError(f"There is no task “{name}”: choose one of {', '.join(TASKS)}.") from None
+    found = TASKS.get(name.strip().strip("<>").lower().replace("-", "_"))
+    if found is None:
+        shown = "".join(c if c.isprintable() else "?" for c in name[:60])
+        raise InputError(f"There is no task “{shown}”: choose one of {', '.join(TASKS)}.")
+    return found
 
 
 def parse_answer(task_token: str, raw: str, size: tuple[int, int]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import queue
 import socket
 import threading
 import time
@@ -34,6 +35,10 @@ Resolver = Callable[..., list[Any]]
 _TOO_SLOW = "The server took too long: save the picture and upload the file instead."
 _UNREACHABLE = "{} could not be reached: check the address, or upload the file instead."
 _INCOMPLETE = "This is not a complete web address: check it."
+_MAX_ADDRESS, _MAX_HOST = 8_000, 253  # of a host: RFC 1035, in its written form
+_MAX_TRIED = 4
+# look-ups at a time, those included whose fetch has given them up
+_LOOK_UPS = threading.BoundedSemaphore(32)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class FetchLimits:
 
     connect_timeout: float = 5.0
     read_timeout: float = 10.0
-    total_seconds: float = 30.0
+    total_seconds: float = 10.0
     max_redirects: int = 5
     image: ImageLimits = LIMITS
 
@@ -158,10 +163,33 @@ class _Fetch:
                 url = urljoin(str(request.url), target)
         raise InputError("This address redirects too often: use the picture's own address.")
 
+    def _look_up(self, host: str) -> list[Any]:
+        """Ask the resolver, which knows no time limit, in a thread that can be left behind."""
+        answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answers.put(self.resolver(host, None, type=socket.SOCK_STREAM))
+            except Exception as exc:  # raised again below, where somebody waits
+                answers.put(exc)
+            finally:
+                _LOOK_UPS.release()
+
+        if not _LOOK_UPS.acquire(timeout=self._seconds_left()):
+            raise InputError(_TOO_SLOW)
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            found = answers.get(timeout=self._seconds_left())
+        except queue.Empty:
+            raise InputError(_TOO_SLOW) from None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
     def _resolve(self, host: str) -> list[str]:
         """Return the addresses of a host, once all of them are known to be public."""
         try:
-            found = self.resolver(host, None, type=socket.SOCK_STREAM)
+            found = self._look_up(host)
         except (OSError, UnicodeError) as exc:
             raise InputError(_UNREACHABLE.format(host)) from exc
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -174,12 +202,14 @@ class _Fetch:
 
     def _send(self, session: requests.Session, request: Any, host: str) -> requests.Response:
         """Return the response of the first address that answers, its body unread."""
-        for address in self._resolve(host):
+        for address in self._resolve(host)[:_MAX_TRIED]:
             left = self._seconds_left()
-            adapter = _PinnedAdapter(host, address, self.sockets)
+            adapter = _PinnedAdapter(host, address, self._note)
             session.mount("http://", adapter)
             session.mount("https://", adapter)
-            timeout = (min(self.limits.connect_timeout, left), min(self.limits.read_timeout, left))
+            # connecting waits twice: for the host, and for its certificate
+            connect = min(self.limits.connect_timeout, left / 2)
+            timeout = (connect, min(self.limits.read_timeout, left))
             try:
                 return session.send(request, stream=True, timeout=timeout, allow_redirects=False)
             except requests.exceptions.SSLError as exc:
@@ -201,7 +231,7 @@ class _Fetch:
                 "to check it, or upload the file instead."
             )
         length = response.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > self.limits.image.max_bytes:
+        if length.isdecimal() and int(length[:20]) > self.limits.image.max_bytes:
             raise InputError(too_many_bytes(self.limits.image))
         body = bytearray()
         try:
@@ -225,15 +255,22 @@ class _Fetch:
             raise InputError(_TOO_SLOW)
         return left
 
+    def _note(self, connected: socket.socket) -> None:
+        self.sockets.append(connected)
+        if self.aborted:  # it was connected a moment too late for the watch to end it
+            self._abort()
+
     def _abort(self) -> None:
         self.aborted = True
-        for connected in self.sockets:
+        for connected in tuple(self.sockets):
             with suppress(OSError):
                 connected.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
 
 
 def _prepare(session: requests.Session, url: str) -> tuple[Any, str]:
     """Check how an address is written; return the request for it and its host."""
+    if len(url) > _MAX_ADDRESS:
+        raise InputError("This web address is too long: upload the file instead.")
     if not is_url(url):
         raise InputError("A picture's address starts with http:// or https://.")
     # no compression, so that the size limit counts what is kept
@@ -245,7 +282,7 @@ def _prepare(session: requests.Session, url: str) -> tuple[Any, str]:
         raise InputError(_INCOMPLETE) from exc
     if parts.auth is not None or "Authorization" in request.headers:
         raise InputError("An address with a name or password is not used: upload the file.")
-    if not parts.host or not parts.netloc:
+    if not parts.host or not parts.netloc or len(parts.host) > _MAX_HOST:
         raise InputError(_INCOMPLETE)
     request.headers["Host"] = parts.netloc
     return request, parts.host.strip("[]")
@@ -254,8 +291,8 @@ def _prepare(session: requests.Session, url: str) -> tuple[Any, str]:
 class _PinnedAdapter(HTTPAdapter):
     """Connect to one checked address, and still verify the certificate against the host's name."""
 
-    def __init__(self, host: str, address: str, sockets: list[socket.socket]) -> None:
-        self.host, self.address, self.sockets = host, address, sockets
+    def __init__(self, host: str, address: str, note: Callable[[socket.socket], None]) -> None:
+        self.host, self.address, self.note = host, address, note
         super().__init__(max_retries=0)
 
     def build_connection_pool_key_attributes(
@@ -270,7 +307,7 @@ class _PinnedAdapter(HTTPAdapter):
         return where, how
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pool, its connections noting their sockets so that they can be ended."""
+        """Return the pool, its connections telling of their sockets so that they can be ended."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         make = pool.ConnectionCls
 
@@ -280,7 +317,7 @@ class _PinnedAdapter(HTTPAdapter):
 
             def connect_and_note() -> None:
                 connect()
-                self.sockets.append(connection.sock)
+                self.note(connection.sock)
 
             connection.connect = connect_and_note
             return connection

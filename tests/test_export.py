@@ -54,7 +54,10 @@ ANSWERS = {
     "unicode": answer(boxes("猫", "Größe", "жук 🐞", "قطة")),
     "markup": answer(boxes("<b>&\"'</b>", "]]>", "&amp;", "a,b;c")),
     "control": answer(boxes("one\ntwo\x00\x1b", "\ud800", "  ")),
-    "formulas": answer(boxes("=1+1", "+a", "-b", "@c", " =d", "\t=e")),
+    "formulas": answer(
+        boxes("=1+1", "+a", "-b", "@c", " =d", "\t=e", "\x00=f", "\ufeff=g", "\uff1dh")
+    ),
+    "returns": answer(boxes("one\rtwo", "\r", "three\r\nfour\n\rfive")),
     "parts": answer(PARTS),
     "scores": answer(MIXED),
     "outside": answer(Detections(np.array([[-5, -5, 250, 130]], np.float32), ("far",))),
@@ -133,9 +136,30 @@ def test_csv_keeps_numbers_and_leaves_what_is_not_there_empty() -> None:
 
 def test_csv_labels_are_never_formulas() -> None:
     labels = [row["label"] for row in export("csv", ANSWERS["formulas"])]
-    assert labels == ["'=1+1", "'+a", "'-b", "'@c", "' =d", "'\t=e"]
+    assert labels[:6] == ["'=1+1", "'+a", "'-b", "'@c", "' =d", "'\t'=e"]
+    assert labels[6:] == ["'\x00=f", "'\ufeff=g", "'\uff1dh"]
     kept = [row["label"] for row in export("csv", ANSWERS["markup"])]
     assert kept == list(ANSWERS["markup"].detections.labels)
+
+
+@pytest.mark.parametrize(
+    ("label", "written"),
+    [
+        pytest.param("a;=1+1", "a;'=1+1", id="semicolon"),
+        pytest.param("a\t @SUM(1)", "a\t '@SUM(1)", id="tab"),
+        pytest.param("a\r\n=1", "a\r\n'=1", id="line"),
+        pytest.param("a, -1; b", "a, -1; b", id="ordinary text"),
+    ],
+)
+def test_csv_labels_begin_no_formula_in_a_cell_of_their_own(label: str, written: str) -> None:
+    """A spreadsheet that expects another separator cuts a cell where ours does not end."""
+    assert [row["label"] for row in export("csv", answer(boxes(label)))] == [written]
+
+
+def test_csv_keeps_a_lone_carriage_return_in_its_cell() -> None:
+    rows = export("csv", ANSWERS["returns"])
+    assert [row["label"] for row in rows] == ["one\rtwo", "'\r", "three\r\nfour\n\rfive"]
+    assert [row["index"] for row in rows] == ["0", "1", "2"]
 
 
 def test_coco_is_consistent() -> None:

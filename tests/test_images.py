@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import struct
+import threading
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +17,28 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from florence_demo import images
 from florence_demo.errors import InputError
-from florence_demo.images import ImageLimits, display_copy, open_image
+from florence_demo.images import (
+    ImageLimits,
+    disk_full_told,
+    display_copy,
+    open_image,
+    save_picture,
+    upright_size,
+)
+from tests.picture_makers import (
+    LYING_AVIF,
+    chunk,
+    encoded,
+    exif_of_copies,
+    of_scans,
+    of_strips,
+    red,
+    segment,
+    with_chunks,
+    with_segments,
+)
 
 # a 24 x 16 picture of one colour, (200, 30, 40)
 HEIC = base64.b64decode(
@@ -28,16 +51,6 @@ HEIC = base64.b64decode(
     "AAAAAQABBYECAwWEAAAAO21kYXQAAAAvKAGvEyFkY0D1JyL//2jyn/oqGf9s9lhZ3K6AwVvy+sD2ZJvA86qRnoCH"
     "aacwFXg="
 )
-
-
-def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def red(mode: str = "RGB", size: tuple[int, int] = (24, 16)) -> Image.Image:
-    return Image.new("RGB", size, (200, 30, 40)).convert(mode)
 
 
 def close_to(image: Image.Image, colour: tuple[int, ...], tolerance: int = 8) -> bool:
@@ -68,14 +81,8 @@ def two_frames(kind: str) -> bytes:
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG of a few bytes that claims to be of any size."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        )
-
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -111,6 +118,11 @@ OPENS: dict[str, tuple[Callable[[], bytes], tuple[int, ...]]] = {
     "16 bit tiff": (lambda: grey16(kind="TIFF"), (128, 128, 128)),
     "dark 16 bit": (lambda: grey16(512), (2, 2, 2)),
     "float tiff": (lambda: encoded(Image.new("F", (8, 8), 0.5), "TIFF"), (128, 128, 128)),
+    "interlaced gif": (lambda: encoded(red().quantize(4), "GIF", interlace=1), RED),
+    "two pictures": (lambda: encoded(red(), "MPO", save_all=True, append_images=[red("L")]), RED),
+    "jpeg 2000": (lambda: encoded(red(), "JPEG2000"), RED),
+    "compressed tiff": (lambda: encoded(red(), "TIFF", compression="tiff_lzw"), RED),
+    "float map": (lambda: encoded(Image.new("F", (8, 8), 0.5), "PPM"), (128, 128, 128)),
     "one pixel": (lambda: encoded(red(size=(1, 1)), "PNG"), RED),
 }
 
@@ -136,7 +148,7 @@ def test_every_kind_of_source_gives_the_same_picture(tmp_path: Path) -> None:
         assert open_image(source).tobytes() == red().tobytes()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_orientation_of_the_camera_is_applied_once(kind: str, orientation: int) -> None:
     image = Image.new("RGB", (24, 16), "white")
@@ -192,6 +204,7 @@ def test_not_a_number_becomes_black() -> None:
 
 
 GOOD = encoded(Image.effect_noise((256, 256), 90), "PNG")
+JPEG = encoded(red(), "JPEG")
 REFUSED: dict[str, tuple[Any, str]] = {
     "empty": (b"", "empty"),
     "text": (b"hello, this is no picture at all", "not a picture"),
@@ -203,17 +216,31 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "matroska": (b"\x1a\x45\xdf\xa3" + bytes(64), "video"),
     "truncated png": (GOOD[: len(GOOD) // 2], "damaged or cut off"),
     "truncated jpeg": (encoded(red(), "JPEG")[:-200], "damaged|not a picture"),
-    "truncated heic": (HEIC[:-30], "damaged|not a picture|video"),
+    "truncated heic": (HEIC[:-30], "damaged or cut off"),
+    "heic of its header": (HEIC[:40], "damaged or cut off"),
+    "avif of its header": (LYING_AVIF[:60], "damaged or cut off"),
     "header only": (GOOD[:20], "damaged|not a picture"),
     "flipped bits": (GOOD[:200] + b"\xff" * (len(GOOD) - 200), "damaged or cut off"),
     "large": (png_header(8000, 5001), r"\(8000 x 5001\).*40 megapixels"),
     "bomb": (png_header(30000, 30000), "40 megapixels"),
     "icon that lies": (icon_that_lies(), "not a picture"),
+    "eps with a preview": (b"\xc5\xd0\xd3\xc6" + bytes(60), "not a picture"),
+    "avif that lies": (LYING_AVIF, "damaged or cut off"),
+    "millions of strips": (of_strips(2_000_000), "too long to open|damaged"),
+    "hundreds of scans": (of_scans(201), "too many passes"),
+    "segments without end": (with_segments(JPEG, segment(0xE5) * 100_001), "damaged"),
+    "chunks without end": (with_chunks(GOOD, chunk(b"teXt") * 100_001), "damaged"),
+    "too long": (png_header(1, 100_001), r"too long \(1 x 100001\)"),
     "too many bytes": (io.BytesIO(bytes(50_000_001)), "50 MB"),
     "missing": ("no/such/picture.png", "does not exist"),
     "folder": (Path(), "folder"),
     "device": ("/dev/zero", "check the path"),
     "zero byte in path": ("a\0b", "check the path"),
+    "long name": ("a" * 5000 + ".png", "check the path"),
+    "long path": ("b/" * 50_000, "check the path"),
+    "half of a character": ("\ud800.png", "check the path"),
+    "lines in a name": ("a\nb\rc.png", "check the path"),
+    "nobody's home": ("~nobody-of-this-name/a.png", "check the path"),
     "broken data url": ("data:image/png;base64,A", "not a picture"),
     "empty data url": ("data:", "empty"),
     "array of a strange shape": (np.zeros((4, 4, 2)), "shape"),
@@ -233,6 +260,158 @@ def test_what_is_no_usable_picture_gets_one_sentence(name: str) -> None:
     assert message.endswith(".")
     assert "\n" not in message
     assert len(message) < 120
+    assert all(c.isprintable() for c in message)
+
+
+def test_scans_up_to_the_limit_are_decoded() -> None:
+    assert close_to(open_image(of_scans(200)), RED)
+
+
+def test_many_scans_of_many_pixels_are_refused_before_decoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = of_scans(30)
+    monkeypatch.setattr(images, "open_as", lambda *given: pytest.fail("decoded"))
+    with pytest.raises(InputError, match="too many passes"):
+        open_image(data, limits=ImageLimits(max_scanned=30 * 24 * 16 - 1))
+
+
+def test_metadata_are_not_multiplied() -> None:
+    """Each of 5,000 tags points to the same 60 kB, which Pillow's reader copies for each."""
+    data = with_segments(JPEG, segment(0xE1, exif_of_copies()))
+    open_image(JPEG)
+    tracemalloc.start()
+    open_image(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+
+
+def test_an_open_picture_that_would_start_a_program_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = Image.open(io.BytesIO(EPS))
+    monkeypatch.setattr(type(image), "load", lambda self: pytest.fail("started"))
+    with pytest.raises(InputError, match="not a picture"):
+        open_image(image)
+
+
+def test_two_pictures_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, leave, inside = threading.Semaphore(0), threading.Event(), []
+    most = [0]
+
+    def slow(*given: Any) -> Image.Image:
+        inside.append(1)
+        most[0] = max(most[0], len(inside))
+        entered.release()
+        leave.wait(30)
+        inside.pop()
+        return red()
+
+    monkeypatch.setattr(images, "open_as", slow)
+    threads = [threading.Thread(target=open_image, args=(GOOD,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert entered.acquire(timeout=30)
+    assert entered.acquire(timeout=30)
+    assert not entered.acquire(timeout=0.1)
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert most == [2]
+
+
+PLACES = {
+    "here": ("_HERE", GOOD),
+    "large": ("_LARGE", png_header(5000, 4000)),
+    "apart": ("_APART", encoded(red(), "GIF")),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_who_waits_long_for_a_place_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, data = PLACES[name]
+    monkeypatch.setattr(images, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(images, gate, threading.BoundedSemaphore(1))
+    with getattr(images, gate), pytest.raises(InputError, match="try again"):
+        open_image(data)
+    assert getattr(images, gate).acquire(blocking=False)
+
+
+def test_places_are_given_back_after_a_failure() -> None:
+    for _ in range(5):
+        for data in (GOOD[:-300], encoded(red(), "GIF")[:-20], png_header(5000, 4000)):
+            with pytest.raises(InputError, match="damaged"):
+                open_image(data)
+    assert open_image(GOOD).size == (256, 256)
+
+
+def test_a_data_url_of_escapes_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them would become an object of its own."""
+    monkeypatch.setattr(images, "unquote_to_bytes", lambda body: pytest.fail("taken apart"))
+    with pytest.raises(InputError, match="not a picture"):
+        open_image("data:image/png," + "%41" * 1_000_001)
+
+
+@pytest.mark.parametrize("name", OPENS)
+def test_the_size_is_known_without_the_picture(name: str) -> None:
+    data = OPENS[name][0]()
+    assert upright_size(data) == open_image(data).size
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_the_size_of_usual_formats_takes_no_decoder(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(red(), kind, exif=exif)
+    monkeypatch.setattr(Image, "open", lambda *given, **how: pytest.fail("decoded"))
+    assert upright_size(data) == (16, 24)
+    with pytest.raises(InputError, match="megapixels"):
+        upright_size(data, limits=ImageLimits(max_pixels=24 * 16 - 1))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "A.PNG", "a.webp", "a.tiff"])
+def test_a_picture_is_saved_as_its_name_ends(name: str, tmp_path: Path) -> None:
+    save_picture(red(), tmp_path / name)
+    assert open_image(tmp_path / name).size == (24, 16)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["no/folder.png", "a", "a.mp3", "a\0.png", "b" * 300 + ".png"])
+def test_a_picture_that_cannot_be_saved_is_told(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written") as caught:
+        save_picture(red(), tmp_path / name)
+    assert len(str(caught.value)) < 200
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full(self: Path, mode: str) -> Full:
+        self.touch()
+        return Full()
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(InputError, match="disk is full"):
+        save_picture(red(), tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_failures_of_a_disk_stay_what_they_are() -> None:
+    with pytest.raises(OSError, match="broken"), disk_full_told():
+        raise OSError(errno.EIO, "broken")
+    with pytest.raises(InputError, match="disk is full"), disk_full_told():
+        raise OSError(errno.EDQUOT, "quota")
 
 
 def test_the_limit_counts_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:

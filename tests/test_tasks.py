@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from florence_demo.errors import InputError
@@ -41,6 +42,19 @@ def test_a_task_is_found_by_name_or_token(name):
         pytest.param("region_to_ocr", "", (5, 5, 5, 50), "no area", id="empty region"),
         pytest.param("region_to_ocr", "", (300, 5, 400, 50), "outside", id="region outside"),
         pytest.param("region_to_ocr", "", (float("nan"), 5, 4, 5), "four numbers", id="nan"),
+        pytest.param("region_to_ocr", "", (10**400, 5, 4, 5), "four numbers", id="400 digits"),
+        pytest.param("region_to_ocr", "", ("a", 5, 4, 5), "four numbers", id="words"),
+        pytest.param("region_to_ocr", "", (None, 5, 4, 5), "four numbers", id="nothing"),
+        pytest.param("region_to_ocr", "", (True, 5, 40, 50), "four numbers", id="truth"),
+        pytest.param("region_to_ocr", "", ((1, 2), 5, 4, 5), "four numbers", id="nested"),
+        pytest.param("region_to_ocr", "", (1, 2, 3), "four numbers", id="three numbers"),
+        pytest.param("region_to_ocr", "", {"x": 1}, "four numbers", id="a table"),
+        pytest.param("region_to_ocr", "", "1,2,3,4", "four numbers", id="one string"),
+        pytest.param("region_to_ocr", "", range(10**12), "four numbers", id="endless"),
+        pytest.param("docvqa", "what \ud83d", None, "half of a character", id="surrogate"),
+        pytest.param("custom", "\udfff", None, "half of a character", id="surrogate alone"),
+        pytest.param("od", "\ud800", None, "half of a character", id="surrogate not wanted"),
+        pytest.param("docvqa", 5, None, "must be words", id="a number as text"),
         pytest.param("docvqa", "<OD> what", None, "task word <OD>", id="task word in the text"),
         pytest.param("docvqa", "x" * 5000, None, "shorten", id="very long text"),
     ],
@@ -53,6 +67,18 @@ def test_input_that_does_not_fit_is_told_in_words(task, text, region, words):
 def test_an_unknown_task_names_the_known_ones():
     with pytest.raises(InputError, match="od, "):
         task_named("detect")
+
+
+def test_a_tasks_name_is_shown_shortened():
+    with pytest.raises(InputError, match="no task “xx") as caught:
+        task_named("x" * 1_000_000 + "\ud800")
+    assert len(str(caught.value)) < 600
+
+
+def test_a_region_may_come_from_numpy():
+    numbers = np.array([10, 20, 30, 40], np.float32)
+    assert check_region(numbers, SIZE).tolist() == [10, 20, 30, 40]
+    assert check_region(tuple(numbers), SIZE).tolist() == [10, 20, 30, 40]
 
 
 def test_a_custom_prompt_may_hold_a_task_word():

@@ -23,7 +23,14 @@ from PIL import Image
 
 from florence_demo.errors import InputError
 from florence_demo.images import ImageLimits
-from florence_demo.web import FetchLimits, _PinnedAdapter, fetch_image, is_public, is_url
+from florence_demo.web import (
+    FetchLimits,
+    _Fetch,
+    _PinnedAdapter,
+    fetch_image,
+    is_public,
+    is_url,
+)
 
 Handler = BaseHTTPRequestHandler
 
@@ -132,6 +139,8 @@ def server() -> Iterator[Server]:
             "/metadata": redirect("http://169.254.169.254/latest"),
             "/file": redirect("file:///etc/passwd"),
             "/loop": redirect("/loop"),
+            "/nonsense": redirect("http://[/\xff"),
+            "/digits": lambda handler: answer(handler, **{"Content-Length": "9" * 5000}),
             "/secret": redirect("http://me:pass@pictures.example/a.png"),
         }
     )
@@ -225,6 +234,8 @@ ANSWERS = {
     "redirect to a file": ("/file", "http:// or https://"),
     "redirect with a password": ("/secret", "password"),
     "redirects for ever": ("/loop", "too often"),
+    "redirect to nonsense": ("/nonsense", "could not be reached"),
+    "length of 5,000 digits": ("/digits", "50 MB"),
 }
 
 
@@ -264,6 +275,56 @@ def test_the_watch_ends_a_connection_that_no_timeout_would(server: Server) -> No
     limits = FetchLimits(total_seconds=0.2)
     with pytest.raises(InputError, match="too long"):
         fetch(server, "/dripping", limits=limits)
+
+
+def test_a_fetch_takes_ten_seconds_at_most() -> None:
+    assert FetchLimits().total_seconds == 10
+
+
+def test_a_name_server_that_never_answers_is_left() -> None:
+    """Whoever owns a name decides how long its look-up takes, and the resolver knows no limit."""
+    over = threading.Event()
+
+    def never(host: str, port: Any, **options: Any) -> list[Any]:
+        over.wait(30)
+        return []
+
+    try:
+        with pytest.raises(InputError, match="too long"):
+            fetch_image(
+                "http://slow.example/", resolver=never, limits=FetchLimits(total_seconds=0.1)
+            )
+    finally:
+        over.set()
+
+
+def test_connecting_gets_half_of_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits twice, for the host and for its certificate, before the watch can end it."""
+    given: list[tuple[float, float]] = []
+
+    def send(self: requests.Session, request: Any, *, timeout: Any, **how: Any) -> None:
+        given.append(timeout)
+        raise requests.ConnectTimeout
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    many = [(0, 0, 0, "", (f"8.8.8.{i}", 0)) for i in range(50)]
+    with pytest.raises(InputError, match="could not be reached"):
+        fetch_image(
+            "https://many.example/",
+            resolver=lambda *a, **k: many,
+            limits=FetchLimits(total_seconds=8),
+            clock=lambda: 0.0,
+        )
+    assert given == [(4.0, 8.0)] * 4
+
+
+def test_a_connection_made_after_the_end_is_ended_at_once() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        late = _Fetch(FetchLimits(), resolve, is_public, lambda: 0.0)
+        late._abort()
+        late._note(ours)
+        assert theirs.recv(1) == b""
 
 
 def test_nobody_at_home_gets_one_sentence() -> None:
@@ -356,6 +417,8 @@ REFUSED_URLS = {
     "http://no\x00where.example/": "complete web address|reached",
     "http://" + "a" * 300 + ".example/": "complete web address|reached",
     "http://nowhere.example/": "nowhere.example could not be reached",
+    "http://" + ".".join(["a" * 60] * 5) + "/": "complete web address",
+    "http://pictures.example/" + "a" * 1_000_000: "too long",
 }
 
 
@@ -375,6 +438,7 @@ def test_addresses_that_are_never_asked(url: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
         fetch_image(url, resolver=numbers_or_names)
     assert str(caught.value).endswith(".")
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
@@ -420,7 +484,7 @@ def test_the_certificate_is_verified_against_the_name(
 ) -> None:
     with requests.Session() as session:
         session.trust_env = False
-        session.mount("https://", _PinnedAdapter(host, LOCAL, []))
+        session.mount("https://", _PinnedAdapter(host, LOCAL, lambda connected: None))
         url = f"https://{host}:{secure.server_port}/a.png"
         if host == "pictures.example":
             assert session.get(url, verify=str(certificate), timeout=5).status_code == 200

@@ -15,6 +15,7 @@ from PIL import Image
 
 from florence_demo.engine import MAX_BATCH
 from florence_demo.export import EXPORTERS
+from florence_demo.image_decoder import open_own
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region
 from florence_demo.ui.components import (
@@ -314,8 +315,7 @@ def _example_handler(service: Service) -> Callable[..., tuple[Any, ...]]:
     def pick(event: gr.EventData) -> tuple[Any, ...]:
         row = rows[index_of(event, len(rows))]
         file = EXAMPLES / row["file"]
-        with Image.open(file) as image:
-            picker, answer = service.prepare(image.convert("RGB"))
+        picker, answer = service.prepare(open_own(file))
         picker["box"] = row.get("region")
         answer["hint"] = "Asking …"
         answer["busy"] = True
@@ -331,8 +331,7 @@ def _thumbnails() -> list[dict[str, Any]]:
 
     result = []
     for row in load_examples():
-        with Image.open(EXAMPLES / row["file"]) as image:
-            small = image.convert("RGB")
+        small = open_own(EXAMPLES / row["file"])
         small.thumbnail((280, 180))
         buffer = io.BytesIO()
         small.save(buffer, "WEBP", quality=78)

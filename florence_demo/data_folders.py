@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -227,8 +226,3 @@ def _check_amount(sizes: Sequence[int], limits: DataLimits) -> None:
         raise DatasetError(f"The upload has {len(sizes):,} files, more than {limits.files:,}.")
     if sum(sizes) > limits.unpacked:
         raise DatasetError("The upload is larger than this page takes; copy the folder instead.")
-
-
-def private_folder() -> Path:
-    """Return a new path for one visitor's upload."""
-    return Path(tempfile.mkdtemp(prefix="florence-data-")) / "upload"

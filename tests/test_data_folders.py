@@ -297,7 +297,7 @@ def test_a_bomb_is_refused(
     tmp_path: Path, files: dict[str, bytes | str], method: int, words: str
 ) -> None:
     upload = pack(tmp_path / "a.zip", files, method)
-    with pytest.raises(DatasetError, match=words):
+    with pytest.raises(FlorenceDemoError, match=words):
         take_data([upload], tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

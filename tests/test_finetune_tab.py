@@ -310,16 +310,20 @@ def test_nobody_waits_for_anothers_upload_and_nothing_holds_the_event_loop(
         assert not inspect.iscoroutinefunction(event.fn)
 
 
-def test_an_upload_is_bounded_by_the_pages_limits(tmp_path: Path) -> None:
+def test_an_upload_is_bounded_by_the_pages_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = DataLimits(rows=2)
+    monkeypatch.setattr(AppConfig, "data_limits", lambda self: limits)
     with gr.Blocks() as app:
-        build_data_picker(service(tmp_path), (UPLOAD,), api="upload", limits=DataLimits(rows=2))
+        build_data_picker(service(tmp_path), (UPLOAD,), api="upload", seen="")
     (event,) = (f for f in app.fns.values() if f.api_name == "upload")
     files: dict[str, bytes | str] = {"annotations.jsonl": jsonl(*[ROW] * 3), "images/a.png": png()}
     with pytest.raises(gr.Error, match="more than 2 rows"):
-        event.fn([str(pack(tmp_path / "a.zip", files))])
+        event.fn([pack(tmp_path / "a.zip", files)])
     files["annotations.jsonl"] = jsonl(ROW)
-    upload, told = event.fn([str(pack(tmp_path / "b.zip", files))])
-    assert (upload.rows, upload.source.limits) == (1, DataLimits(rows=2))
+    upload, told = event.fn([pack(tmp_path / "b.zip", files)])
+    assert (upload.rows, upload.source.limits) == (1, limits)
     assert "1 rows are fine" in told
 
 

@@ -20,7 +20,7 @@ from florence_demo.export import EXPORTERS
 from florence_demo.tasks import TASKS
 from florence_demo.ui.components import RegionPicker, SafeFiles, SafeImage, TaskMenu
 from florence_demo.ui.config import AppConfig, openness
-from florence_demo.ui.handlers import friendly, message, options_of
+from florence_demo.ui.handlers import friendly, message
 from florence_demo.ui.service import ANNOTATED, Service
 from tests.fakes import FakeEngine, FakeEngines, SlowEngine
 
@@ -256,8 +256,8 @@ def test_one_visitor_fetches_two_pictures_at_a_time(monkeypatch):
     "value", ["x", None, float("nan"), float("inf"), 10**400, [], {}], ids=repr
 )
 def test_a_setting_that_is_no_number_is_a_sentence(value):
-    with pytest.raises(InputError, match="“Beams” must be a number"):
-        options_of(64, value)
+    with pytest.raises(InputError, match="num_beams must be a whole number"):
+        Options.given(64, value)
 
 
 def test_a_public_page_opens_little():

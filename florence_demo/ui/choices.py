@@ -18,13 +18,13 @@ from florence_demo.data_folders import (
     data_under,
     for_visitors,
     list_data,
-    private_folder,
     take_data,
 )
-from florence_demo.data_source import DATA_LIMITS, DataLimits, DataSource
+from florence_demo.data_source import DataSource
 from florence_demo.errors import InputError
 from florence_demo.generated import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
 from florence_demo.models import ASSETS, MODELS
+from florence_demo.ui.components import SafeFiles
 from florence_demo.ui.handlers import friendly
 from florence_demo.ui.service import Service
 
@@ -139,6 +139,7 @@ class DataPicker:
         if kind == UPLOAD:
             if not uploaded:
                 raise InputError("Upload your data first, or choose “Demo: forms”.")
+            self.service.scratch.touch(Path(uploaded.source.location))
             return Data(uploaded.source, "upload", rows=uploaded.rows)
         if kind == HUB and self.service.config.open_hub:
             source = _hub_source(hub)
@@ -152,7 +153,7 @@ class DataPicker:
 
 
 def build_data_picker(
-    service: Service, kinds: tuple[str, ...], *, api: str, limits: DataLimits = DATA_LIMITS
+    service: Service, kinds: tuple[str, ...], *, api: str, seen: str
 ) -> DataPicker:
     """Lay out the choice of data and connect it.
 
@@ -160,7 +161,7 @@ def build_data_picker(
         service: The page's.
         kinds: Which kinds to offer; the first is chosen.
         api: Name of the endpoint that takes an upload.
-        limits: What an upload may cost.
+        seen: Who sees what is uploaded, in a sentence.
     """
     root = service.config.data
     offered = [k for k in kinds if k != HUB or service.config.open_hub]
@@ -177,10 +178,11 @@ def build_data_picker(
         )
         again = gr.Button("Look again", scale=1, min_width=110)
     with gr.Column(visible=False) as upload_column:
-        files = gr.File(
+        files = SafeFiles(
             label="A zip, or the listing and its pictures", file_count="multiple", height=120
         )
-        note = gr.Markdown(_UPLOAD_HELP, elem_classes="fd-small")
+        upload_help = f"{_UPLOAD_HELP} {seen}"
+        note = gr.Markdown(upload_help, elem_classes="fd-small")
     hub = gr.Textbox(
         "",
         label="Id of a data set on the Hugging Face hub",
@@ -205,7 +207,7 @@ def build_data_picker(
     )
     again.click(look_again, None, folder, api_visibility="private")
     files.upload(
-        _taker(limits),
+        _taker(service, upload_help),
         files,
         [uploaded, note],
         api_name=api,
@@ -213,19 +215,20 @@ def build_data_picker(
         concurrency_limit=_UPLOADS,
         concurrency_id="data uploads",
     )
-    files.clear(lambda: (None, _UPLOAD_HELP), None, [uploaded, note], api_visibility="private")
+    files.clear(lambda: (None, upload_help), None, [uploaded, note], api_visibility="private")
     return DataPicker(service, kind, folder, uploaded, hub)
 
 
-def _taker(limits: DataLimits) -> Any:
-    """Return what takes an upload within limits."""
+def _taker(service: Service, upload_help: str) -> Any:
+    """Return what takes an upload."""
 
     @friendly
-    def take_upload(files: list[str] | None) -> tuple[Upload | None, str]:
+    def take_upload(files: list[Path] | None) -> tuple[Upload | None, str]:
         """Take a zip, or a listing with its pictures, and check every row of it."""
         if not files:
-            return None, _UPLOAD_HELP
-        source, rows = take_data([Path(f) for f in files], private_folder(), limits)
+            return None, upload_help
+        folder = service.scratch.new_folder() / "upload"
+        source, rows = take_data(files, folder, service.config.data_limits())
         tasks = sorted({row.task for row in rows})
         told = f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
         return Upload(source, len(rows)), told
@@ -250,7 +253,7 @@ _UPLOADS = 3
 """Uploads that are unpacked and checked at a time, of all visitors."""
 _UPLOAD_HELP = (
     'Lines of `{"image": "a.png", "prefix": "<OD>", "suffix": "…"}` in `annotations.jsonl`, a COCO'
-    " `.json`, or pictures with a `.txt` caption of the same name beside each. Nobody else sees it."
+    " `.json`, or pictures with a `.txt` caption of the same name beside each."
 )
 _SWITCH = (
     "(kind) => ['folder', 'upload', 'hub'].map(k => ({visible: kind === k, __type__: 'update'}))"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from florence_demo.data_source import DATA_LIMITS, DataLimits
 from florence_demo.ui.gate import Rules
 
 
@@ -56,6 +57,10 @@ class AppConfig:
         if self.public:
             return replace(self, open_hub=False, allow_pickle=False, training=training)
         return replace(self, training=training)
+
+    def data_limits(self) -> DataLimits:
+        """Return what an upload of data may come to."""
+        return replace(DATA_LIMITS, unpacked=256 << 20) if self.public else DATA_LIMITS
 
     def rules(self) -> Rules:
         """Return what the door admits: a page for strangers bounds more than one's own."""

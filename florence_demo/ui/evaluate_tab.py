@@ -88,7 +88,10 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
                 allow_custom_value=True,
             )
             picker = build_data_picker(
-                service, (HELDOUT, FORMS, UPLOAD, FOLDER, HUB), api="upload_evaluation_data"
+                service,
+                (HELDOUT, FORMS, UPLOAD, FOLDER, HUB),
+                api="upload_evaluation_data",
+                seen="Nobody else sees it.",
             )
             tasks = gr.Dropdown(
                 [(t.title, t.name) for t in TASKS.values()],

@@ -13,10 +13,11 @@ import gradio as gr
 from PIL import Image
 
 from florence_demo.images import display_copy
+from florence_demo.options import Options
 from florence_demo.render import overlay
 from florence_demo.tasks import TASKS
 from florence_demo.ui.components import Skeleton, index_of
-from florence_demo.ui.handlers import friendly, friendly_stream, options_of
+from florence_demo.ui.handlers import friendly, friendly_stream
 from florence_demo.ui.service import Service, Shown
 
 CARD_SIDE = 640
@@ -83,7 +84,7 @@ def all_handler(
         max_new_tokens: float = 1024,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        options = options_of(max_new_tokens, beams)
+        options = Options.given(max_new_tokens, beams)
         name = resolve(model_name)
         told = service.ask_all(image, name, options, lambda done, what: progress(done, desc=what))
         for partial, answers in told:

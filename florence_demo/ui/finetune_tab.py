@@ -63,7 +63,11 @@ def build_finetune_tab(
         with gr.Column(scale=5, min_width=320):
             gr.Markdown("### 1. What to learn from")
             picker = build_data_picker(
-                service, (FORMS, UPLOAD, FOLDER, HUB), api="upload_training_data"
+                service,
+                (FORMS, UPLOAD, FOLDER, HUB),
+                api="upload_training_data",
+                seen="Once a model learns from it, whoever opens this page sees some of its"
+                " pictures, questions and answers, and may ask the model.",
             )
             gr.Markdown("### 2. Where to start, and how")
             settings = build_settings(service)

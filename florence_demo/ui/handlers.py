@@ -1,4 +1,4 @@
-"""Between the browser and what it asks for: values that are checked, errors that are sentences.
+"""Between the browser and what it asks for: errors that are sentences.
 
 Knows gradio's errors and our own. Does not know models.
 """
@@ -8,14 +8,12 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-import math
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import gradio as gr
 
-from florence_demo.engine import Options
-from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.errors import FlorenceDemoError
 
 log = logging.getLogger(__name__)
 
@@ -80,48 +78,3 @@ def friendly_stream(fn: Callable[_P, Iterator[_R]]) -> Callable[_P, Iterator[_R]
             raise message(exc) from exc
 
     return handler
-
-
-def options_of(
-    max_new_tokens: Any,
-    num_beams: Any,
-    do_sample: Any = False,
-    temperature: Any = 1.0,
-    seed: Any = 0,
-) -> Options:
-    """Return what the settings' values stand for.
-
-    Raises:
-        InputError: One of them is no number of its kind.
-    """
-    return Options(
-        whole(max_new_tokens, "Longest answer, in tokens"),
-        whole(num_beams, "Beams"),
-        bool(do_sample),
-        number(temperature, "Temperature of drawing"),
-        whole(seed or 0, "Seed of drawing"),
-    )
-
-
-def number(value: Any, name: str) -> float:
-    """Return a number that came from a browser.
-
-    Raises:
-        InputError: It is none, or not finite.
-    """
-    try:
-        found = float(value)
-    except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found):
-        raise InputError(f"“{name}” must be a number.")
-    return found
-
-
-def whole(value: Any, name: str) -> int:
-    """Return a whole number that came from a browser, rounded.
-
-    Raises:
-        InputError: It is none, or not finite.
-    """
-    return round(number(value, name))

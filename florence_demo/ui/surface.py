@@ -16,6 +16,7 @@ from PIL import Image
 from florence_demo.engine import MAX_BATCH
 from florence_demo.export import EXPORTERS
 from florence_demo.image_decoder import open_own
+from florence_demo.options import Options
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region
 from florence_demo.ui.components import (
@@ -29,7 +30,8 @@ from florence_demo.ui.components import (
 from florence_demo.ui.everything import API as ALL_API
 from florence_demo.ui.everything import Cards, all_handler, opened
 from florence_demo.ui.gate import visitor_of
-from florence_demo.ui.handlers import friendly, friendly_stream, options_of
+from florence_demo.ui.handlers import friendly, friendly_stream
+from florence_demo.ui.numbers import Number, Slider
 from florence_demo.ui.service import ANNOTATED, EXAMPLES, Service, load_examples
 
 # Which inputs a task shows, decided in the browser so that it never waits behind an answer.
@@ -141,11 +143,11 @@ def build_surface(
             if model.render:
                 model.component.render()
             with gr.Accordion("Advanced", open=False):
-                beams = gr.Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
-                tokens = gr.Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
+                beams = Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
+                tokens = Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
                 sample = gr.Checkbox(False, label="Draw words at random")
-                temperature = gr.Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing")
-                seed = gr.Number(0, precision=0, label="Seed of drawing")
+                temperature = Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing")
+                seed = Number(0, precision=0, label="Seed of drawing")
         with gr.Column(scale=7, min_width=320):
             answer = AnswerView()
             cards, answers = Cards(), gr.State(None)
@@ -280,7 +282,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         seed: float | None = 0,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        options = options_of(max_new_tokens, beams, do_sample, temperature, seed)
+        options = Options.given(max_new_tokens, beams, do_sample, temperature, seed or 0)
         name = model.resolve(model_name)
         found: Prediction | None
         for shown, found in service.ask(

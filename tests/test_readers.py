@@ -13,7 +13,7 @@ from florence_demo.data_source import DATA_LIMITS
 from florence_demo.errors import DatasetError
 from florence_demo.features import distinct_pictures
 from florence_demo.prediction import Detections
-from florence_demo.readers import READERS, open_data, source_in, write_jsonl
+from florence_demo.readers import READERS, open_data, parse_source, source_in, write_jsonl
 from florence_demo.train import split_rows
 
 SIZE = (60, 40)
@@ -265,3 +265,20 @@ def test_rows_about_one_picture_share_its_file(tmp_path: Path) -> None:
     rows = [Example(image, "caption", answer="x"), Example(image, "od", detections=box)]
     write_jsonl(rows, tmp_path)
     assert len(list((tmp_path / "images").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a#b", "#", "a#b#c"])
+def test_an_operators_text_names_a_folder_with_a_hash(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    make_jsonl(tmp_path / name)
+    source = parse_source(str(tmp_path / name))
+    assert (source.format, source.location, source.part) == ("jsonl", str(tmp_path / name), "")
+    assert len(open_data(source)) == 2
+    saved = make_datasets(tmp_path / name)
+    assert parse_source(f"{saved}#validation").part == "validation"
+
+
+@pytest.mark.parametrize("text", ["", "#", "#x", "a\0b", "x" * 5_000, "\ud800"])
+def test_a_text_that_names_nothing_is_told(text: str) -> None:
+    with pytest.raises(DatasetError, match="no data that can be read"):
+        parse_source(text)

@@ -254,7 +254,7 @@ class Engine:
         # The tower takes far more memory than what follows it.
         for part in (waiting[at : at + MAX_BATCH] for at in range(0, len(waiting), MAX_BATCH)):
             pixels = self.loaded.processor.image_processor(
-                images=[im.convert("RGB") for _, im in part], return_tensors="pt"
+                images=[_in_rgb(im) for _, im in part], return_tensors="pt"
             )["pixel_values"].to(self.loaded.device, self.loaded.dtype)
             with torch.inference_mode():
                 fresh = self._decoder.encode_image(pixels, before_block=before_block)
@@ -395,11 +395,15 @@ class Engine:
         )
 
 
+def _in_rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would make a copy
+
+
 def fingerprint(image: Image.Image) -> str:
     """Return a digest of a picture's size and pixels, as the model sees them."""
     digest = hashlib.blake2b(str(image.size).encode(), digest_size=16)
     rows = max(1, (1 << 20) // image.width)
     for top in range(0, image.height, rows):  # a copy of a large picture takes a while to make
         part = image.crop((0, top, image.width, min(top + rows, image.height)))
-        digest.update(part.convert("RGB").tobytes())
+        digest.update(_in_rgb(part).tobytes())
     return digest.hexdigest()

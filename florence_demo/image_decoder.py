@@ -88,21 +88,29 @@ def open_as(data: bytes, kind: str, max_pixels: int) -> Image.Image:
         TooManyPixels: It is larger.
         Exception: It is damaged: a plugin raises whatever its parser met first.
     """
-    if kind in _FEATURES and not features.check(_FEATURES[kind]):
-        raise NoDecoder(kind)
-    try:
-        plugin = importlib.import_module(PLUGINS[kind])
-    except ImportError as exc:
-        raise NoDecoder(kind) from exc
-    if kind == "HEIF":
-        parts = {"thumbnails": False, "depth_images": False, "aux_images": False}
-        plugin.register_heif_opener(**parts, decode_threads=2)
+    _prepare(kind)
     try:
         image = Image.open(io.BytesIO(data), formats=(kind,))
     except Image.DecompressionBombError as exc:
         raise TooManyPixels((0, 0)) from exc
     check_pixels(image.size, max_pixels)
     return image
+
+
+def _prepare(kind: str) -> None:
+    """Load what decodes a format, or raise NoDecoder."""
+    if kind in _FEATURES and not features.check(_FEATURES[kind]):
+        raise NoDecoder(kind)
+    try:
+        plugin: Any = importlib.import_module(PLUGINS[kind])
+    except ImportError as exc:
+        raise NoDecoder(kind) from exc
+    # a thread takes address space, and by default there is one for each core
+    if kind == "AVIF":
+        plugin.DEFAULT_MAX_THREADS = 2
+    if kind == "HEIF":
+        parts = {"thumbnails": False, "depth_images": False, "aux_images": False}
+        plugin.register_heif_opener(**parts, decode_threads=2)
 
 
 def check_pixels(size: Size, most: int) -> None:
@@ -258,9 +266,10 @@ def main(arguments: Sequence[str]) -> int:
             they are known.
     """
     kind, (max_pixels, count, known) = arguments[0], map(int, arguments[1:])
-    allow = _confine(max_pixels, count)
-    allow(known)
     try:
+        _prepare(kind)  # its libraries are mapped before the ceilings are set above what is mapped
+        allow = _confine(max_pixels, count)
+        allow(known)
         image = open_as(sys.stdin.buffer.read(), kind, max_pixels)
         allow(image.width * image.height)
         image.load()

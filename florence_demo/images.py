@@ -355,7 +355,8 @@ def _guess_problem(data: bytes) -> str:
         return "This is a web page, not a picture: copy the address of the picture itself."
     if head.startswith((b"%pdf", b"%!ps")):
         return "This is a document, not a picture: save the page as PNG and choose that."
-    if data[4:8] == b"ftyp" or head.startswith((b"\x1aE\xdf\xa3".lower(), b"riff")):
+    is_film = head.startswith(b"riff") and data[8:12] == b"AVI "
+    if data[4:8] == b"ftyp" or is_film or head.startswith(b"\x1aE\xdf\xa3".lower()):
         return "This looks like a video: choose a single picture, such as a screenshot of it."
     return _NOT_A_PICTURE
 

@@ -93,6 +93,12 @@ def icon_that_lies() -> bytes:
     return struct.pack("<HHH", 0, 1, 1) + entry + inner
 
 
+def photoshop() -> bytes:
+    """A file of Photoshop, without layers: its picture stands plane by plane at the end."""
+    head = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 16, 24, 8, 3)
+    return head + bytes(12) + bytes(2) + b"".join(bytes([value]) * 24 * 16 for value in RED)
+
+
 RED, WHITE = (200, 30, 40), (255, 255, 255)
 OPENS: dict[str, tuple[Callable[[], bytes], tuple[int, ...]]] = {
     "jpeg": (lambda: encoded(red(), "JPEG"), RED),
@@ -120,6 +126,7 @@ OPENS: dict[str, tuple[Callable[[], bytes], tuple[int, ...]]] = {
     "float tiff": (lambda: encoded(Image.new("F", (8, 8), 0.5), "TIFF"), (128, 128, 128)),
     "interlaced gif": (lambda: encoded(red().quantize(4), "GIF", interlace=1), RED),
     "two pictures": (lambda: encoded(red(), "MPO", save_all=True, append_images=[red("L")]), RED),
+    "photoshop": (photoshop, RED),
     "jpeg 2000": (lambda: encoded(red(), "JPEG2000"), RED),
     "compressed tiff": (lambda: encoded(red(), "TIFF", compression="tiff_lzw"), RED),
     "float map": (lambda: encoded(Image.new("F", (8, 8), 0.5), "PPM"), (128, 128, 128)),
@@ -213,6 +220,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "pdf": (b"%PDF-1.7\n", "document"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "document"),
     "video": (b"\0\0\0\x18ftypmp42" + bytes(64), "video"),
+    "avi": (b"RIFF\0\0\0\0AVI LIST" + bytes(64), "video"),
+    "sound": (b"RIFF\0\0\0\0WAVEfmt " + bytes(64), "not a picture"),
     "matroska": (b"\x1a\x45\xdf\xa3" + bytes(64), "video"),
     "truncated png": (GOOD[: len(GOOD) // 2], "damaged or cut off"),
     "truncated jpeg": (encoded(red(), "JPEG")[:-200], "damaged|not a picture"),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from florence_demo.checkpoint_info import plain
 from florence_demo.errors import CheckpointError
 from florence_demo.memory import in_bytes
 
@@ -75,12 +76,12 @@ def download(
         raise
     except GatedRepoError as exc:
         raise CheckpointError(
-            f"{source} asks for permission: accept its terms on the hub and log in with"
+            f"{plain(source)} asks for permission: accept its terms on the hub and log in with"
             " `hf auth login`."
         ) from exc
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as exc:
         raise CheckpointError(
-            f"The hub has no model “{source}”: check the spelling, or log in with"
+            f"The hub has no model “{plain(source)}”: check the spelling, or log in with"
             " `hf auth login` if it is private."
         ) from exc
     except Exception as exc:  # whatever the client and the network between raise
@@ -115,7 +116,7 @@ def _measured(source: str, revision: str | None, max_bytes: int) -> str | None:
     }
     if len(sizes) > MAX_FILES or sum(sizes.values()) > max_bytes:
         raise CheckpointError(
-            f"{source} has {len(sizes):,} files of {in_bytes(sum(sizes.values()))}; up to"
+            f"{plain(source)} has {len(sizes):,} files of {in_bytes(sum(sizes.values()))}; up to"
             f" {MAX_FILES} files and {in_bytes(max_bytes)} are fetched for a visitor."
         )
     new = (n for n in sizes if not try_to_load_from_cache(source, n, revision=info.sha))
@@ -124,7 +125,8 @@ def _measured(source: str, revision: str | None, max_bytes: int) -> str | None:
         disk = disk.parent
     if shutil.disk_usage(disk).free - sum(sizes[name] for name in new) < DISK_KEPT:
         raise CheckpointError(
-            f"There is no room here for {source}: choose a model that is on this machine already."
+            f"There is no room here for {plain(source)}: choose a model that is on this machine"
+            " already."
         )
     return info.sha or revision
 

@@ -185,7 +185,7 @@ def _placed(
             wrong.append(f"{tensor.name} {list(shape)} where {list(places[name])} fits")
     if wrong:
         raise CheckpointError(
-            f"{len(wrong)} weights have another shape than config.json says: {listed(wrong)}."
+            f"{len(wrong)} weights have another shape than config.json says: {listed(wrong, 3)}."
         )
     return stored
 

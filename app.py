@@ -25,11 +25,11 @@ if __name__ == "__main__":
 with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  # must come before torch where GPUs are shared
 
-from florence_demo.memory import keep_heap
-from florence_demo.scratch import Scratch
+from florence_demo.machine import keep_heap
+from florence_demo.serving.asking import Service
+from florence_demo.serving.config import openness
+from florence_demo.serving.scratch import Scratch
 from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.config import openness
-from florence_demo.ui.service import Service
 
 log = logging.getLogger("app")
 
@@ -44,7 +44,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     # "kill" ends the process as Ctrl-C does, so that nothing stays behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    scratch = Scratch()
+    given = os.environ.get("GRADIO_TEMP_DIR")
+    scratch = Scratch(Path(given) if given else None)
     # Before the page is built: from then on gradio keeps all its files there.
     os.environ["GRADIO_TEMP_DIR"] = str(scratch.served)
     service = Service(_config(args), scratch=scratch)

@@ -30,7 +30,7 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def nano():
     """The embedded model, loaded once."""
-    from florence_demo.engine import Engine
-    from florence_demo.models import load_model
+    from florence_demo.engine.engine import Engine
+    from florence_demo.models.loading import load_model
 
     return Engine(load_model("nano", device="cpu"))

@@ -6,7 +6,8 @@ import threading
 import time
 from types import SimpleNamespace
 
-from florence_demo.engine import Stopped, fingerprint
+from florence_demo.engine.feature_cache import fingerprint
+from florence_demo.engine.request import Stopped
 from florence_demo.prediction import Prediction
 
 BOX = "<loc_100><loc_200><loc_500><loc_600>"

@@ -3,7 +3,7 @@
 from florence_demo.ui.stubs import no_stubs
 
 with no_stubs():
-    from florence_demo.ui.config import AppConfig
+    from florence_demo.serving.config import AppConfig
     from florence_demo.ui.page import Page, build_app
 
 __all__ = ["AppConfig", "Page", "build_app"]

@@ -14,21 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import psutil
 
-from florence_demo.checkpoints import (
-    checkpoint_under,
-    inspect_checkpoint,
-    list_checkpoints,
-    unpack_upload,
-)
+from florence_demo.checkpoints.folders import checkpoint_under, list_checkpoints, unpack_upload
+from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.errors import InputError
-from florence_demo.models import folder_of
-from florence_demo.ui.choices import QUIET
+from florence_demo.machine import device_memory, in_bytes
+from florence_demo.models.finding import folder_of
+from florence_demo.serving.asking import Service
+from florence_demo.ui.ask_tab import Model, build_surface
 from florence_demo.ui.components import SafeFiles
 from florence_demo.ui.handlers import friendly
-from florence_demo.ui.memory_bar import memory_bar
-from florence_demo.ui.service import Service
-from florence_demo.ui.surface import Model, build_surface
+from florence_demo.ui.pickers import QUIET
 
 _CHOOSE = "Choose a checkpoint to see what it holds."
 
@@ -185,3 +182,35 @@ def _card(sentences: list[str]) -> str:
 def _escape(text: str) -> str:
     """Return text that Markdown shows as it is: names come from strangers' files."""
     return html.escape(re.sub(r"([\\`*_{}\[\]()#+!|$~])", r"\\\1", text), quote=False)
+
+
+def memory_bar(engines: Any) -> str:
+    """Return the bar as HTML: main memory, a GPU's memory where there is one, and each model.
+
+    Args:
+        engines: The cache whose models are listed.
+    """
+    models = [engine.loaded for engine in engines.loaded()]
+    used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
+    bars = [_bar(used, total, f"This app uses {in_bytes(used)} of {in_bytes(total)} memory")]
+    for device in {str(m.device) for m in models if m.device.type == "cuda"}:
+        import torch
+
+        taken = device_memory(device)
+        whole = torch.cuda.get_device_properties(device).total_memory
+        text = (
+            f"{device}: {in_bytes(taken['allocated'])} allocated, {in_bytes(taken['reserved'])}"
+            f" reserved, {in_bytes(taken['peak'])} at most, of {in_bytes(whole)}"
+        )
+        bars.append(_bar(taken["reserved"], whole, text))
+    listed = "; ".join(m.describe() for m in models) or "no model is loaded yet"
+    return f'{"".join(bars)}<p class="fd-note">In memory: {html.escape(listed)}</p>'
+
+
+def _bar(part: float, whole: float, text: str) -> str:
+    share = 100 * min(1.0, part / whole)
+    return (
+        f'<div class="fd-meter" role="meter" aria-valuemin="0" aria-valuemax="100"'
+        f' aria-valuenow="{share:.0f}" aria-label="{html.escape(text)}">'
+        f'<i style="width:{share:.1f}%"></i></div><p class="fd-note">{html.escape(text)}</p>'
+    )

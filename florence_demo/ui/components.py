@@ -3,12 +3,11 @@
 Knows the browser. Does not know models. A ``gr.HTML`` template is filled by Handlebars first and
 then evaluated as a JavaScript template string, so that a value with ``${...}`` in it would run as
 code. Therefore no template here contains a value: templates are fixed skeletons and the scripts
-write values with ``textContent``. The one exception is the overlay, which ``render`` escapes.
+write values with ``textContent``. The one exception is the overlay, which ``output`` escapes.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -23,9 +22,9 @@ from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from florence_demo.errors import InputError
-from florence_demo.images import open_image
+from florence_demo.pictures.images import as_jpeg, open_image
+from florence_demo.pictures.web import fetch_image, is_url
 from florence_demo.tasks import TASKS, Region, task_named
-from florence_demo.web import fetch_image, is_url
 
 _ASSETS = Path(__file__).parent / "js"
 
@@ -33,14 +32,6 @@ _ASSETS = Path(__file__).parent / "js"
 def read_script(name: str) -> str:
     """Return a script of ours, to hand to a component."""
     return (_ASSETS / name).read_text(encoding="utf-8")
-
-
-def keep_picture(picture: Image.Image, cache: str) -> str:
-    """Write a picture into a folder of gradio's cache and return its path."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=95)
-    path: str = save_bytes_to_cache(buffer.getvalue(), "picture.jpg", cache)
-    return path
 
 
 def own_file(component: gr.components.Component, path: Any) -> Path:
@@ -84,7 +75,9 @@ class SafeImage(gr.Image):
         return moved
 
     def _fetched(self, address: str) -> str:
-        return keep_picture(fetch_image(address), self.GRADIO_CACHE)
+        data = as_jpeg(fetch_image(address))
+        path: str = save_bytes_to_cache(data, "picture.jpg", self.GRADIO_CACHE)
+        return path
 
     def preprocess(self, payload: ImageData | None) -> Image.Image | None:
         """Return the picture in RGB, or None.

@@ -15,16 +15,19 @@ from typing import Any
 
 import gradio as gr
 
-from florence_demo.data import Example
-from florence_demo.engine import Options, Stopped
+from florence_demo.data.example import Example
+from florence_demo.data.reading import open_data
+from florence_demo.data.rows import spread
+from florence_demo.engine.request import Options, Stopped
 from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
-from florence_demo.evaluate import EvaluateConfig, evaluate
-from florence_demo.readers import open_data
-from florence_demo.report import Report
+from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
+from florence_demo.evaluation.report import Report
+from florence_demo.serving.asking import Service, on_zero_gpu
 from florence_demo.tasks import TASKS
-from florence_demo.train import spread
-from florence_demo.train_config import Bounds
-from florence_demo.ui.choices import (
+from florence_demo.training.config import Bounds
+from florence_demo.ui.handlers import friendly_stream
+from florence_demo.ui.numbers import Number, Slider, number_of
+from florence_demo.ui.pickers import (
     FOLDER,
     FORMS,
     HELDOUT,
@@ -37,8 +40,6 @@ from florence_demo.ui.choices import (
     model_choices,
     model_of,
 )
-from florence_demo.ui.handlers import friendly_stream
-from florence_demo.ui.numbers import Number, Slider, number_of
 from florence_demo.ui.report_panel import (
     EMPTY,
     failed_panel,
@@ -46,7 +47,6 @@ from florence_demo.ui.report_panel import (
     report_panel,
     stopped_panel,
 )
-from florence_demo.ui.service import Service, on_zero_gpu
 
 MOST = 5_000
 """Questions that a visitor may have asked in one go."""

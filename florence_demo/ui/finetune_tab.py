@@ -12,9 +12,11 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.errors import InputError
-from florence_demo.runs import Run, Runs
+from florence_demo.serving.asking import Service
+from florence_demo.training.runs import Run, Runs
 from florence_demo.ui.checkpoint_tab import CheckpointTab
-from florence_demo.ui.choices import (
+from florence_demo.ui.handlers import friendly
+from florence_demo.ui.pickers import (
     FOLDER,
     FORMS,
     HUB,
@@ -25,9 +27,7 @@ from florence_demo.ui.choices import (
     build_data_picker,
     model_choices,
 )
-from florence_demo.ui.handlers import friendly
 from florence_demo.ui.run_panel import EMPTY, run_panel
-from florence_demo.ui.service import Service
 from florence_demo.ui.train_settings import (
     STEPS,
     Settings,

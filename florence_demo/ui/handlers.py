@@ -5,7 +5,6 @@ Knows gradio's errors and our own. Does not know models.
 
 from __future__ import annotations
 
-import errno
 import functools
 import logging
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import gradio as gr
 
 from florence_demo.errors import FlorenceDemoError
+from florence_demo.files import is_disk_full
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def message(exc: Exception) -> gr.Error:
         return exc
     if isinstance(exc, FlorenceDemoError):
         sentence = str(exc)
-    elif isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
+    elif is_disk_full(exc):
         log.error("no room: %s", exc)
         sentence = (
             "The disk of this server is full, so nothing could be written. Nothing is lost: try"

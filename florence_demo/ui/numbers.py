@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.errors import InputError
-from florence_demo.train_config import Bounds
+from florence_demo.training.config import Bounds
 
 
 class Number(gr.Number):

@@ -10,19 +10,19 @@ import gradio as gr
 from gradio_client.utils import is_file_obj, traverse
 
 from florence_demo.errors import FlorenceDemoError, InputError
-from florence_demo.models import MODELS
-from florence_demo.render import OVERLAY_CSS
+from florence_demo.models.catalogue import MODELS
+from florence_demo.output.overlay import OVERLAY_CSS
+from florence_demo.pictures.web import is_url
+from florence_demo.serving.asking import Service
+from florence_demo.serving.config import AppConfig
+from florence_demo.serving.gate import VISITOR, Gate
+from florence_demo.ui.ask_tab import Model, build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
 from florence_demo.ui.components import SafeImage
-from florence_demo.ui.config import AppConfig
 from florence_demo.ui.evaluate_tab import build_evaluate_tab
 from florence_demo.ui.finetune_tab import build_finetune_tab
-from florence_demo.ui.gate import VISITOR, Gate
 from florence_demo.ui.handlers import message
-from florence_demo.ui.service import Service
-from florence_demo.ui.surface import Model, build_surface
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
-from florence_demo.web import is_url
 
 TITLE = "Florence-2, on your pictures"
 

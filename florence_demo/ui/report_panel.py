@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from florence_demo.report import Report, Row
+from florence_demo.evaluation.report import Report, Row
 
 EMPTY = (
     '<section class="fd-run fd-run-empty" aria-label="The measurement"><h3>Nothing measured yet'

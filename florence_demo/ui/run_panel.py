@@ -15,13 +15,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from florence_demo.data_folders import without_paths
-from florence_demo.estimate import in_time
-from florence_demo.memory import in_bytes
-from florence_demo.run_files import SAMPLES_FOLDER, State, is_number, read_log
-from florence_demo.runs import Run
-from florence_demo.scoring import METRICS
+from florence_demo.evaluation.scoring import METRICS
+from florence_demo.files import without_paths
+from florence_demo.machine import in_bytes
 from florence_demo.tasks import TASKS
+from florence_demo.training.estimate import in_time
+from florence_demo.training.runs import Run
+from florence_demo.training.status import SAMPLES_FOLDER, State, is_number, read_log
 
 _STATES: dict[State, str] = {
     "starting": "Getting ready",

@@ -14,17 +14,17 @@ from typing import Any
 
 import gradio as gr
 
-from florence_demo.data_source import DataSource, Spec
+from florence_demo.data.forms import DEMO_FORMS
+from florence_demo.data.reading import open_data
+from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import FlorenceDemoError, InputError
-from florence_demo.estimate import estimate
-from florence_demo.generated import DEMO_FORMS
-from florence_demo.readers import open_data
-from florence_demo.recipes import first_mode, recipe
-from florence_demo.train_config import BOUNDS, MOST, TrainConfig
-from florence_demo.trainable import Mode
-from florence_demo.ui.choices import QUIET, Data, DataPicker, Upload, model_choices, model_of
+from florence_demo.serving.asking import Service
+from florence_demo.training.config import BOUNDS, MOST, TrainConfig
+from florence_demo.training.estimate import estimate
+from florence_demo.training.recipes import first_mode, recipe
+from florence_demo.training.trainable import Mode
 from florence_demo.ui.numbers import Number, number_of
-from florence_demo.ui.service import Service
+from florence_demo.ui.pickers import QUIET, Data, DataPicker, Upload, model_choices, model_of
 
 STEPS, PASSES = "steps", "passes over the data"
 _MODES: list[tuple[str, Mode]] = [

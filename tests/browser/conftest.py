@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from florence_demo.models import ASSETS
+from florence_demo.models.catalogue import ASSETS
+from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.service import Service
 from tests.fakes import FakeEngines
 
 ARGUMENTS = [

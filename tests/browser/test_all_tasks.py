@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from florence_demo.ui.service import PICTURE_TASKS
+from florence_demo.serving.asking import PICTURE_TASKS
 from tests.browser.test_page import ask, choose, upload
 
 pytestmark = pytest.mark.browser

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from florence_demo.run_files import STATUS_FILE
+from florence_demo.serving.asking import Service
+from florence_demo.training.status import STATUS_FILE
 from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.service import Service
 from tests.micro_florence import micro_model, micro_processor
 
 pytestmark = pytest.mark.browser

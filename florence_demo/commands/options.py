@@ -1,0 +1,34 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from typing import Any
+
+
+def add_pickle(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that lets pickled weights be read."""
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="read pickled weights, in their own process"
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add what names a model, and how it is loaded."""
+    parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16, int8")
+    add_pickle(parser)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for programs."""
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def list_rows(rows: Iterable[tuple[dict[str, Any], str]], as_json: bool) -> None:
+    """Print one line for each row: its values as JSON, or its words."""
+    for values, words in rows:
+        print(json.dumps(values, ensure_ascii=False) if as_json else words)

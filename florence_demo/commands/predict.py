@@ -1,0 +1,75 @@
+"""Answer a task about pictures: ``python -m florence_demo predict picture.jpg --task od``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from florence_demo.commands.options import add_model
+from florence_demo.errors import InputError
+from florence_demo.tasks import task_named
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a path or an http(s) address")
+    parser.add_argument("--task", default="caption", help="see `python -m florence_demo tasks`")
+    parser.add_argument("--text", default="", help="words, for a task that needs them")
+    parser.add_argument("--region", type=_region, help="x1,y1,x2,y2 in pixels")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--save", type=Path, metavar="OUT", help="write the annotated picture")
+    parser.add_argument("--beams", type=int, default=3)
+    parser.add_argument("--max-new-tokens", type=int, default=1024)
+    add_model(parser)
+
+
+def command(args: argparse.Namespace) -> int:
+    """Answer about each picture; the status is 1 where some failed, 2 where the only one did."""
+    from florence_demo.engine.engine import Engine
+    from florence_demo.engine.request import Options
+    from florence_demo.models.loading import load_model
+    from florence_demo.output.annotate import annotate
+    from florence_demo.pictures.images import open_image, save_picture
+    from florence_demo.pictures.web import fetch_image, is_url
+
+    task = task_named(args.task)
+    if args.save and len(args.images) > 1:
+        raise InputError("--save takes one picture: ask for them one by one.")
+    options = Options(max_new_tokens=args.max_new_tokens, num_beams=args.beams)
+    options.check()
+    load = {"device": args.device, "dtype": args.dtype, "allow_pickle": args.allow_pickle}
+    engine = Engine(load_model(args.model, **load))
+    failed = 0
+    for source in args.images:
+        try:
+            image = fetch_image(source) if is_url(source) else open_image(source)
+            found = engine.predict(image, task, args.text, args.region, options)
+            if args.save:
+                save_picture(annotate(image, found.detections), args.save)
+        except InputError as exc:
+            failed += 1
+            if len(args.images) == 1 and not args.json:
+                raise
+            if args.json:
+                print(json.dumps({"image": source, "error": str(exc)}, ensure_ascii=False))
+            else:
+                print(f"{source}: {exc}", file=sys.stderr)
+            continue
+        if args.json:
+            row = {"image": source, **found.to_json()}
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+        else:
+            print(found.sentence())
+            for notice in found.notices:
+                print(notice, file=sys.stderr)
+    return (2 if len(args.images) == 1 else 1) if failed else 0
+
+
+def _region(value: str) -> tuple[float, float, float, float]:
+    try:
+        x1, y1, x2, y2 = (float(v) for v in value.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError("give four numbers: x1,y1,x2,y2 in pixels") from None
+    return x1, y1, x2, y2

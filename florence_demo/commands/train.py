@@ -1,0 +1,71 @@
+"""Fine-tune a model: an option for each of its settings, or a folder with all of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from florence_demo.errors import DatasetError
+from florence_demo.nano.scenes.rows import offer_scenes
+from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
+from florence_demo.training.fine_tune import fine_tune
+from florence_demo.training.trainable import Mode
+
+_FLAGS: dict[str, tuple[str, Any]] = {
+    "limit": ("most rows to read", int),
+    "steps": ("optimizer steps instead of epochs", int),
+    "eval_every": ("steps between measurements (default: an epoch)", int),
+    "save_every": ("steps between checkpoints (default: each measurement)", int),
+    "patience": ("measurements without a better loss after which to stop", int),
+    "workers": ("processes that open pictures", int),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each field of ``TrainConfig``; its default is written there alone."""
+    offer_scenes()
+    for f in fields(TrainConfig):
+        flag = "--" + f.name.replace("_", "-")
+        default = f.default if f.default is not MISSING else None
+        if isinstance(default, bool):
+            parser.add_argument(flag, action="store_true")
+        elif isinstance(default, tuple):
+            parser.add_argument(flag, action="append", default=[], metavar="NAME")
+        elif f.name == "mode":
+            parser.add_argument(flag, choices=get_args(Mode), default=default)
+        else:
+            text, kind = _FLAGS.get(f.name, (f"default: {default}", type(default)))
+            parser.add_argument(flag, type=kind, default=default, help=text)
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FOLDER",
+        help=f"take all settings from the {CONFIG_FILE} in this folder, and run there",
+    )
+
+
+def config_from_args(args: argparse.Namespace) -> TrainConfig:
+    """Return the settings of a parsed command line.
+
+    Raises:
+        DatasetError: A folder with settings is named, and they cannot be used.
+    """
+    values: dict[str, Any] = {f.name: getattr(args, f.name) for f in fields(TrainConfig)}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    config = TrainConfig(**values)
+    if not args.settings:
+        return config
+    if config != TrainConfig(resume=config.resume):
+        raise DatasetError("Give either --settings, or the settings themselves.")
+    return replace(read_settings(args.settings), resume=config.resume)
+
+
+def command(args: argparse.Namespace) -> int:
+    """Fine-tune, and print the outcome as one JSON object or as a sentence."""
+    result = fine_tune(config_from_args(args))
+    print(json.dumps(result.to_json()) if args.json else result.sentence())
+    return 0

@@ -1,0 +1,1 @@
+"""Rows of questions with known answers: formats, folders, uploads. Knows no model."""

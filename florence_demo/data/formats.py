@@ -1,0 +1,205 @@
+"""The formats of data in files: JSONL, COCO, captions, and the held-out set's own.
+
+Knows how each names pictures, questions and answers. What a file says may be a stranger's word: its
+pictures are found by ``Pictures``, its JSON is read within the source's limits.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from florence_demo.data.example import MAX_PLACES, Example, example_from_strings
+from florence_demo.data.listings import (
+    MALFORMED,
+    Pictures,
+    answers_of,
+    caption_of,
+    file_of,
+    json_lines,
+    json_of,
+    region_of,
+)
+from florence_demo.data.source import DataSource
+from florence_demo.errors import DatasetError
+from florence_demo.prediction import Detections, FloatArray
+
+Rows = Iterator[Example | DatasetError]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+HELDOUT_FILE = "truth.jsonl"
+JSONL_FILES = ("annotations.jsonl", "train.jsonl", "metadata.jsonl", "data.jsonl")
+COCO_FILES = ("_annotations.coco.json", "annotations.json", "instances.json")
+_MAX_TAG = 40
+
+
+def read_jsonl(source: DataSource) -> Rows:
+    """Yield the rows of {"image", "prefix", "suffix"} lines; image paths are the file's own."""
+    path = file_of(source, JSONL_FILES)
+    pictures = Pictures(source, path.parent)
+    for where, row in json_lines(path, source.limits):
+        if isinstance(row, DatasetError):
+            yield row
+            continue
+        missing = [k for k in ("image", "prefix", "suffix") if row.get(k) is None]
+        if missing:
+            yield DatasetError(f"{where}: the row has no {', '.join(missing)}.")
+            continue
+        try:
+            if not isinstance(row["prefix"], str):
+                raise DatasetError("the prefix must be text.")
+            answers = answers_of(row["suffix"])
+            picture = pictures.path(row["image"])
+        except DatasetError as exc:
+            yield DatasetError(f"{where}: {exc}")
+            continue
+        try:
+            suffix = answers[0] if answers else ""
+            yield example_from_strings(
+                picture, row["prefix"], suffix, where, answers[1:] and answers
+            )
+        except DatasetError as exc:
+            yield exc
+
+
+def read_heldout(source: DataSource) -> Rows:
+    """Yield every truth of a folder of scenes: one line a picture, see ``heldout``."""
+    path = file_of(source, (HELDOUT_FILE,))
+    pictures = Pictures(source, path.parent)
+    for where, row in json_lines(path, source.limits):
+        if isinstance(row, DatasetError):
+            yield row
+            continue
+        try:
+            yield from _truths(pictures.path(row["image"]), row, where)
+        except DatasetError as exc:
+            yield DatasetError(f"{where}: {exc}")
+        except MALFORMED as exc:
+            yield DatasetError(f"{where}: the row is not in the form of this format ({exc!r}).")
+
+
+def _truths(picture: Path, row: dict[str, Any], where: str) -> Iterator[Example]:
+    for truth in row["truths"]:
+        region = truth.get("region")
+        yield Example(
+            picture,
+            str(truth["task"]),
+            str(truth.get("text", "")),
+            None if region is None else region_of(region),
+            str(truth.get("answer", "")),
+            detections_from_json(truth.get("detections", [])),
+            answers_of(truth.get("references", [])),
+            where=where,
+            tags=tuple(str(row[k])[:_MAX_TAG] for k in ("kind", "style") if k in row),
+        )
+
+
+def detections_from_json(rows: Sequence[dict[str, Any]]) -> Detections:
+    """Return the detections that ``Detections.to_json`` wrote."""
+    if not rows:
+        return Detections.empty()
+    _check_places(rows)
+    return Detections(
+        _floats([r["box"] for r in rows]),
+        tuple(str(r.get("label", "")) for r in rows),
+        tuple(tuple(_floats(ring).reshape(-1, 2) for ring in r.get("polygons", ())) for r in rows),
+    )
+
+
+def _floats(values: Any) -> FloatArray:
+    """Return numbers as float32; those too large become infinite, which no check lets pass."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float32)
+
+
+def _check_places(rows: Sequence[Any]) -> None:
+    if len(rows) > MAX_PLACES:
+        raise DatasetError(f"the row has {len(rows):,} places, at most {MAX_PLACES:,} are read.")
+
+
+def read_coco(source: DataSource) -> Rows:
+    """Yield a detection row for each picture and an outline row for each segmented thing."""
+    path = file_of(source, COCO_FILES)
+    table = json_of(path, source.limits)
+    lists = ("images", "annotations", "categories")
+    if not isinstance(table, dict) or not all(isinstance(table.get(k), list) for k in lists):
+        raise DatasetError(f"{path} is no COCO file: it needs images, annotations and categories.")
+    things: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+    try:
+        names = {c["id"]: str(c["name"]) for c in table["categories"]}
+        for annotation in table["annotations"]:
+            if not annotation.get("iscrowd"):
+                things[annotation["image_id"]].append(annotation)
+    except MALFORMED as exc:
+        raise DatasetError(f"{path} is not in COCO's form ({exc!r}).") from exc
+    around = (path.parent, path.parent.parent)
+    pictures = Pictures(source, *around, *(folder / "images" for folder in around))
+    seen: set[Any] = set()
+    for number, picture in enumerate(table["images"], 1):
+        where = f"{path.name}: picture {number}"
+        try:
+            image = pictures.path(picture["file_name"])
+            where = f"{path.name}: {picture['file_name']}"
+            if picture["id"] in seen:
+                raise DatasetError(f"another picture has its id, {str(picture['id'])[:40]}.")
+            seen.add(picture["id"])
+            found = things[picture["id"]]
+            _check_places(found)
+            # Left to right: a model of sequences learns a fixed order best.
+            rows = sorted(found, key=lambda a: (a["bbox"][0], a["bbox"][1]))
+            yield from _coco_picture(image, rows, names, where)
+        except DatasetError as exc:
+            yield DatasetError(f"{where}: {exc}")
+        except MALFORMED as exc:
+            yield DatasetError(f"{where}: an annotation is not in COCO's form ({exc!r}).")
+
+
+def _coco_picture(
+    image: Path, rows: list[dict[str, Any]], names: dict[Any, str], where: str
+) -> Rows:
+    unknown = [r for r in rows if r["category_id"] not in names]
+    if unknown:
+        yield DatasetError(f"{where}: the category {unknown[0]['category_id']} is not listed.")
+        return
+    boxes = [(x, y, x + w, y + h) for x, y, w, h in (r["bbox"] for r in rows)]
+    labels = tuple(names[r["category_id"]] for r in rows)
+    detections = Detections(_floats(boxes).reshape(-1, 4), labels)
+    yield Example(image, "od", detections=detections, where=where)
+    for row, box in zip(rows, boxes, strict=True):
+        outline = row.get("segmentation")
+        if not outline:
+            continue
+        here = f"{where}, annotation {str(row.get('id', '?'))[:40]}"
+        if isinstance(outline, dict):
+            yield DatasetError(f"{here}: a run-length mask is not read: export outlines instead.")
+            continue
+        rings = [_floats(ring).reshape(-1, 2) for ring in outline]
+        yield Example(
+            image,
+            "region_to_segmentation",
+            region=region_of(box),
+            detections=Detections.from_polygons([rings], [""]),
+            where=here,
+        )
+
+
+def read_captions(source: DataSource) -> Rows:
+    """Yield a caption row for each picture of a folder that has a .txt of the same name."""
+    folder = Path(source.location)
+    pictures = Pictures(source, folder)
+    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    for name in names:
+        words = (folder / name).with_suffix(".txt")
+        if not words.is_file() or not source.holds(words):
+            yield DatasetError(f"{name}: there is no {words.name} with its caption beside it.")
+            continue
+        try:
+            caption, picture = caption_of(words), pictures.path(name)
+        except DatasetError as exc:
+            yield DatasetError(f"{words}: {exc}")
+            continue
+        yield Example(picture, "caption", answer=caption, where=f"{words}:1")

@@ -1,0 +1,222 @@
+"""Files of rows: where one lies in a folder, its JSON, its pictures, and what cannot be read.
+
+Knows paths, lines and numbers, and what a stranger's may cost. Does not know what a row means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from florence_demo.bounded_json import JsonLimits, parse_json
+from florence_demo.data.source import DataLimits, DataSource
+from florence_demo.errors import DatasetError
+from florence_demo.tasks import Region
+
+MALFORMED = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+"""What reading a file raises whose rows are not of its format."""
+
+MAX_CAPTION = 64 << 10
+"""Bytes of a caption's file: more is no caption."""
+_MAX_NAME = 1_000
+_MAX_PART = 255
+_LINE_VALUES, _DEPTH = 20_000, 16
+
+
+def file_of(source: DataSource, names: Sequence[str]) -> Path:
+    """Return the file itself, or the first of these names that lies in the folder.
+
+    Raises:
+        DatasetError: There is none, or it lies elsewhere.
+    """
+    path = Path(source.location)
+    if path.is_dir():
+        path = next((path / n for n in names if (path / n).is_file()), path / names[0])
+    if not path.is_file() or not source.holds(path):
+        raise DatasetError(f"There is no file {path}: correct the path.")
+    return path
+
+
+class Pictures:
+    """Find a source's pictures by the names that its rows give, and look for each once."""
+
+    def __init__(self, source: DataSource, *folders: Path):
+        """Take the folders to look in.
+
+        Args:
+            source: Says where its files may lie.
+            folders: Tried in this order; where no picture is found, the first counts.
+        """
+        self._source = source
+        self._folders = [f for f in folders if source.holds(f)]
+        self._found: dict[str, Path | str] = {}
+
+    def path(self, name: Any) -> Path:
+        """Return the path that a name stands for, whether or not a picture is there.
+
+        Raises:
+            DatasetError: It is no name, or leads out of where the source's files may lie.
+        """
+        if not isinstance(name, str):
+            raise DatasetError("the name of a picture must be text.")
+        if name not in self._found:
+            self._found[name] = self._look(name)
+        found = self._found[name]
+        if isinstance(found, str):
+            raise DatasetError(found)
+        return found
+
+    def _look(self, name: str) -> Path | str:
+        shown = f"“{name[:60]}”" + (" …" if len(name) > 60 else "")
+        if not _is_name(name):
+            return f"{shown} is no name of a picture: it is empty, too long or holds odd signs."
+        out = f"{shown} leads out of the data's own folder: name pictures by their place within it."
+        if self._source.limits and (
+            name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts
+        ):
+            return out  # a stranger's, on any system
+        try:
+            found = (folder / name for folder in self._folders)
+            path = next((p for p in found if p.is_file()), self._folders[0] / name)
+            return path if self._source.holds(path) else out
+        except (OSError, IndexError):
+            return out
+
+
+def _is_name(name: str) -> bool:
+    try:
+        parts = [len(part) for part in name.encode().split(b"/")]
+    except UnicodeEncodeError:
+        return False
+    return 0 < len(name) <= _MAX_NAME and "\0" not in name and max(parts) <= _MAX_PART
+
+
+def json_lines(path: Path, limits: DataLimits | None = None) -> Iterator[tuple[str, Any]]:
+    """Yield "file:line" and the object of each line, or a DatasetError in its place.
+
+    Args:
+        path: The file.
+        limits: What a stranger's may cost; None reads lines of any length.
+
+    Raises:
+        DatasetError: The file is larger than the limits.
+    """
+    check_size(path, limits)
+    values = 0
+    with path.open("rb") as lines:
+        for number, line in enumerate(_lines(lines, limits), 1):
+            where = f"{path}:{number}"
+            if not line.strip():
+                continue
+            # At most one comma fewer than values: what is kept of them all is bounded, too.
+            values += line.count(b",") + 1
+            if limits and values > limits.values:
+                raise DatasetError(f"{path.name} holds more than {limits.values:,} values.{_SPLIT}")
+            try:
+                row = _line_value(line, limits)
+            except ValueError as exc:
+                yield where, DatasetError(f"{where}: the line {exc}.")
+                continue
+            if not isinstance(row, dict):
+                row = DatasetError(f"{where}: the line is no object with named values.")
+            yield where, row
+
+
+def json_of(path: Path, limits: DataLimits | None = None) -> Any:
+    """Return what a JSON file holds.
+
+    Args:
+        path: The file.
+        limits: What a stranger's may cost; None reads a file of any size.
+
+    Raises:
+        DatasetError: It is no JSON, or larger than the limits.
+    """
+    check_size(path, limits)
+    bounds = JsonLimits(limits.listing_bytes, limits.values, _DEPTH) if limits else None
+    try:
+        return _value(path.read_bytes(), bounds)
+    except ValueError as exc:
+        raise DatasetError(f"{path} {exc}.{_SPLIT if limits else ''}") from exc
+
+
+_SPLIT = " Leave out what is not needed, or upload the data in parts."
+
+
+def check_size(path: Path, limits: DataLimits | None) -> None:
+    """Refuse a stranger's file of rows that is too large.
+
+    Raises:
+        DatasetError: It is.
+    """
+    if limits and path.stat().st_size > limits.listing_bytes:
+        most = f"{limits.listing_bytes / 1e6:,.0f} MB"
+        raise DatasetError(f"{path.name} is larger than {most}.{_SPLIT}")
+
+
+def caption_of(path: Path) -> str:
+    """Return the text of a caption's file.
+
+    Raises:
+        DatasetError: It is too long to be a caption.
+    """
+    with path.open("rb") as file:
+        text = file.read(MAX_CAPTION + 1)
+    if len(text) > MAX_CAPTION:
+        raise DatasetError(f"the caption is longer than {MAX_CAPTION >> 10} KB: shorten it.")
+    return text.decode("utf-8", errors="replace").strip()
+
+
+def region_of(values: Sequence[float]) -> Region:
+    """Return four numbers as x1, y1, x2, y2.
+
+    Raises:
+        ValueError: They are not four.
+    """
+    x1, y1, x2, y2 = (float(v) for v in values)
+    return x1, y1, x2, y2
+
+
+def answers_of(given: Any) -> tuple[str, ...]:
+    """Return the accepted answers of a cell that holds one, several, or nothing.
+
+    Raises:
+        DatasetError: An answer is neither text nor a number.
+    """
+    several = given if isinstance(given, list) else [given]
+    found = [answer for answer in several if answer is not None]
+    if not all(isinstance(answer, str | int | float) for answer in found):
+        raise DatasetError("an answer must be text.")
+    return tuple(map(str, found))
+
+
+def _lines(file: IO[bytes], limits: DataLimits | None) -> Iterator[bytes]:
+    """Yield each line; of one over the limit as much as shows that it is."""
+    most = limits.line_bytes if limits else -1
+    while line := file.readline(most + 1 if limits else -1):
+        yield line
+        while limits and len(line) > most and not line.endswith(b"\n"):
+            line = file.readline(most + 1)
+
+
+def _line_value(line: bytes, limits: DataLimits | None) -> Any:
+    bounds = JsonLimits(limits.line_bytes, _LINE_VALUES, _DEPTH) if limits else None
+    return _value(line, bounds)
+
+
+def _value(data: bytes, limits: JsonLimits | None) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: It is none; the message is the end of a sentence.
+    """
+    if limits:
+        return parse_json(data, limits)
+    try:
+        return json.loads(data.decode("utf-8-sig", errors="replace"))
+    except (ValueError, RecursionError) as exc:
+        raise ValueError(f"is no JSON ({exc})") from exc

@@ -1,0 +1,71 @@
+"""Rows together: which are usable, which share a picture, which are held back."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from florence_demo.data.example import MAX_SAID, Example, check_example, printable
+from florence_demo.errors import DatasetError
+
+
+def usable(examples: Iterable[Example | DatasetError], problems: list[str]) -> list[Example]:
+    """Return the rows that pass the check and append what is wrong with the others."""
+    kept: list[Example] = []
+    for example in examples:
+        try:
+            if isinstance(example, DatasetError):
+                raise example
+            check_example(example)
+        except DatasetError as exc:
+            problems.append(printable(str(exc)[:MAX_SAID]))
+        else:
+            kept.append(example)
+    return kept
+
+
+def distinct_pictures(examples: Sequence[Example]) -> tuple[list[str], list[int]]:
+    """Return a key for each distinct picture, and the number of the picture of each row.
+
+    A file is told by its path, size and time, so that a changed picture is looked at again.
+    """
+    number: dict[object, int] = {}
+    keys: list[str] = []
+    row_of: list[int] = []
+    for example in examples:
+        source = example.image
+        identity: object = source if isinstance(source, Path) else id(source)
+        if identity not in number:
+            number[identity] = len(keys)
+            if isinstance(source, Path):
+                stat = source.stat()
+                keys.append(f"{source.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+            elif callable(source):
+                keys.append(example.where)
+            else:
+                keys.append(hashlib.sha256(source.tobytes()).hexdigest())
+        row_of.append(number[identity])
+    return keys, row_of
+
+
+def split_rows(
+    rows: Sequence[Example], seed: int, share: float = 0.05
+) -> tuple[list[Example], list[Example]]:
+    """Split off a share of the pictures, at least one, with all their rows."""
+    keys, row_of = distinct_pictures(rows)
+    if len(keys) < 2:
+        raise DatasetError("One picture is too few to learn from and to measure on: add rows.")
+    held = set(random.Random(seed).sample(range(len(keys)), max(1, round(share * len(keys)))))
+    parts: tuple[list[Example], list[Example]] = ([], [])
+    for row, picture in zip(rows, row_of, strict=True):
+        parts[picture in held].append(row)
+    return parts
+
+
+def spread(rows: Sequence[Example], most: int) -> list[Example]:
+    """Return at most so many rows, evenly over the whole."""
+    if len(rows) <= most:
+        return list(rows)
+    return [rows[i * len(rows) // most] for i in range(most)]

@@ -1,0 +1,162 @@
+"""Sets of the package ``datasets``: saved to disk, or on the hub.
+
+Knows their columns and cells. A cell gives the bytes of a picture; of the path that it may give
+instead, only a file that the hub's own cache holds for this very set is read. Nothing is decoded
+by the package: it would open whatever a cell names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from florence_demo.data.example import Example
+from florence_demo.data.listings import answers_of
+from florence_demo.data.source import DataSource
+from florence_demo.errors import DatasetError
+
+SAVED_FILES = ("state.json", "dataset_dict.json", "dataset_info.json")
+MISSING_DATASETS = (
+    "Reading this set needs the package “datasets”: install it with `pip install datasets`."
+)
+NO_PARTS = "“{source}” has no parts: leave out “#{part}”, or name other data to measure on."
+_BATCH = 1_000
+
+
+def read_saved(source: DataSource) -> Iterator[Example | DatasetError]:
+    """Yield the question rows of a set that ``save_to_disk`` wrote."""
+    loaded = _opened(source)
+    if source.part and not isinstance(loaded, dict):
+        raise DatasetError(NO_PARTS.format(source=source.location, part=source.part))
+    if isinstance(loaded, dict):
+        if source.part and source.part not in loaded:
+            raise DatasetError(
+                f"“{source.location}” has no part “{source.part}”, only {', '.join(loaded)}."
+            )
+        loaded = loaded[source.part or next(iter(loaded))]
+    yield from _rows(source, loaded, ())
+
+
+def read_hub(source: DataSource) -> Iterator[Example | DatasetError]:
+    """Yield the question rows of a set on the Hugging Face hub."""
+    if Path(source.location).exists():
+        # The package would take the folder for the set.
+        raise DatasetError(f"“{source.location}” is a folder here, not an id of the hub.")
+    yield from _rows(source, _opened(source), _folders_of(source.location))
+
+
+def _opened(source: DataSource) -> Any:
+    try:
+        import datasets
+    except ImportError as exc:
+        raise DatasetError(MISSING_DATASETS) from exc
+    try:
+        if source.format == "hub":
+            return datasets.load_dataset(source.location, split=source.part or "train")
+        return datasets.load_from_disk(source.location)
+    except Exception as exc:
+        # The package raises whatever its file systems raise; none of it is for a person.
+        raise DatasetError(
+            f"The set “{source.location}” cannot be opened ({type(exc).__name__}): check its name"
+            " and the connection, or save it with `save_to_disk` and name that folder."
+        ) from exc
+
+
+def _folders_of(hub_id: str) -> tuple[Path, ...]:
+    """Return where the files of a set on the hub lie once they are fetched."""
+    import datasets
+    from huggingface_hub import constants
+
+    own = f"datasets--{hub_id.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE) / own, Path(datasets.config.EXTRACTED_DATASETS_PATH)
+
+
+def _rows(
+    source: DataSource, loaded: Any, folders: tuple[Path, ...]
+) -> Iterator[Example | DatasetError]:
+    columns = set(loaded.column_names)
+    answers = "answers" if "answers" in columns else "answer"
+    if not {"image", "question", answers} <= columns:
+        raise DatasetError(
+            f"“{source.location}” has the columns {', '.join(sorted(columns))}: image, question"
+            " and answers are needed."
+        )
+    # As Arrow holds them: with any other format a column is what the set says that it is, such as
+    # a picture, a sound or a document, and reading it opens the file that a cell names.
+    plain = loaded.with_format("arrow")
+    words = plain.select_columns(["question", answers])
+    pictures = plain.select_columns(["image"])
+    # Rows about one picture share its source: none is both learned from and measured on.
+    shared: dict[object, CellPicture] = {}
+    for at in range(0, len(words), _BATCH):
+        for i, row in enumerate(words[at : at + _BATCH].to_pylist(), at):
+            where = f"{source.location}:{i}"
+            picture = CellPicture(pictures, i, folders)
+            try:
+                picture = shared.setdefault(picture.identity(), picture)
+                accepted = answers_of(row[answers])
+            except DatasetError as exc:
+                yield DatasetError(f"{where}: {exc}")
+                continue
+            yield Example(
+                picture,
+                "docvqa",
+                row["question"] if isinstance(row["question"], str) else "",
+                answer=accepted[0] if accepted else "",
+                references=accepted,
+                where=where,
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class CellPicture:
+    """Get a picture of a set when it is used: until then nothing of it is kept.
+
+    Attributes:
+        table: The set's pictures, undecoded.
+        row: Which of them.
+        folders: Where a file may lie that a cell names.
+    """
+
+    table: Any
+    row: int
+    folders: tuple[Path, ...] = ()
+
+    def __call__(self) -> bytes | Path:
+        """Return the picture's bytes, or its file.
+
+        Raises:
+            DatasetError: The cell has neither.
+        """
+        cell = self.table[self.row].column(0)[0].as_py()
+        if cell is None:
+            raise DatasetError("the row has no picture.")
+        data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, "")
+        if isinstance(data, bytes) and data:
+            return data
+        if isinstance(path, str) and _lies_in(path, self.folders):
+            return Path(path)
+        raise DatasetError(
+            "the set holds no picture here, at most the name of a file: open it with `datasets` and"
+            " save it again with `save_to_disk`, which puts the pictures into the set."
+        )
+
+    def identity(self) -> object:
+        """Return what two cells with one picture have in common.
+
+        Raises:
+            DatasetError: The cell has none.
+        """
+        found = self()
+        return found if isinstance(found, Path) else hashlib.blake2b(found, digest_size=16).digest()
+
+
+def _lies_in(path: str, folders: tuple[Path, ...]) -> bool:
+    try:
+        found = Path(path).resolve()
+        return any(found.is_relative_to(folder.resolve()) for folder in folders)
+    except (OSError, ValueError):  # no path at all
+        return False

@@ -1,0 +1,244 @@
+"""One step of Florence-2's text decoder, written out for speed.
+
+Knows the decoder's weights, how a machine likes them packed, and the memory of what was decoded so
+far. Does not know how tokens are chosen (``search``) nor pictures or text.
+
+Why it is fast, each measured on two cores with AVX2 at base size (231 M), 3 beams, fp32:
+
+* A plain linear of 3 rows repacks its weight matrix at each call. All linears of a step take
+  119 ms; packed once by oneDNN 36 ms; packed as fp16 by FBGEMM, which reads half the bytes, 15 ms.
+  The arithmetic stays fp32. Checkpoints stored as fp16 (the published ones) lose nothing by it;
+  for others a weight is held as the sum of two fp16 numbers, exact to the last bit but one of fp32
+  (relative error at most 2 ** -24), and a step takes 29 ms.
+* Query, key and value are one product. The keys and values of the picture are computed once and
+  its beams are just further queries on them: nothing is copied per beam.
+* Beams never move in the cache. Each step has one slot a beam; an additive mask tells which slots
+  are a beam's own ancestors. Reordering beams means reordering that mask (a few kB), not the cache.
+* ``scaled_dot_product_attention`` takes 0.32 ms for 3 queries on 590 keys where two batched
+  products and a softmax take 0.27 ms; with the mask over beams it has no fast path at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from florence_demo.decoding.linears import Linear, pack_linear
+
+ROOM = 64
+"""Steps that the cache grows by on a CPU; on a GPU it doubles, so that few graphs are needed."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """Hold one decoder layer's weights as they are used."""
+
+    self_qkv: Linear
+    self_out: Linear
+    self_norm: nn.LayerNorm
+    cross_query: Linear
+    cross_key_value: Linear
+    cross_out: Linear
+    cross_norm: nn.LayerNorm
+    up: Linear
+    activation: Callable[[Tensor], Tensor]
+    down: Linear
+    norm: nn.LayerNorm
+
+
+@dataclass(eq=False)
+class Cache:
+    """Hold what the decoder remembers of B answers with K beams each, H heads of width D.
+
+    Attributes:
+        picture_keys: A layer each, (B * H, D, S).
+        picture_values: A layer each, (B * H, S, D).
+        picture_mask: (B, 1, 1, S), 0 or -inf, or None where no prompt was padded.
+        keys: A layer each, (B * H, T, K, D); slot (t, k) belongs to beam k as it was at step t.
+        values: The same.
+        mask: (B, 1, K, T, K): 0 where a slot is an ancestor of the beam, -inf elsewhere.
+        fresh: (B, 1, K, 1, K): what the mask says of a new step, where each beam has its slot.
+    """
+
+    picture_keys: list[Tensor]
+    picture_values: list[Tensor]
+    picture_mask: Tensor | None
+    keys: list[Tensor]
+    values: list[Tensor]
+    mask: Tensor
+    fresh: Tensor
+
+    @property
+    def steps(self) -> int:
+        """Return the number of steps there is room for."""
+        return self.mask.shape[3]
+
+    def tensors(self) -> list[Tensor]:
+        """Return all that a step reads or changes."""
+        held = [*self.picture_keys, *self.picture_values, *self.keys, *self.values, self.mask]
+        return held if self.picture_mask is None else [*held, self.picture_mask]
+
+    def grow(self, steps: int) -> None:
+        """Make room for so many steps."""
+        more = steps - self.steps
+        self.keys = [functional.pad(k, (0, 0, 0, 0, 0, more)) for k in self.keys]
+        self.values = [functional.pad(v, (0, 0, 0, 0, 0, more)) for v in self.values]
+        self.mask = functional.pad(self.mask, (0, 0, 0, more), value=-torch.inf)
+
+    def reorder(self, source: Tensor) -> None:
+        """Let beam k of row b go on from beam ``source[b, k]``; source is (B, K)."""
+        index = source[:, None, :, None, None].expand_as(self.mask)
+        self.mask.copy_(self.mask.gather(2, index))
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all answers but these rows (n,)."""
+        batch = len(self.mask)
+
+        def pick(value: Tensor) -> Tensor:
+            return value.view(batch, -1, *value.shape[1:])[rows].flatten(0, 1)
+
+        for name in ("picture_keys", "picture_values", "keys", "values"):
+            setattr(self, name, [pick(value) for value in getattr(self, name)])
+        self.mask, self.fresh = self.mask[rows], self.fresh[rows]
+        if self.picture_mask is not None:
+            self.picture_mask = self.picture_mask[rows]
+
+
+class DecoderStep:
+    """Compute the scores of the next token from the last one.
+
+    Args:
+        model: The native Florence-2 model.
+        plain: Leave the weights as they are, for tests in float64.
+        release: Free each original weight once its packed form exists. The model then serves as
+            tower and encoder only; its own ``generate`` no longer works.
+    """
+
+    def __init__(self, model: Any, *, plain: bool = False, release: bool = False) -> None:
+        decoder = model.model.language_model.decoder
+        self.heads = int(decoder.layers[0].self_attn.num_heads)
+        self.scale = float(decoder.layers[0].self_attn.scaling)
+        self.embed = decoder.embed_tokens
+        self.positions = decoder.embed_positions
+        self.embed_norm = decoder.layernorm_embedding
+        self.layers = [self._take(layer, plain, release) for layer in decoder.layers]
+        # The head shares its matrix with the embedding, which stays: it is read row by row.
+        self.head = pack_linear([model.lm_head], plain=plain)
+
+    @staticmethod
+    def _take(layer: Any, plain: bool, release: bool) -> _Layer:
+        own, cross = layer.self_attn, layer.encoder_attn
+
+        def pack(*parts: nn.Linear, many: bool = False) -> Linear:
+            linear = pack_linear(parts, plain=plain, many=many)
+            for part in parts if release else ():
+                # One linear alone and unpacked still uses the original storage: it stays alive.
+                part.weight.data = part.weight.new_empty(0)
+            return linear
+
+        return _Layer(
+            self_qkv=pack(own.q_proj, own.k_proj, own.v_proj),
+            self_out=pack(own.out_proj),
+            self_norm=layer.self_attn_layer_norm,
+            cross_query=pack(cross.q_proj),
+            cross_key_value=pack(cross.k_proj, cross.v_proj, many=True),
+            cross_out=pack(cross.out_proj),
+            cross_norm=layer.encoder_attn_layer_norm,
+            up=pack(layer.fc1),
+            activation=layer.activation_fn,
+            down=pack(layer.fc2),
+            norm=layer.final_layer_norm,
+        )
+
+    def start(self, hidden: Tensor, mask: Tensor, beams: int, steps: int) -> Cache:
+        """Return the memory of a new batch.
+
+        Args:
+            hidden: The encoder's output, (B, S, D).
+            mask: (B, S), 1 for what is read and 0 for padding.
+            beams: Hypotheses an answer.
+            steps: Steps to make room for.
+        """
+        batch, length, width = hidden.shape
+        keys, values = [], []
+        for layer in self.layers:
+            both = layer.cross_key_value(hidden.reshape(-1, width))
+            both = both.view(batch, length, 2, self.heads, -1)
+            keys.append(both[:, :, 0].permute(0, 2, 3, 1).flatten(0, 1).contiguous())
+            values.append(both[:, :, 1].transpose(1, 2).flatten(0, 1).contiguous())
+        other = ~torch.eye(beams, dtype=torch.bool, device=hidden.device)
+        fresh = hidden.new_zeros(beams, beams).masked_fill_(other, -torch.inf)
+        slots = (batch * self.heads, steps, beams, width // self.heads)
+        unread = hidden.new_zeros(batch, 1, 1, length)
+        unread.masked_fill_(mask[:, None, None, :] == 0, -torch.inf)
+        return Cache(
+            picture_keys=keys,
+            picture_values=values,
+            picture_mask=None if bool(mask.all()) else unread,
+            # Zeros, not garbage: an unused slot has probability 0, and 0 times NaN is NaN.
+            keys=[hidden.new_zeros(slots) for _ in self.layers],
+            values=[hidden.new_zeros(slots) for _ in self.layers],
+            mask=hidden.new_full((batch, 1, beams, steps, beams), -torch.inf),
+            fresh=fresh.view(1, 1, beams, 1, beams).repeat(batch, 1, 1, 1, 1),
+        )
+
+    def __call__(self, tokens: Tensor, position: Tensor, cache: Cache) -> Tensor:
+        """Return the scores of each next token, (B, K, V) float32.
+
+        Args:
+            tokens: The last token of every beam, (B, K).
+            position: Its index in the answer, (1,), the same for all; a tensor so that one
+                captured graph serves every step.
+            cache: Read and extended.
+        """
+        batch, beams = tokens.shape
+        cache.mask.index_copy_(3, position, cache.fresh)
+        place = self.positions.weight[position + self.positions.offset]
+        rows = self.embed(tokens.flatten()) + place
+        rows = self.embed_norm(rows)  # (B * K, C)
+        past = cache.mask.flatten(3)  # (B, 1, K, T * K)
+        for at, layer in enumerate(self.layers):
+            query, key, value = self._split(layer.self_qkv(rows), batch, 3)
+            cache.keys[at].index_copy_(1, position, key.unsqueeze(1))
+            cache.values[at].index_copy_(1, position, value.unsqueeze(1))
+            seen = self._attend(
+                query, cache.keys[at].flatten(1, 2).mT, cache.values[at].flatten(1, 2), past
+            )
+            rows = layer.self_norm(rows + layer.self_out(seen))
+            (query,) = self._split(layer.cross_query(rows), batch, 1)
+            seen = self._attend(
+                query, cache.picture_keys[at], cache.picture_values[at], cache.picture_mask
+            )
+            rows = layer.cross_norm(rows + layer.cross_out(seen))
+            rows = layer.norm(rows + layer.down(layer.activation(layer.up(rows))))
+        scores: Tensor = self.head(rows).float()
+        return scores.view(batch, beams, -1)
+
+    def _split(self, rows: Tensor, batch: int, parts: int) -> tuple[Tensor, ...]:
+        """Return rows (B * K, parts * C) as ``parts`` tensors (B * H, K, D)."""
+        apart = rows.view(batch, -1, parts, self.heads, rows.shape[1] // parts // self.heads)
+        return tuple(apart.permute(2, 0, 3, 1, 4).flatten(1, 2))
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Return attention's output as rows (B * K, C).
+
+        Args:
+            query: (B * H, K, D).
+            keys: (B * H, D, S).
+            values: (B * H, S, D).
+            mask: (B, 1, K or 1, S), added to the scores, or None.
+        """
+        scores = torch.bmm(query * self.scale, keys)
+        if mask is not None:
+            apart = scores.view(len(mask), self.heads, *scores.shape[1:])
+            scores = apart.add_(mask).flatten(0, 1)
+        exact = torch.promote_types(query.dtype, torch.float32)
+        chances = scores.softmax(-1, dtype=exact).to(query.dtype)
+        seen = torch.bmm(chances, values)  # (B * H, K, D)
+        apart = seen.view(-1, self.heads, *seen.shape[1:])
+        return apart.transpose(1, 2).reshape(-1, self.heads * seen.shape[2])

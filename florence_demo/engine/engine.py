@@ -1,0 +1,372 @@
+"""One model that answers: from a picture and a task to a ``Prediction``.
+
+Knows the order of one request: check, prompt, pixels, tokens, decode. Does not know what a task is
+about (``tasks``), how an answer is written (``codec``), how tokens are searched (``decoding``) or
+how anything is shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from florence_demo.codec import Piece, lex
+from florence_demo.engine.batching import Batcher
+from florence_demo.engine.familiarity import Familiarity
+from florence_demo.engine.request import USUAL
+from florence_demo.engine.request import Options as Options
+from florence_demo.errors import InputError
+from florence_demo.models.loading import LoadedModel
+from florence_demo.pictures.images import Source, open_image
+from florence_demo.prediction import Prediction
+from florence_demo.tasks import TASKS, Region, Task, task_named
+
+if TYPE_CHECKING:
+    import torch
+
+    from florence_demo.decoding.rules import Generated
+from florence_demo.engine.feature_cache import FeatureCache, fingerprint, in_rgb
+from florence_demo.engine.request import OnStep, Request, Stopped
+
+log = logging.getLogger(__name__)
+
+UNFAMILIAR = (
+    "This picture is unlike those that this model was trained on, so its answer may be nonsense."
+    " For photographs choose one of Microsoft's models, such as base-ft."
+)
+MAX_BATCH = 16
+"""Most questions of several callers decoded together, and pictures encoded together."""
+
+
+@dataclass(eq=False)
+class _Caller:
+    """Hold who waits for some questions of a batch, and whether they still do."""
+
+    on_step: OnStep | None
+    stopped: bool = False
+
+
+@dataclass(eq=False)
+class _Job:
+    """Hold one question on its way through a batch."""
+
+    request: Request
+    ids: list[int]
+    options: Options
+    caller: _Caller
+    picture: str  # its fingerprint
+    told: bool = False  # whether its caller hears of its answer while it grows
+    familiar: bool = True
+
+
+class Engine:
+    """Answer every task with one model; safe to call from several threads."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        from florence_demo.decoding.decoder import Decoder
+
+        self.loaded = loaded
+        # An adapter is taken out of the original weights again, so those stay.
+        self._decoder = Decoder(loaded.model, release=loaded.base is None, int8=loaded.int8)
+        self.retired = False
+        self._batcher = Batcher(self._answer, MAX_BATCH)
+        self._familiarity = Familiarity.load(
+            loaded.folder, int(loaded.model.config.vision_config.projection_dim)
+        )
+        self._features = FeatureCache()
+        config = loaded.model.config
+        self._positions = int(config.text_config.max_position_embeddings)
+        vocabulary = loaded.processor.tokenizer.get_vocab()
+        self._special = {
+            token_id: piece
+            for token, token_id in vocabulary.items()
+            if (piece := lex(token)[0]).loc >= 0 or piece.tag
+        }
+
+    def ask(
+        self,
+        picture: Source,
+        task: str,
+        text: str = "",
+        region: Region | None = None,
+        options: Options = USUAL,
+    ) -> Prediction:
+        """Answer one question about a picture from anywhere but the web.
+
+        Args:
+            picture: A path, bytes, a Pillow image or an array.
+            task: Name of the task, "od".
+            text: Words, for a task that needs them.
+            region: x1, y1, x2, y2 in pixels, for a task that needs a region.
+            options: How the answer is searched.
+
+        Raises:
+            InputError: There is no such task, or the input does not fit it or the model.
+        """
+        return self.predict(open_image(picture), task_named(task), text, region, options)
+
+    def predict(
+        self,
+        image: Image.Image,
+        task: Task,
+        text: str = "",
+        region: Region | None = None,
+        options: Options = USUAL,
+        *,
+        on_step: OnStep | None = None,
+    ) -> Prediction:
+        """Answer one question about one picture.
+
+        Args:
+            image: The picture, any size.
+            task: One of ``TASKS``.
+            text: Words, for a task that needs them.
+            region: x1, y1, x2, y2 in pixels, for a task that needs a region.
+            options: How the answer is searched.
+            on_step: Called while the answer grows, see ``OnStep``.
+
+        Raises:
+            InputError: The input does not fit the task or the model.
+            Stopped: ``on_step`` returned False.
+        """
+        return self.predict_batch([Request(image, task, text, region)], options, on_step=on_step)[0]
+
+    def predict_batch(
+        self,
+        requests: Sequence[Request],
+        options: Options = USUAL,
+        *,
+        on_step: OnStep | None = None,
+    ) -> list[Prediction]:
+        """Answer several questions at once; pictures that are the same are encoded once.
+
+        Args:
+            requests: The questions, in the order of the answers.
+            options: How all answers are searched.
+            on_step: Called with the first question's answer so far; it stops all of them.
+
+        Raises:
+            InputError: Some input does not fit its task or the model.
+            Stopped: ``on_step`` returned False.
+        """
+        options.check()
+        if not requests:
+            return []
+        started = time.perf_counter()
+        requests = self._with_first_stage(requests, options, on_step)
+        prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
+        caller = _Caller(on_step)
+        distinct = {id(r.image): r.image for r in requests}
+        pictures = {key: fingerprint(image) for key, image in distinct.items()}
+        jobs = [
+            _Job(r, self._tokenize(prompt), options, caller, pictures[id(r.image)])
+            for r, prompt in zip(requests, prompts, strict=True)
+        ]
+        jobs[0].told = on_step is not None
+        generated = self._batcher.submit(jobs, options)
+        if caller.stopped:
+            raise Stopped
+        seconds = (time.perf_counter() - started) / len(requests)
+        return [
+            self._prediction(job, prompt, answer, seconds)
+            for job, prompt, answer in zip(jobs, prompts, generated, strict=True)
+        ]
+
+    def _with_first_stage(
+        self,
+        requests: Sequence[Request],
+        options: Options,
+        on_step: OnStep | None,
+    ) -> list[Request]:
+        """Ask for the texts of tasks that work on another task's answer."""
+        waiting = [i for i, r in enumerate(requests) if r.task.after]
+        result = list(requests)
+        if not waiting:
+            return result
+        for i in waiting:
+            if requests[i].text.strip() or requests[i].region:
+                raise InputError(
+                    f"“{requests[i].task.title}” writes its own text: clear the text box."
+                )
+        first = [Request(requests[i].image, TASKS[requests[i].task.after or ""]) for i in waiting]
+        answers = self.predict_batch(first, options, on_step=on_step)
+        for i, answer in zip(waiting, answers, strict=True):
+            if not answer.text:
+                raise InputError(
+                    "The model wrote no caption for this picture, so there is nothing to find in"
+                    " it: try another picture or another model."
+                )
+            result[i] = Request(requests[i].image, requests[i].task, answer.text)
+        return result
+
+    def _tokenize(self, prompt: str) -> list[int]:
+        """Return the prompt's token ids with <s> and </s>.
+
+        Raises:
+            InputError: Picture and prompt together exceed the model's positions.
+        """
+        # The token that stands for a picture is no word a person can say.
+        words = prompt.replace(self.loaded.processor.image_token, " ")
+        ids: list[int] = self.loaded.processor.tokenizer(words)["input_ids"]
+        room = self._positions - int(self.loaded.processor.num_image_tokens)
+        if len(ids) > room:
+            raise InputError(
+                f"The text is too long for this model: {len(ids)} tokens, {room} fit beside the"
+                " picture. Shorten it."
+            )
+        return ids
+
+    def _encode(
+        self, jobs: Sequence[_Job], before_block: Callable[[], None] | None = None
+    ) -> torch.Tensor:
+        """Return image features (B, T, D), running the vision tower on new pictures only.
+
+        Args:
+            jobs: The questions, about pictures of any size.
+            before_block: Called before each of the tower's blocks; what it raises ends the pass.
+        """
+        import torch
+
+        def encode(pictures: Sequence[Image.Image]) -> torch.Tensor:
+            pixels = self.loaded.processor.image_processor(
+                images=[in_rgb(picture) for picture in pictures], return_tensors="pt"
+            )["pixel_values"].to(self.loaded.device, self.loaded.dtype)
+            with torch.inference_mode():
+                return self._decoder.encode_image(pixels, before_block=before_block)
+
+        pictures = {job.picture: job.request.image for job in jobs}
+        found = self._features.features(pictures, encode, MAX_BATCH)
+        return torch.stack([found[job.picture] for job in jobs])
+
+    def hand_over(self, change: Callable[[LoadedModel], LoadedModel]) -> Engine:
+        """Return an engine for the changed model; this one answers no more.
+
+        Args:
+            change: Changes the model in place once the running answers are done, or raises: then
+                this engine goes on as it was.
+        """
+        with self._batcher.at_rest():
+            loaded = change(self.loaded)
+            self.retired = True
+            del self._decoder
+        return Engine(loaded)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Return the bytes of image features kept for further questions."""
+        return self._features.bytes
+
+    def _answer(self, jobs: list[_Job]) -> list[Generated]:
+        """Run one batch of jobs with equal options; only one thread at a time is here."""
+        if self.retired:
+            raise InputError("Another adapter took this one's place meanwhile: load it again.")
+        import torch
+
+        from florence_demo.decoding.rules import DecodeOptions
+
+        options = jobs[0].options
+        settings = DecodeOptions.from_generation_config(
+            self.loaded.model.generation_config,
+            max_new_tokens=options.max_new_tokens,
+            num_beams=options.num_beams,
+            do_sample=options.do_sample,
+            temperature=options.temperature,
+            seed=options.seed,
+        )
+        told = [(row, job) for row, job in enumerate(jobs) if job.told]
+
+        def step(_step: int, leading: list[list[int]]) -> bool:
+            for row, job in told:
+                if not job.caller.stopped:
+                    self._tell(job, leading[row])
+            # The work ends when nobody waits for it any more.
+            return not all(job.caller.stopped for job in jobs)
+
+        def before_block() -> None:
+            if not step(0, [[]] * len(jobs)):
+                raise Stopped
+
+        with torch.inference_mode():
+            features = self._encode(jobs, before_block if told else None)
+            if self._familiarity:
+                for job, feature in zip(jobs, features, strict=True):
+                    job.familiar = self._familiarity.knows(feature.float().cpu().numpy())
+            return self._decoder.decode(
+                features, [job.ids for job in jobs], settings, on_step=step if told else None
+            )
+
+    def _tell(self, job: _Job, ids: list[int]) -> None:
+        """Offer the answer so far to whoever asked; remember when that person stops."""
+        answer, size, caller = job.request.task.answer, job.request.image.size, job.caller
+        assert caller.on_step is not None
+        caller.stopped = not caller.on_step(lambda: answer.decode(self.pieces(ids), size))
+
+    def pieces(self, ids: Sequence[int], logprobs: Sequence[float] = ()) -> list[Piece]:
+        """Cut token ids into pieces: each location and tag alone, each run of text together.
+
+        A character can be spread over several tokens, so a run is turned into text as a whole.
+        """
+        tokenizer = self.loaded.processor.tokenizer
+        result: list[Piece] = []
+        run: list[int] = []
+
+        def flush(end: int) -> None:
+            if run:
+                text = tokenizer.decode(run, clean_up_tokenization_spaces=False)
+                result.append(Piece(text, logprobs=tuple(logprobs[end - len(run) : end])))
+                run.clear()
+
+        for at, token_id in enumerate(ids):
+            special = self._special.get(token_id)
+            if special is None:
+                run.append(token_id)
+                continue
+            flush(at)
+            own = tuple(logprobs[at : at + 1])
+            result.append(Piece(special.text, special.loc, special.tag, own))
+        flush(len(ids))
+        return result
+
+    def _prediction(
+        self, job: _Job, prompt: str, generated: Generated, seconds: float
+    ) -> Prediction:
+        request = job.request
+        pieces = self.pieces(generated.ids, generated.logprobs)
+        decoded = request.task.answer.decode(pieces, request.image.size)
+        text = decoded.text or (request.text if request.task.after else "")
+        notices = [] if job.familiar else [UNFAMILIAR]
+        if generated.truncated:
+            notices.append(
+                f"The answer was cut off after {len(generated.ids)} tokens: raise “Longest answer”"
+                f" (now {job.options.max_new_tokens}) if the model can write more."
+            )
+        if not text and not len(decoded.detections):
+            notices.append("The model found nothing for this question in this picture.")
+        log.info(
+            "%s %s: %d tokens in %.2f s",
+            self.loaded.title,
+            request.task.name,
+            len(generated.ids),
+            seconds,
+        )
+        return Prediction(
+            task=request.task.name,
+            prompt=prompt,
+            raw="".join(p.text for p in pieces),
+            text=text,
+            size=request.image.size,
+            detections=decoded.detections,
+            parsed=request.task.parse(decoded.value),
+            model=self.loaded.title,
+            device=str(self.loaded.device),
+            seconds=seconds,
+            tokens=len(generated.ids),
+            truncated=generated.truncated,
+            notices=tuple(notices),
+            picture=job.picture,
+        )

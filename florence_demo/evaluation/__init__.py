@@ -1,0 +1,1 @@
+"""How right answers are: metrics, scores with intervals, the report. Knows no page."""

@@ -1,0 +1,218 @@
+"""Strangers' folders and zips, and files that are whole or not there.
+
+Knows paths, archives and disks. Does not know what is in the files: whoever takes a zip says by
+which of our errors it is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import math
+import os
+import stat
+import zipfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from florence_demo.errors import FlorenceDemoError, InputError
+
+Refusal = type[FlorenceDemoError]
+
+_BLOCK = 1 << 20
+_ENTRY = b"PK\x01\x02"  # begins each entry of a zip's table of contents
+
+
+def folders_under(root: Path, *, depth: int, most: int) -> Iterator[Path]:
+    """Yield a root and the folders under it, the shallow ones first; none hidden, no links.
+
+    Args:
+        root: Where to begin.
+        depth: Floors below it that are looked at.
+        most: Folders after which the search ends: a root may be a whole disk.
+    """
+    waiting = deque([(root, 0)])
+    for _ in range(most):
+        if not waiting:
+            return
+        folder, floor = waiting.popleft()
+        yield folder
+        if floor < depth:
+            try:
+                inner = sorted(folder.iterdir())
+            except OSError:
+                continue  # gone or forbidden: it holds nothing for us
+            waiting += [
+                (path, floor + 1)
+                for path in inner
+                if not path.name.startswith((".", "__")) and not path.is_symlink() and path.is_dir()
+            ]
+
+
+def stays(path: Path, root: Path) -> bool:
+    """Say whether a path lies under a root, wherever links lead."""
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def without_paths(text: str, *folders: Path) -> str:
+    """Return a message without the folders' own paths, which are nobody else's business."""
+    for folder in folders:
+        for path in {str(folder.absolute()), str(folder.resolve()), str(folder)}:
+            if path not in (".", "/"):
+                text = text.replace(f"{path}/", "").replace(path, folder.name)
+    return text
+
+
+@contextmanager
+def opened_zip(
+    file: Path, most: int, refusal: Refusal
+) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """Open a stranger's zip, and give its files: none leads out of its folder or is a link.
+
+    Args:
+        file: The zip.
+        most: Entries that it may have, folders included.
+        refusal: By which error it is refused.
+
+    Raises:
+        FlorenceDemoError: It is none, is damaged, or holds what is not taken; also where the block
+            finds it damaged only then.
+    """
+    try:
+        with _Archive(file, most, refusal) as raw, zipfile.ZipFile(raw) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            for entry in entries:
+                _check_entry(entry, refusal)
+            yield archive, entries
+    except FileExistsError as exc:
+        raise refusal("The zip holds the same name twice: pack it again.") from exc
+    except (FlorenceDemoError, OSError):
+        raise
+    # A hostile archive makes the zip reader raise whatever it met; all of it means the same.
+    except Exception as exc:
+        name = "".join(c for c in file.name if c.isprintable())[:80]
+        raise refusal(f"{name} is no zip file that can be unpacked: pack it again.") from exc
+
+
+class _Archive(io.FileIO):
+    """Give a zip's bytes piece by piece, and no table of contents with too many entries.
+
+    ``zipfile`` reads the table in one piece and makes an object of each entry, however many there
+    are and whatever number the archive tells.
+    """
+
+    _MAX_PIECE = 16 << 20
+
+    def __init__(self, file: Path, most: int, refusal: Refusal):
+        super().__init__(file)
+        self._most, self._refusal = most, refusal
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return so many bytes, or refuse."""
+        size = self._MAX_PIECE if size is None or size < 0 else size
+        found = super().read(min(size, self._MAX_PIECE)) or b""
+        if size > self._MAX_PIECE or found.count(_ENTRY) > self._most:
+            raise self._refusal("The zip holds more files than this page takes: pack fewer.")
+        return found
+
+
+def _check_entry(entry: zipfile.ZipInfo, refusal: Refusal) -> None:
+    parts = PurePosixPath(entry.filename).parts
+    # ``orig_filename`` still has what zipfile cuts off at a NUL or turns from a backslash.
+    odd = "\\" in entry.orig_filename or "\0" in entry.orig_filename or ":" in entry.filename
+    if odd or ".." in parts or entry.filename.startswith("/"):
+        raise refusal("The zip holds names that lead out of its folder; it was not opened.")
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        raise refusal("The zip holds a link; pack the files themselves.")
+    if entry.flag_bits & 1:
+        raise refusal("The zip is encrypted; pack it without a password.")
+    # The other methods may ask for gigabytes of memory to unpack one byte.
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise refusal("The zip is packed in an unusual way; pack it with “deflate”.")
+
+
+def copy_at_most(source: IO[bytes], target: Path, most: int, too_large: FlorenceDemoError) -> int:
+    """Copy a file block by block and return its bytes: an archive's own word is not believed.
+
+    Raises:
+        FlorenceDemoError: ``too_large``, where it has more bytes than ``most``.
+    """
+    copied = 0
+    with target.open("xb") as out:
+        while block := source.read(_BLOCK):
+            copied += len(block)
+            if copied > most:
+                raise too_large
+            out.write(block)
+    return copied
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one; NaN becomes null."""
+    write_text(path, json.dumps(finite(values), ensure_ascii=False, indent=1))
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text so that a reader sees the old file or the new one."""
+    new = path.with_suffix(f".{os.getpid()}.new")
+    try:
+        new.write_text(content, encoding="utf-8")
+        new.replace(path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
+
+
+def finite(value: Any) -> Any:
+    """Return the value with every NaN and infinity as None, which JSON can hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return value
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write a file wholly or not at all.
+
+    Raises:
+        InputError: The disk is full.
+        OSError: It cannot be written for another reason.
+    """
+    with disk_full_told(), target.open("wb") as file:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError:
+            if target.is_file():  # not a device
+                target.unlink()
+            raise
+
+
+@contextmanager
+def disk_full_told() -> Iterator[None]:
+    """Turn a full disk into a sentence for the person who waits for the file.
+
+    Raises:
+        InputError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if not is_disk_full(exc):
+            raise
+        raise InputError(
+            "The disk is full, so this could not be saved: make room and try again."
+        ) from exc
+
+
+def is_disk_full(exc: BaseException) -> bool:
+    """Say whether an error is of a disk without room."""
+    return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,77 @@
+"""Where a model goes and in which number format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from florence_demo import machine
+from florence_demo.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+
+BF16_FROM = 100_000_000
+"""Parameters from which a CPU with bf16 uses it; smaller models answer in a blink, and exactly."""
+
+
+def short_dtype(dtype: torch.dtype) -> str:
+    """Return "fp32", "bf16" or "fp16"."""
+    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(
+        str(dtype).removeprefix("torch."), str(dtype).removeprefix("torch.")
+    )
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """Return the device to run on: "auto" takes a GPU where there is one.
+
+    Raises:
+        CheckpointError: The wanted device is not on this machine.
+    """
+    import torch
+
+    if wanted != "auto":
+        try:
+            device = torch.device(wanted)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as exc:
+            raise CheckpointError(
+                f"The device “{wanted}” cannot be used on this machine: try “auto” or “cpu”."
+            ) from exc
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda:0")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def choose_dtype(wanted: str, device: torch.device, parameters: int = 0) -> torch.dtype:
+    """Return the number format: "auto" is bf16 or fp16 on a GPU, and fp32 on a CPU as a rule.
+
+    Args:
+        wanted: "auto", "fp32", "bf16", "fp16", or "int8", for which the model is opened in fp32.
+        device: Where the model will run.
+        parameters: Its size: "auto" takes bf16 for a large one on a CPU that multiplies bf16.
+
+    Raises:
+        CheckpointError: The name is none of these, or int8 is wanted on a GPU.
+    """
+    import torch
+
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if wanted in named:
+        return named[wanted]
+    if wanted == "int8":
+        if device.type == "cpu":
+            return torch.float32
+        raise CheckpointError("int8 is for processors: leave out --dtype, or add --device cpu.")
+    if wanted != "auto":
+        raise CheckpointError(
+            f"“{wanted}” is no number format: choose auto, fp32, bf16, fp16 or int8."
+        )
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and parameters >= BF16_FROM and machine.fast_bf16():
+        return torch.bfloat16
+    return torch.float16 if device.type == "mps" else torch.float32

@@ -1,0 +1,1 @@
+"""How nano, the embedded model, is made. Nothing of the app imports it."""

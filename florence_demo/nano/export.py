@@ -1,0 +1,92 @@
+"""Write what a training learned as the folder that is shipped, with what it knows of pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from florence_demo.engine.familiarity import Familiarity
+from florence_demo.errors import CheckpointError
+from florence_demo.nano.architecture import build_model
+from florence_demo.nano.learning import store
+from florence_demo.nano.learning.loop import FIRST_SEED, TrainConfig, library, train
+from florence_demo.nano.scenes.compose import make_scene
+from florence_demo.nano.scenes.sprites import Library
+from florence_demo.nano.tokenizer import load_processor
+
+FAMILIAR = 1200
+"""Scenes from which a model learns to tell pictures of its kind."""
+
+
+def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> None:
+    """Write the model of a run into a folder that transformers opens.
+
+    Args:
+        config: The run.
+        folder: Where to; a README.md there stays.
+        cooldown_minutes: Let the steps shrink to nothing over so many minutes first, on a copy, so
+            that the run itself can go on at full step. Without it the running average is written.
+
+    Raises:
+        CheckpointError: The run has no checkpoint yet.
+    """
+    state = store.load_checkpoint(config.out)
+    if state is None:
+        raise CheckpointError(f"{config.out} holds no checkpoint yet: train first.")
+    processor = load_processor(config.out / store.PROCESSOR)
+    weights = state["ema"]
+    if cooldown_minutes:
+        copy = config.out.with_name(config.out.name + "-cooldown")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(config.out, copy)
+        hours = cooldown_minutes / 60
+        train(dataclasses.replace(config, out=copy, cooldown=True, hours=hours, check_minutes=1e9))
+        state = store.load_checkpoint(copy)
+        assert state is not None
+        # The steps are tiny at the end: the weights are their own average by then.
+        mine = "model."
+        weights = {
+            k.removeprefix(mine): v for k, v in state["learner"].items() if k.startswith(mine)
+        }
+    model = build_model(processor)
+    model.load_state_dict(weights)
+    store.save_folder(folder, model, processor)
+    store.save_training(folder, state)
+    seeds = range(FIRST_SEED, FIRST_SEED + FAMILIAR)
+    write_familiarity(folder, model, processor, library(config.sprites), seeds)
+    store.log(
+        config.out,
+        {"event": "export", **{k: state[k] for k in ("step", "pictures", "pairs", "seconds")}},
+    )
+
+
+_BATCH = 10
+
+
+@torch.inference_mode()
+def write_familiarity(
+    folder: Path, model: Any, processor: Any, library: Library, seeds: range
+) -> Familiarity:
+    """Fit the Gaussian of the model's features on scenes, save and return it.
+
+    Args:
+        folder: The model's folder.
+        model: Its model; it is put into evaluation mode.
+        processor: Its processor.
+        library: What the scenes are drawn with: every style that a training may have had.
+        seeds: The scenes, drawn at 256 pixels as most of the training's.
+    """
+    model.eval()
+    features = []
+    for at in range(0, len(seeds), _BATCH):
+        images = [make_scene(s, 256, library=library).image for s in seeds[at : at + _BATCH]]
+        pixels = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
+        features.append(model.get_image_features(pixel_values=pixels).pooler_output.numpy())
+    fitted = Familiarity.fit(np.concatenate(features))
+    fitted.save(folder)
+    return fitted

@@ -1,0 +1,1 @@
+"""How nano learns from scenes: samples, heads, optimizer, loop. Knows no page."""

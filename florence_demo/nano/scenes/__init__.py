@@ -1,0 +1,1 @@
+"""The synthetic scenes that nano learns from: drawings, layouts, words, and every truth of them."""

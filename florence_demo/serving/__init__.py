@@ -1,0 +1,1 @@
+"""What page and programs share: asking, engines in memory, the door, files. Knows no gradio."""

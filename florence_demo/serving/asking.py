@@ -1,0 +1,400 @@
+"""What the page's buttons do, without any layout.
+
+Knows the engine and turns its answers into what the components show. Does not know where things
+stand on the page.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import re
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from florence_demo.engine.engine import Engine
+from florence_demo.engine.feature_cache import fingerprint
+from florence_demo.engine.request import OnStep, Options, Request, Stopped
+from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
+from florence_demo.models.catalogue import ASSETS, MODELS
+from florence_demo.output.annotate import annotate
+from florence_demo.output.export import EXPORTERS
+from florence_demo.output.overlay import overlay
+from florence_demo.output.tags import color_of
+from florence_demo.pictures.images import as_jpeg, display_copy
+from florence_demo.pictures.web import fetch_image
+from florence_demo.prediction import Prediction
+from florence_demo.serving.config import AppConfig
+from florence_demo.serving.engines import EngineCache
+from florence_demo.serving.scratch import Scratch
+from florence_demo.tasks import TASKS, Region
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = ASSETS / "examples"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_R = TypeVar("_R")
+
+PICTURE_TASKS = tuple(task for task in TASKS.values() if task.needs == "nothing")
+"""What can be asked of a picture alone."""
+
+FETCHES = 2
+"""Pictures that may be fetched for one visitor at a time."""
+
+KEPT_FREE = 1 << 30
+"""Bytes of the disk that uploads leave free."""
+
+TICK = 0.2
+"""Seconds between two looks at a running answer."""
+
+Shown = tuple[dict[str, Any], Prediction]
+"""What the answer's pane shows, and the answer itself."""
+
+ANNOTATED = "annotated picture"
+"""The download that is no exporter of ``export``: the picture with its drawing."""
+
+
+def on_zero_gpu() -> bool:
+    """Return whether each call runs in a process of its own on a shared GPU."""
+    return bool(os.environ.get("SPACES_ZERO_GPU"))
+
+
+class Service:
+    """Answer the page's events with engines from one cache."""
+
+    def __init__(
+        self,
+        config: AppConfig,
+        engines: EngineCache | None = None,
+        scratch: Scratch | None = None,
+    ) -> None:
+        self.config = config.resolved()
+        self.scratch = scratch or Scratch()
+        self._fetching: Counter[str] = Counter()
+        self._fetching_lock = threading.Lock()
+        self.engines = engines or EngineCache(
+            config.max_models,
+            device=config.device,
+            dtype=config.dtype,
+            trusted=False,
+            open_hub=config.open_hub,
+            allow_pickle=config.allow_pickle,
+        )
+        self._predict = _with_gpu(self._predict_here)
+        self._predict_all = _with_gpu(self._predict_all_here)
+
+    def warm_up(self) -> None:
+        """Load the first model so that the first answer does not wait for it."""
+        try:
+            self.engines.get(self.config.model)
+        except FlorenceDemoError as exc:
+            log.warning("%s", exc)
+
+    def check_model(self, name: str) -> str:
+        """Return the model's name where a visitor may ask for it.
+
+        Raises:
+            CheckpointError: It is neither in the catalogue nor an allowed id of the hub.
+        """
+        name = (name or "").strip()
+        if name in MODELS:
+            return name
+        if self.config.open_hub and _HUB_ID.fullmatch(name) and not Path(name).exists():
+            return name
+        also = " or an id of the Hugging Face hub (owner/name)" if self.config.open_hub else ""
+        raise CheckpointError(f"There is no model “{name}”: choose {', '.join(MODELS)}{also}.")
+
+    # -- pictures ---------------------------------------------------------------------------
+
+    def prepare(self, image: Image.Image | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the region picker and the answer show of a picture that has just arrived."""
+        if image is None:
+            return {}, {"picture": None}
+        data, mime = display_copy(image)
+        shown = self.handed_out(data, mime)
+        hint = f"{image.width} × {image.height} pixels. Choose a task and press Ask."
+        return (
+            {"picture": shown, "size": list(image.size), "box": None},
+            {"picture": dict(shown), "hint": hint},
+        )
+
+    def handed_out(self, data: bytes, mime: str) -> dict[str, Any]:
+        """Return an encoded picture as a file that the page may show."""
+        name = f"picture.{mime.split('/')[1]}"
+        path = self.scratch.keep(data, name)
+        return {"path": str(path), "meta": {"_type": "gradio.FileData"}, "mime_type": mime}
+
+    def fetch(self, url: str, visitor: str = "") -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """Return the picture at a web address as a file, and what ``prepare`` returns.
+
+        Args:
+            url: The address.
+            visitor: Who asks; the same one waits for few fetches at a time.
+
+        Raises:
+            InputError: There is no address, no picture at it, or too much is being fetched.
+        """
+        if not (url or "").strip():
+            raise InputError("Type the address of a picture first: https://….")
+        with self._fetching_lock:
+            if self._fetching[visitor] >= FETCHES:
+                raise InputError("Two of your pictures are being fetched already: wait for them.")
+            self._fetching[visitor] += 1
+        try:
+            image = fetch_image(url.strip())
+        finally:
+            with self._fetching_lock:
+                self._fetching[visitor] -= 1
+                self._fetching += Counter()  # forgets those who wait for nothing
+        return str(self.scratch.keep(as_jpeg(image), "picture.jpg")), *self.prepare(image)
+
+    def room(self) -> int:
+        """Return the bytes that uploads may still take: of the app's share, and of the disk."""
+        free = shutil.disk_usage(self.scratch.served).free - KEPT_FREE
+        return max(0, min(self.config.disk - self.scratch.size(), free))
+
+    # -- asking -----------------------------------------------------------------------------
+
+    def ask(
+        self,
+        image: Image.Image | None,
+        task: str,
+        text: str,
+        region: Region | None,
+        model: str,
+        options: Options,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> Iterator[tuple[dict[str, Any], Prediction | None]]:
+        """Yield the answer as it grows, each time with the finished prediction or None.
+
+        What is shown is empty where there is no news, at first of all: gradio can close a
+        generator that has yielded once, and does so at a yield.
+
+        Args:
+            image: The picture.
+            task: Name of the task.
+            text: Words; dropped where the task takes none, since the page hides the box then.
+            region: Box in pixels; dropped likewise.
+            model: A name that ``check_model`` returned, or a trusted folder.
+            options: How the answer is searched.
+            progress: Told about downloads.
+        """
+        yield {}, None
+        if image is None:
+            raise InputError("There is no picture yet: upload one, or press an example.")
+        chosen = TASKS[task]
+        text = text if chosen.asks == "text" else ""
+        region = region if chosen.asks == "region" else None
+        # Wrong input is told before a model is loaded for it.
+        if not chosen.after:
+            chosen.build_prompt(text or "", region, image.size)
+        options.check()
+        engine = self.engines.get(model, progress)
+        question = (model, image, task, text or "", region, options)
+        for found, partial in self._answers(self._predict, question):
+            if found is not None:
+                yield show(found, engine), found
+            else:
+                yield {"sentence": partial, "busy": True} if partial else {}, None
+
+    def ask_all(
+        self,
+        image: Image.Image | None,
+        model: str,
+        options: Options,
+        progress: Callable[[float, str], None] | None = None,
+    ) -> Iterator[tuple[str, list[Shown]]]:
+        """Ask every task that needs a picture alone, as one batch: the picture is encoded once.
+
+        Args:
+            image: The picture.
+            model: A name that ``check_model`` returned, or a trusted folder.
+            options: How the answers are searched.
+            progress: Told about downloads.
+
+        Yields:
+            The first answer so far and no answers, "" where there is no news; at the end "" and
+            all of them.
+        """
+        yield "", []
+        if image is None:
+            raise InputError("There is no picture yet: upload one, or press an example.")
+        options.check()
+        engine = self.engines.get(model, progress)
+        for found, partial in self._answers(self._predict_all, (model, image, options)):
+            if found is not None:
+                yield "", [(show(each, engine), each) for each in found]
+            else:
+                yield partial, []
+
+    @staticmethod
+    def _answers(
+        predict: Callable[..., _R], question: tuple[Any, ...]
+    ) -> Iterator[tuple[_R | None, str]]:
+        """Yield the answer so far, then the answer."""
+        if on_zero_gpu():
+            yield predict(*question), ""
+        else:
+            yield from _stream(lambda on_step: predict(*question, on_step=on_step))
+
+    # A shared GPU's process is sent these arguments; an engine could not be, its name can.
+
+    def _predict_here(
+        self,
+        model: str,
+        image: Image.Image,
+        task: str,
+        text: str,
+        region: Region | None,
+        options: Options,
+        *,
+        on_step: OnStep | None = None,
+    ) -> Prediction:
+        engine = self.engines.get(model)
+        return engine.predict(image, TASKS[task], text, region, options, on_step=on_step)
+
+    def _predict_all_here(
+        self,
+        model: str,
+        image: Image.Image,
+        options: Options,
+        *,
+        on_step: OnStep | None = None,
+    ) -> list[Prediction]:
+        asked = [Request(image, task) for task in PICTURE_TASKS]
+        return self.engines.get(model).predict_batch(asked, options, on_step=on_step)
+
+    # -- downloads --------------------------------------------------------------------------
+
+    def download(self, image: Image.Image | None, found: Prediction | None, kind: str) -> str:
+        """Return a file with the answer in the chosen format.
+
+        Raises:
+            InputError: There is no answer yet, or the picture was changed since.
+        """
+        if image is None or found is None:
+            raise InputError("There is no answer to download yet: ask something first.")
+        if image.size != found.size or found.picture not in ("", fingerprint(image)):
+            raise InputError("The picture was changed since the answer: ask again, then download.")
+        folder = self.scratch.new_served_folder()
+        stem = f"florence-{found.task}"
+        if kind == ANNOTATED:
+            target = folder / f"{stem}.png"
+            annotate(image, found.detections).save(target, compress_level=1)
+            return str(target)
+        exporter = EXPORTERS[kind]
+        target = folder / f"{stem}{exporter.suffix}"
+        target.write_bytes(exporter.write(found, image, stem))
+        return str(target)
+
+
+def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
+    """Run work in a thread and yield the text so far some times a second, then its result.
+
+    It yields on even where there is no text yet: closing a generator takes effect at a yield.
+    """
+    news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    stop = threading.Event()
+    last = time.monotonic()
+
+    def on_step(partial: Callable[[], Any]) -> bool:
+        nonlocal last
+        # Quick answers come whole; slow ones are shown while they grow.
+        if time.monotonic() - last > TICK:
+            news.put(("text", partial().text))
+            last = time.monotonic()
+        return not stop.is_set()
+
+    def run() -> None:
+        try:
+            news.put(("result", work(on_step)))
+        except Exception as exc:
+            news.put(("error", exc))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        while True:
+            try:
+                kind, item = news.get(timeout=TICK)
+            except queue.Empty:
+                kind, item = "text", ""
+            if kind == "text":
+                yield None, item
+            elif kind == "result":
+                yield item, ""
+                return
+            elif isinstance(item, Stopped):
+                return
+            else:
+                raise item
+    finally:
+        # Closing the page or pressing Stop closes this generator.
+        stop.set()
+
+
+def show(found: Prediction, engine: Engine) -> dict[str, Any]:
+    """Return what the answer's pane shows of a prediction."""
+    places, names = found.detections.scores, found.detections.label_scores
+    rows = [
+        {
+            "label": label,
+            "name": None if names is None or not label else float(names[i]),
+            "place": None if places is None else float(places[i]),
+            "box": [float(v) for v in found.detections.xyxy[i]],
+            "color": color_of(label),
+        }
+        for i, label in enumerate(found.detections.labels)
+    ]
+    speed = f"{found.seconds:.2f} s · {found.tokens} tokens"
+    return {
+        "sentence": found.sentence(),
+        "overlay": overlay(found),
+        "notices": list(found.notices),
+        "rows": rows,
+        "meta": " · ".join((speed, engine.loaded.describe(), *gpu_memory(engine))),
+    }
+
+
+def gpu_memory(engine: Engine) -> tuple[str, ...]:
+    """Return a GPU's memory in use and its peak, or nothing on a CPU."""
+    device = engine.loaded.device
+    if device.type != "cuda":
+        return ()
+    import torch
+
+    now, peak = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+    return (f"GPU memory {now / 1e9:.1f} GB now, {peak / 1e9:.1f} GB at most",)
+
+
+def load_examples() -> list[dict[str, Any]]:
+    """Return the example questions: file, title, task, text, region."""
+    listing = EXAMPLES / "examples.json"
+    if not listing.is_file():
+        return []
+    rows: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
+    return rows
+
+
+def _with_gpu(fn: Callable[..., _R]) -> Callable[..., _R]:
+    """Ask for a shared GPU for the length of a call where the host lends them."""
+    if not on_zero_gpu():
+        return fn
+    import spaces
+
+    def duration(*args: Any, **_: Any) -> int:
+        # Visitors pay for what is asked, not for what is used: ask for little.
+        tokens = next((a.max_new_tokens for a in args if isinstance(a, Options)), 1024)
+        return min(60, 10 + tokens // 40)
+
+    wrapped: Callable[..., _R] = spaces.GPU(duration=duration)(fn)
+    return wrapped

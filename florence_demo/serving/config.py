@@ -1,0 +1,106 @@
+"""How the app is served, and what that opens to those who come.
+
+Knows settings and words. Does not know gradio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from florence_demo.data.source import DATA_LIMITS, DataLimits
+from florence_demo.serving.gate import Rules
+
+
+@dataclass(frozen=True)
+class AppConfig:
+    """Hold how the app is served.
+
+    Attributes:
+        model: Name of the model chosen at first.
+        device: "auto", "cpu", "cuda".
+        dtype: "auto", "fp32", "bf16", "fp16", "int8".
+        max_models: Models kept in memory beside nano.
+        checkpoints: The one folder whose checkpoints visitors may open.
+        open_hub: Whether visitors may name any model of the hub.
+        allow_pickle: Whether checkpoints under that folder may be pickled; uploads never may.
+        data: The one folder whose data sets visitors may learn from and measure on.
+        training: Whether visitors may fine-tune, which takes the whole machine for a while; None
+            means unless the page is public.
+        public: Whether anybody at all may come: then only the catalogue's models, no pickles,
+            small uploads, and so many questions a minute.
+        hosts: Names under which the page is served beside localhost and the bound address.
+        frames: Sites that may show the page in a frame.
+        forwarded: Whether a proxy stands before the page and says who asks.
+        disk: Bytes that uploads and everything else temporary may take.
+    """
+
+    model: str = "nano"
+    device: str = "auto"
+    dtype: str = "auto"
+    max_models: int = 1
+    checkpoints: Path = Path("checkpoints")
+    open_hub: bool = True
+    allow_pickle: bool = False
+    data: Path = Path("data")
+    training: bool | None = None
+    public: bool = False
+    hosts: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
+    forwarded: bool = False
+    disk: int = 16 << 30
+
+    def resolved(self) -> AppConfig:
+        """Return the settings with everything decided that others imply."""
+        training = not self.public if self.training is None else self.training
+        if self.public:
+            return replace(self, open_hub=False, allow_pickle=False, training=training)
+        return replace(self, training=training)
+
+    def data_limits(self) -> DataLimits:
+        """Return what an upload of data may come to."""
+        return replace(DATA_LIMITS, unpacked=256 << 20) if self.public else DATA_LIMITS
+
+    def rules(self) -> Rules:
+        """Return what the door admits: a page for strangers bounds more than one's own."""
+        if not self.public:
+            return Rules(hosts=self.hosts)
+        return Rules(
+            hosts=self.hosts,
+            frames=self.frames,
+            forwarded=self.forwarded,
+            upload_bytes=50 << 20,
+            in_work=12,
+            questions_a_minute=120,
+            uploads_a_minute=60,
+            connections=64,
+        )
+
+
+_ALONE = (None, "", "127.0.0.1", "localhost", "::1", "[::1]")
+
+
+def openness(config: AppConfig, host: str | None, auth: bool) -> Iterator[str]:
+    """Yield what those who reach the page may do, for the log of the start.
+
+    Args:
+        config: As ``resolved`` returns it.
+        host: The address that the server listens at; this machine alone where None.
+        auth: Whether they must log in.
+    """
+    open_to = [
+        "ask the models of the list",
+        *(["fetch any model of the Hugging Face hub"] if config.open_hub else []),
+        f"open checkpoints under {config.checkpoints}",
+        "upload checkpoints and data",
+        *([f"open pickles under {config.checkpoints}"] if config.allow_pickle else []),
+        *([f"start, stop and resume trainings, on data under {config.data} too"]
+          if config.training else []),
+    ]  # fmt: skip
+    yield f"Whoever reaches this page may: {', '.join(open_to)}."
+    if host not in _ALONE and not (config.public or auth):
+        yield (
+            f"It listens at {host}: everybody in the network may do all of that. For strangers,"
+            " start it with --public, or give --auth NAME:PASSWORD."
+        )

@@ -1,0 +1,271 @@
+"""The transformers Trainer with what Florence-2 needs: exact losses, honest stops, live files.
+
+Knows steps, checkpoints and callbacks. Does not know where rows come from or how a run is
+configured (``fine_tune``).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback
+
+from florence_demo.data.example import Example
+from florence_demo.errors import FlorenceDemoError
+from florence_demo.machine import device_memory, process_memory
+from florence_demo.training.batch import IGNORE, Collator
+from florence_demo.training.feature_table import FeatureCache
+from florence_demo.training.status import RunFiles
+
+log = logging.getLogger(__name__)
+
+COMPLETE = "complete"
+"""An empty file written last into a checkpoint: without it, a kill cut the writing short."""
+
+
+class Diverged(FlorenceDemoError):
+    """Say that the loss is no number any more; the last good checkpoint is kept."""
+
+
+class Rows(Dataset[tuple[int, Example]]):
+    """Give each row with its number."""
+
+    def __init__(self, examples: Sequence[Example]):
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[int, Example]:
+        return index, self.examples[index]
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Make a batch of numbered rows, with features in the place of pixels where they are cached."""
+
+    collator: Collator
+    cache: FeatureCache | None = None
+
+    def __call__(self, rows: Sequence[tuple[int, Example]]) -> dict[str, Tensor]:
+        """Return the batch of ``Collator``."""
+        examples = [example for _, example in rows]
+        if self.cache is None:
+            return self.collator(examples)
+        batch = self.collator(examples, pixels=False)
+        batch["pixel_values"] = self.cache.rows([i for i, _ in rows])
+        return batch
+
+
+class FlorenceTrainer(Trainer):
+    """Train as the Trainer does, and measure the loss of each answer token alike."""
+
+    def __init__(self, *args: Any, eval_batches: Batches, processor: Any, **kwargs: Any):
+        """Take what the Trainer takes.
+
+        Args:
+            args: The Trainer's.
+            eval_batches: Makes the batches of validation rows, which have no cache.
+            processor: Saved beside each checkpoint's weights.
+            kwargs: The Trainer's.
+        """
+        super().__init__(*args, **kwargs)
+        self.eval_batches = eval_batches
+        self.processor = processor
+        self.remove_callback(PrinterCallback)
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Return the validation loss as the mean over all answer tokens, however they are batched.
+
+        Each process takes every n-th row; the sums meet at the end.
+        """
+        rows = eval_dataset if eval_dataset is not None else self.eval_dataset
+        mine = range(self.args.process_index, len(rows), self.args.world_size)
+        size = self.args.per_device_eval_batch_size
+        model = self.model
+        model.eval()
+        total = torch.zeros(2, device=self.args.device)
+        with torch.no_grad():
+            for at in range(0, len(mine), size):
+                batch = self._prepare_inputs(
+                    self.eval_batches([rows[i] for i in mine[at : at + size]])
+                )
+                tokens = (batch["labels"] != IGNORE).sum()
+                total += torch.stack([model(**batch).loss.float() * tokens, tokens.float()])
+        loss, tokens = self.accelerator.reduce(total, "sum").tolist()
+        metrics = {f"{metric_key_prefix}_loss": loss / tokens}
+        self.log(metrics)
+        handler: Any = self.callback_handler
+        self.control: Any = handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save all that is needed to go on, and mark it as whole at the very end."""
+        check_weights(self.model)
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            # Left over by a run that was killed while it wrote.
+            shutil.rmtree(folder, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            self.processor.save_pretrained(folder)
+            (folder / COMPLETE).touch()
+
+
+def check_weights(model: Any) -> None:
+    """Raise Diverged where a weight that learns is no finite number."""
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
+        raise Diverged(_DIVERGED)
+
+
+_DIVERGED = (
+    "The training diverged: the loss is not a number any more. The last good checkpoint is kept."
+    " Start again from it with a smaller learning rate, or in bf16 or fp32 instead of fp16."
+)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint of a run, None where there is none."""
+    found = [p for p in folder.glob("checkpoint-*") if (p / COMPLETE).exists()]
+    return max(found, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
+
+
+class Watch(TrainerCallback):
+    """Tell the run's files what happens, hear whether to stop, refuse to go on without a number."""
+
+    def __init__(
+        self,
+        files: RunFiles,
+        samples: Callable[[], tuple[dict[str, Any], ...]],
+        fp16: bool = False,
+    ):
+        """Take where to tell and how to ask.
+
+        Args:
+            files: The run's files.
+            samples: Returns answers on validation pictures; called after each evaluation.
+            fp16: Whether gradients may overflow, as they do while the loss scale is found.
+        """
+        self.files = files
+        self.samples = samples
+        self.fp16 = fp16
+        self.stopped = False
+        self.trained_seconds = 0.0
+        self.trained_samples = 0
+        self._done_before = 0.0
+        self._since = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Tell the length of the run."""
+        self._since = time.perf_counter()
+        self.files.forget_after(state.global_step)
+        self._done_before = state.global_step / max(state.max_steps, 1)
+        self.files.tell(state="training", step=state.global_step, steps=state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count the step's time, and hear whether to stop; all processes hear the same."""
+        # From the end of the last one: opening the pictures is part of a step.
+        now = time.perf_counter()
+        self.trained_seconds, self._since = self.trained_seconds + now - self._since, now
+        self.trained_samples += (
+            args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        )
+        if _anybody(self.files.stop_wanted(), args):
+            self.stopped = True
+            control.should_save = control.should_training_stop = True
+        if control.should_save or control.should_evaluate:
+            # The loss is looked at before anything is kept.
+            control.should_log = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Look at the loss before a checkpoint of the epoch is written."""
+        if control.should_save or control.should_evaluate:
+            control.should_log = True
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Write a line and the status.
+
+        Raises:
+            Diverged: The loss or the gradient is no number.
+        """
+        entry = {"step": state.global_step, **(logs or {}), "time": round(time.time(), 2)}
+        if "loss" not in entry:
+            if "eval_loss" in entry:
+                self.files.log(entry)
+            return
+        bad = not math.isfinite(entry["loss"])
+        if not self.fp16:
+            bad = bad or not math.isfinite(entry.get("grad_norm") or 0.0)
+        speed = self.trained_samples / max(self.trained_seconds, 1e-9)
+        now, peak = memory_of(args.device)
+        entry |= {"samples_per_second": round(speed, 3), "memory": now, "memory_peak": peak}
+        self.files.log(entry)
+        if bad:
+            raise Diverged(_DIVERGED)
+        done = state.global_step / max(state.max_steps, 1)
+        fresh = done - self._done_before
+        left = self.trained_seconds * (1 - done) / fresh if fresh > 0 else None
+        self.files.tell(
+            state="training",
+            step=state.global_step,
+            steps=state.max_steps,
+            epoch=round(state.epoch or 0.0, 4),
+            loss=entry["loss"],
+            samples_per_second=entry["samples_per_second"],
+            seconds_left=None if left is None else round(left, 1),
+            memory=now,
+            memory_peak=peak,
+        )
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Tell the validation loss and show some answers."""
+        loss = (metrics or {}).get("eval_loss")
+        self.files.tell(state="evaluating", eval_loss=loss)
+        if not self.files.silent:
+            samples = tuple({**s, "step": state.global_step} for s in self.samples())
+            self.files.tell(samples=samples)
+        self.files.tell(state="training")
+        self._since = time.perf_counter()
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Tell where the checkpoint is."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        self.files.tell(checkpoint=str(folder))
+        self._since = time.perf_counter()
+
+
+def _anybody(wanted: bool, args: Any) -> bool:
+    """Whether any process wants it: all must leave the loop at the same step, or they wait."""
+    if args.world_size == 1:
+        return wanted
+    flag = torch.tensor([float(wanted)], device=args.device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def memory_of(device: Any) -> tuple[int, int]:
+    """Return the bytes in use and the most so far, of the accelerator or else of the process."""
+    found = device_memory(device)
+    return (found["allocated"], found["peak"]) if found else process_memory()

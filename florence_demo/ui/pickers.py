@@ -1,0 +1,269 @@
+"""What the tabs "Fine-tune" and "Evaluate" both ask for: a model, and data.
+
+What the browser sends is checked again here; paths of this machine stay on it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from florence_demo.checkpoints.folders import checkpoint_under, list_checkpoints
+from florence_demo.data.folders import data_under, for_visitors, list_data, take_data
+from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
+from florence_demo.data.source import DataSource
+from florence_demo.errors import InputError
+from florence_demo.models.catalogue import ASSETS, MODELS
+from florence_demo.serving.asking import Service
+from florence_demo.ui.components import SafeFiles
+from florence_demo.ui.handlers import friendly
+
+_OWN = "checkpoint: "
+"""Before the name of a checkpoint under the allowed root, which a catalogue name never begins."""
+_ORDER = ("nano", "base-ft", "large-ft", "base", "large")
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""For events that are no action of a person."""
+
+FORMS, HELDOUT, UPLOAD, FOLDER, HUB = "forms", "heldout", "upload", "folder", "hub"
+_TITLES = {
+    FORMS: "Demo: forms",
+    HELDOUT: "Held-out scenes",
+    UPLOAD: "My own files",
+    FOLDER: "A folder here",
+    HUB: "From the hub",
+}
+
+
+def model_choices(service: Service) -> list[tuple[str, str]]:
+    """Return (title, value) of every model one may start from."""
+    root = service.config.checkpoints
+    names = [str(p.relative_to(root)) for p in list_checkpoints(root) if p != root]
+    own = [(f"{_OWN}{name}", f"{_OWN}{name}") for name in names]
+    known = [(MODELS[name].title, name) for name in _ORDER]
+    given = service.config.model
+    return known + ([] if given in MODELS else [(given, given)]) + own
+
+
+def model_of(service: Service, value: Any) -> str:
+    """Return the name or folder of a chosen model.
+
+    Raises:
+        CheckpointError: There is no such model, or a visitor may not name it.
+    """
+    name = str(value or "")
+    if name.startswith(_OWN):
+        return str(checkpoint_under(service.config.checkpoints, name.removeprefix(_OWN)))
+    return name if name == service.config.model else service.check_model(name)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Hold chosen data.
+
+    Attributes:
+        source: Where its rows come from.
+        title: What a person reads; no path.
+        held: What to measure on where it is known.
+        rows: How many rows there are, None where that must be counted.
+    """
+
+    source: DataSource
+    title: str
+    held: DataSource | None = None
+    rows: int | None = None
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is on the hub."""
+        return self.source.format == "hub"
+
+    @property
+    def upload(self) -> Path | None:
+        """The visitor's own folder, None for other data."""
+        return Path(self.source.location) if self.source.limits else None
+
+    def safe(self, text: str) -> str:
+        """Return a message about it without its path on this machine."""
+        return text if self.remote else for_visitors(text, self.source)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Hold what a visitor sent, as the page's state keeps it.
+
+    Attributes:
+        source: Where its rows come from.
+        rows: How many there are, all of them usable.
+    """
+
+    source: DataSource
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class DataPicker:
+    """Hold the components that data is chosen with, and what they mean."""
+
+    service: Service
+    kind: gr.Radio
+    folder: gr.Dropdown
+    uploaded: gr.State
+    hub: gr.Textbox
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The components, in the order in which ``chosen`` takes their values."""
+        return [self.kind, self.folder, self.uploaded, self.hub]
+
+    def chosen(self, kind: str, folder: str | None, uploaded: Upload | None, hub: str) -> Data:
+        """Return the data that the components' values stand for.
+
+        Raises:
+            FlorenceDemoError: Nothing is chosen, or it is not there, in one sentence.
+        """
+        if kind == FORMS:
+            return Data(DEMO_FORMS, "forms", DEMO_FORMS_HELD, rows=DEMO_ROWS)
+        if kind == HELDOUT:
+            return Data(DataSource("heldout", str(ASSETS / "heldout")), "held-out scenes")
+        if kind == UPLOAD:
+            if not uploaded:
+                raise InputError("Upload your data first, or choose “Demo: forms”.")
+            self.service.scratch.touch(Path(uploaded.source.location))
+            return Data(uploaded.source, "upload", rows=uploaded.rows)
+        if kind == HUB and self.service.config.open_hub:
+            source = _hub_source(hub)
+            return Data(source, str(source))
+        if kind == FOLDER:
+            root = self.service.config.data.absolute()
+            if not folder:
+                raise InputError(f"Choose a folder under {root.name}/ first.")
+            return Data(data_under(root, folder), folder)
+        raise InputError("Choose what the data is first.")
+
+
+def build_data_picker(
+    service: Service, kinds: tuple[str, ...], *, api: str, seen: str
+) -> DataPicker:
+    """Lay out the choice of data and connect it.
+
+    Args:
+        service: The page's.
+        kinds: Which kinds to offer; the first is chosen.
+        api: Name of the endpoint that takes an upload.
+        seen: Who sees what is uploaded, in a sentence.
+    """
+    root = service.config.data
+    offered = [k for k in kinds if k != HUB or service.config.open_hub]
+    kind = gr.Radio([(_TITLES[k], k) for k in offered], value=kinds[0], label="Data")
+    uploaded = gr.State(None)
+    about = gr.HTML(_about(kinds[0], root))
+    with gr.Row(equal_height=True, visible=False) as folder_row:
+        folder = gr.Dropdown(
+            _folders(service),
+            value="",
+            label=f"A folder under {root.name}/",
+            allow_custom_value=True,
+            scale=4,
+        )
+        again = gr.Button("Look again", scale=1, min_width=110)
+    with gr.Column(visible=False) as upload_column:
+        files = SafeFiles(
+            label="A zip, or the listing and its pictures", file_count="multiple", height=120
+        )
+        upload_help = f"{_UPLOAD_HELP} {seen}"
+        note = gr.Markdown(upload_help, elem_classes="fd-small")
+    hub = gr.Textbox(
+        "",
+        label="Id of a data set on the Hugging Face hub",
+        placeholder="HuggingFaceM4/DocumentVQA",
+        info="With the columns image, question and answers; name#validation is that part of it.",
+        max_lines=1,
+        visible=False,
+    )
+
+    @friendly
+    def look_again() -> Any:
+        return gr.update(choices=_folders(service), value="")
+
+    shown = [folder_row, upload_column, hub]
+    kind.change(None, kind, shown, js=_SWITCH)
+    kind.change(
+        lambda chosen: _about(chosen, root),
+        kind,
+        about,
+        **QUIET,
+        queue=False,
+    )
+    again.click(look_again, None, folder, api_visibility="private")
+    files.upload(
+        _taker(service, upload_help),
+        files,
+        [uploaded, note],
+        api_name=api,
+        # Nobody waits for another's upload, and no crowd takes the machine.
+        concurrency_limit=_UPLOADS,
+        concurrency_id="data uploads",
+    )
+    files.clear(lambda: (None, upload_help), None, [uploaded, note], api_visibility="private")
+    return DataPicker(service, kind, folder, uploaded, hub)
+
+
+def _taker(service: Service, upload_help: str) -> Any:
+    """Return what takes an upload."""
+
+    @friendly
+    def take_upload(files: list[Path] | None) -> tuple[Upload | None, str]:
+        """Take a zip, or a listing with its pictures, and check every row of it."""
+        if not files:
+            return None, upload_help
+        folder = service.scratch.new_folder() / "upload"
+        source, rows = take_data(files, folder, service.config.data_limits())
+        tasks = sorted({row.task for row in rows})
+        told = f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
+        return Upload(source, len(rows)), told
+
+    return take_upload
+
+
+def _about(kind: str, root: Path) -> str:
+    """Return what a kind of data is, for a person."""
+    words = {
+        FORMS: "Drawn order forms with ticked boxes, and questions such as “Which drink is ticked?”"
+        " Nothing to prepare: the quickest way to see a model learn.",
+        HELDOUT: "300 drawn scenes that nano never saw, with the right answers of every task.",
+        UPLOAD: "Your pictures with the right answers. Every row is checked when it arrives.",
+        FOLDER: f"Data that the owner of this app put into {root.name}/.",
+        HUB: "Fetched from the Hugging Face hub when it starts.",
+    }
+    return f'<p class="fd-note">{html.escape(words.get(kind, ""))}</p>'
+
+
+_UPLOADS = 3
+"""Uploads that are unpacked and checked at a time, of all visitors."""
+_UPLOAD_HELP = (
+    'Lines of `{"image": "a.png", "prefix": "<OD>", "suffix": "…"}` in `annotations.jsonl`, a COCO'
+    " `.json`, or pictures with a `.txt` caption of the same name beside each."
+)
+_SWITCH = (
+    "(kind) => ['folder', 'upload', 'hub'].map(k => ({visible: kind === k, __type__: 'update'}))"
+)
+
+
+def _folders(service: Service) -> list[str]:
+    return list_data(service.config.data)
+
+
+def _hub_source(hub: str) -> DataSource:
+    found = _HUB.fullmatch((hub or "").strip())
+    if found is None or Path(found[1]).exists():
+        raise InputError("Type the id of a data set as the hub writes it: owner/name.")
+    return DataSource("hub", found[1], found[2] or "")
+
+
+_HUB = re.compile(r"(\w[\w.-]{0,95}/\w[\w.-]{0,95})(?:#(\w[\w.-]{0,95}))?", re.ASCII)

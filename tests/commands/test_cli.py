@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from florence_demo.__main__ import main
+from florence_demo.tasks import TASKS
+from tests.fakes import FakeEngine
+
+
+@pytest.fixture
+def picture(tmp_path):
+    target = tmp_path / "picture.png"
+    Image.new("RGB", (40, 30), "teal").save(target)
+    return str(target)
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch):
+    fake = FakeEngine()
+    monkeypatch.setattr("florence_demo.models.loading.load_model", lambda name, **_: name)
+    monkeypatch.setattr("florence_demo.engine.engine.Engine", lambda loaded: fake)
+    return fake
+
+
+def test_predict_prints_one_json_object_a_picture(picture, capsys):
+    assert main(["predict", picture, picture, "--task", "od", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 2
+    keys = {"image", "task", "prompt", "text", "detections", "parsed", "raw", "size", "model"}
+    assert keys | {"device", "seconds", "tokens", "truncated"} <= rows[0].keys()
+    assert rows[0]["detections"][0].keys() >= {"label", "box", "polygons", "score"}
+
+
+def test_predict_prints_a_sentence(picture, capsys):
+    assert main(["predict", picture, "--task", "od"]) == 0
+    assert capsys.readouterr().out == "3 objects: 2 × cat, car\n"
+
+
+def test_predict_saves_the_annotated_picture(picture, tmp_path):
+    target = tmp_path / "out.png"
+    assert main(["predict", picture, "--task", "od", "--save", str(target)]) == 0
+    with Image.open(target) as saved:
+        assert saved.size == (40, 30)
+
+
+def test_a_failed_picture_does_not_stop_the_others(picture, tmp_path, capsys):
+    broken = tmp_path / "broken.png"
+    broken.write_text("no picture")
+    assert main(["predict", str(broken), picture, "--task", "od", "--json"]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[0].keys() == {"image", "error"}
+    assert rows[1]["task"] == "od"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--task", "nope"], "no task", id="unknown task"),
+        pytest.param(["--task", "docvqa"], "needs words", id="no text"),
+        pytest.param(["--task", "od", "--text", "x"], "takes no text", id="text not wanted"),
+        pytest.param(["--task", "region_to_ocr"], "draw a box", id="no region"),
+        pytest.param(["--beams", "99"], "between", id="too many beams"),
+        pytest.param(["--save", "/nowhere/x.png"], "cannot be written", id="no such folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_status_2(picture, arguments, words, capsys):
+    assert main(["predict", picture, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+
+
+def test_a_place_that_cannot_be_written_is_told_before_any_question(tmp_path, capsys):
+    taken = tmp_path / "report"
+    taken.write_text("not a folder")
+    assert main(["evaluate", "--data", str(tmp_path), "--out", str(taken)]) == 2
+    captured = capsys.readouterr()
+    assert str(taken) in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_a_missing_picture_is_told(tmp_path, capsys):
+    assert main(["predict", str(tmp_path / "none.png")]) == 2
+    assert "none.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("region", ["1,2,3", "a,b,c,d", ""])
+def test_a_region_that_is_none_is_refused_by_the_parser(picture, region):
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", picture, "--task", "region_to_ocr", "--region", region])
+    assert caught.value.code == 2
+
+
+def test_tasks_lists_all(capsys):
+    assert main(["tasks", "--json"]) == 0
+    assert [json.loads(r)["name"] for r in capsys.readouterr().out.splitlines()] == list(TASKS)
+
+
+def test_models_lists_the_five(capsys):
+    assert main(["models", "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_models_tells_the_memory_in_use(capsys, monkeypatch):
+    memory = {"main memory": (6_000_000_000, 24_000_000_000)}
+    monkeypatch.setattr("florence_demo.machine.machine_memory", lambda: memory)
+    assert main(["models"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "main memory  [#####...............] 6.0 GB of 24.0 GB in use"

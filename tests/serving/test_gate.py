@@ -1,0 +1,331 @@
+"""The door: which requests come in, and with which headers answers go out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from florence_demo.serving.gate import BODY, Counts, Gate, Rules
+
+JSON = {"content-type": "application/json"}
+ASK = "/gradio_api/call/ask"
+
+
+class App:
+    """Take whatever comes, and remember it."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope, receive, send):
+        body, more = b"", scope["method"] == "POST"
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.bodies.append(body)
+        headers = [(b"x-frame-options", b"ALLOWALL"), (b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"fine"})
+
+
+def run(work):
+    """Run a coroutine in a thread of its own: a browser's tests leave a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result(60)
+
+
+def ask(gate, path="/", *, method="GET", headers=None, body=b"", client="9.9.9.9", pieces=None):
+    """Return status, headers and body of one request."""
+    given = {"host": "localhost:7860", **(headers or {})}
+    scope = {
+        "type": "http", "method": method, "path": path, "query_string": b"",
+        "client": (client, 5), "server": ("10.0.0.7", 7860),
+        "headers": [(n.encode("latin-1"), v.encode("latin-1")) for n, v in given.items()],
+    }  # fmt: skip
+    waiting = [body] if pieces is None else pieces
+    sent: list[dict] = []
+
+    async def receive():
+        if not waiting:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
+
+    async def send(message):
+        sent.append(message)
+
+    run(gate(scope, receive, send))
+    start = sent[0]
+    found = {n.decode(): v.decode() for n, v in start["headers"]}
+    return start["status"], found, b"".join(m.get("body", b"") for m in sent[1:])
+
+
+def gate(app=None, **rules) -> Gate:
+    return Gate(app or App(), Rules(**rules))
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:7860", 200),
+        ("LOCALHOST", 200),
+        ("localhost.", 200),
+        ("127.0.0.1:9", 200),
+        ("[::1]:7860", 200),
+        ("10.0.0.7:7860", 200),
+        ("demo.example.org", 200),
+        ("a.b.example.net", 200),
+        ("evil.example", 400),
+        ("example.net", 400),
+        ("evilexample.net", 400),
+        ("demo.example.org.evil.example", 400),
+        ("localhost.evil.example", 400),
+        ("localhost@evil.example", 400),
+        ("10.0.0.8", 400),
+        ("0.0.0.0:7860", 400),
+        ("", 400),
+        ("[", 400),
+        ("localhost, evil.example", 400),
+    ],
+)
+def test_which_host_names_are_served(host, status):
+    given = gate(hosts=("demo.example.org", "*.example.net"))
+    got, _, body = ask(given, headers={"host": host})
+    assert got == status
+    assert status == 200 or "not served under the name" in json.loads(body)["detail"]
+
+
+def test_a_host_name_in_a_refusal_is_short_and_plain():
+    _, _, body = ask(gate(), headers={"host": "<script>" + "x" * 9000})
+    assert len(body) < 600
+    assert b"<" not in body
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:7860", 200),
+        ("https://demo.example.org", 200),
+        ("http://10.0.0.7:7860", 200),
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("", 403),
+        ("file://", 403),
+        ("http://localhost.evil.example", 403),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_which_origins_may_ask(origin, status, method):
+    given = gate(hosts=("demo.example.org",))
+    path = "/gradio_api/info" if method == "GET" else ASK
+    headers = {"origin": origin, **JSON}
+    assert ask(given, path, method=method, headers=headers, body=b"{}")[0] == status
+
+
+def test_a_forwarded_host_is_one_of_ours():
+    headers = {"x-forwarded-host": "evil.example"}
+    assert ask(gate(), headers=headers)[0] == 400
+    assert ask(gate(hosts=("evil.example",)), headers=headers)[0] == 200
+    assert ask(gate(forwarded=True), headers=headers)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/monitoring"),
+        ("GET", "/gradio_api/proxy=http://10.0.0.1/"),
+        ("GET", "/gradio_api/file=http://10.0.0.1/a.png"),
+        ("GET", "/gradio_api/file=HTTPS://example.org/a.png"),
+        ("GET", "/gradio_api/deep_link"),
+        ("GET", "/gradio_api/runs"),
+        ("GET", "/gradio_api/vibe-code/"),
+        ("GET", "/docs"),
+        ("GET", "/custom_component/1/server/component/index.js"),
+        ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/process_recording"),
+        ("POST", "/gradio_api/stream/1"),
+        ("POST", "/gradio_api/vibe-edit"),
+        ("POST", "/"),
+        ("DELETE", "/"),
+        ("PUT", "/gradio_api/upload"),
+        ("TRACE", "/"),
+    ],
+)
+def test_what_the_page_does_not_use_is_not_served(method, path):
+    app = App()
+    assert ask(gate(app), path, method=method, headers=JSON, body=b"{}")[0] == 404
+    assert app.bodies == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/config", "/theme.css", "/assets/index-1.js", "/static/img/logo.svg", "/logout",
+     "/gradio_api/info", "/gradio_api/queue/data", "/gradio_api/heartbeat/abc",
+     "/gradio_api/file=/tmp/served/a b\n.png", "/gradio_api/call/ask/123",
+     "/gradio_api/call/v2/ask/123", "/gradio_api/upload_progress", "/gradio_api/startup-events"],
+)  # fmt: skip
+def test_what_the_page_uses_is_served(path):
+    for method in ("GET", "HEAD"):
+        assert ask(gate(), path, method=method)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not valid JSON"),
+        (b"[]", "not an object"),
+        (b'{"data": [' + b"[" * 100 + b"]" * 100 + b"]}", "nested deeper"),
+        (b'{"data": [' + b"1," * 200_000 + b"1]}", "more than 200,000 values"),
+        (b'{"data": [NaN]}', "is no number"),
+        (b'{"data": [1e999]}', "is no number"),
+        (rb'{"data": ["\ud800"]}', "half of a character"),
+        (b'{"data": [' + b"9" * 5000 + b"]}", "thousands of digits"),
+        (b'{"data": "' + b"x" * (16 << 20) + b'"}', "upload the picture"),
+        (b'{"data": [\xff]}', "not in UTF-8"),
+    ],
+    ids=["empty", "list", "deep", "many", "nan", "overflow", "surrogate", "digits", "large",
+         "latin"],
+)  # fmt: skip
+@pytest.mark.parametrize("path", [ASK, "/gradio_api/queue/join", "/gradio_api/cancel"])
+def test_a_body_is_bounded_before_anything_reads_it(path, body, words):
+    app = App()
+    status, _, answer = ask(gate(app), path, method="POST", headers=JSON, body=body)
+    assert 400 <= status < 500
+    assert words in json.loads(answer)["detail"]
+    assert app.bodies == []
+
+
+def test_a_body_without_a_length_is_read_no_further_than_it_may():
+    class Endless(list):
+        taken = 0
+
+        def pop(self, _=0):
+            self.taken += 1
+            return b"x" * (1 << 20)
+
+    pieces = Endless([b""])
+    assert ask(gate(), ASK, method="POST", headers=JSON, pieces=pieces)[0] == 413
+    assert pieces.taken <= (BODY.max_bytes >> 20) + 1
+
+
+def test_a_good_body_arrives_as_it_was_sent():
+    app = App()
+    body = json.dumps({"data": [{"url": "data:image/png;base64," + "A" * 100_000}]}).encode()
+    pieces = [body[:10], body[10:]]
+    assert ask(gate(app), ASK, method="POST", headers=JSON, pieces=pieces)[0] == 200
+    assert app.bodies == [body]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_form_of_another_site_is_no_question(kind):
+    headers = {"content-type": kind}
+    assert ask(gate(), ASK, method="POST", headers=headers, body=b"{}")[0] == 415
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["length", "pieces"])
+def test_an_upload_is_bounded(stated):
+    headers = {"content-length": "300"} if stated else {}
+    given = gate(upload_bytes=250)
+    pieces = [b"x" * 100] * 3
+    status, _, body = ask(
+        given, "/gradio_api/upload", method="POST", headers=headers, pieces=pieces
+    )
+    assert status == 413
+    assert "larger than" in json.loads(body)["detail"]
+
+
+def test_an_upload_needs_room_on_the_disk():
+    given = gate()
+    given.room = lambda: 100
+    status, _, body = ask(given, "/gradio_api/upload", method="POST", body=b"x" * 200)
+    assert (status, "no room" in json.loads(body)["detail"]) == (507, True)
+
+
+def test_one_visitors_share_of_the_queue_is_bounded():
+    waiting = ["1.1.1.1"] * 3 + ["2.2.2.2"]
+    given = Gate(App(), Rules(in_work=3), in_work=lambda: waiting)
+
+    def status(client):
+        return ask(given, ASK, method="POST", headers=JSON, body=b"{}", client=client)[0]
+
+    assert status("1.1.1.1") == 429
+    assert status("2.2.2.2") == 200
+    waiting.pop(0)
+    assert status("1.1.1.1") == 200
+
+
+def test_a_visitor_behind_our_proxy_is_who_the_proxy_says():
+    given = Gate(App(), Rules(in_work=1, forwarded=True), in_work=lambda: ["3.3.3.3"])
+    for value, status in [("3.3.3.3", 429), ("1.2.3.4, 3.3.3.3", 429), ("3.3.3.3, 5.5.5.5", 200)]:
+        headers = {**JSON, "x-forwarded-for": value}
+        assert ask(given, ASK, method="POST", headers=headers, body=b"{}")[0] == status
+
+
+@pytest.mark.parametrize(
+    ("rule", "path"),
+    [("questions_a_minute", ASK), ("uploads_a_minute", "/gradio_api/upload")],
+)
+def test_a_visitor_may_ask_so_often_in_a_minute(rule, path):
+    given = gate(**{rule: 2})
+    statuses = [ask(given, path, method="POST", headers=JSON, body=b"{}")[0] for _ in range(3)]
+    assert statuses == [200, 200, 429]
+    other = ask(given, path, method="POST", headers=JSON, body=b"{}", client="8.8.8.8")
+    assert other[0] == 200
+
+
+def test_counts_begin_anew_and_stay_few():
+    now = [0.0]
+    counts = Counts(lambda: now[0], most=3)
+    assert [counts.add("a"), counts.add("a")] == [1, 2]
+    now[0] = 61
+    assert counts.add("a") == 1
+    for name in "bcdefg":
+        counts.add(name)
+    assert len(counts._seen) == 3
+
+
+def test_connections_of_one_visitor_are_bounded_and_given_back():
+    given = gate(connections=1)
+    inner = []
+
+    async def nested(scope, receive, send):
+        if not inner:
+            inner.append(None)
+            inner[0] = await asyncio.to_thread(ask, given, "/")
+        await App()(scope, receive, send)
+
+    given.app = nested
+    assert ask(given, "/")[0] == 200
+    assert inner[0][0] == 429
+    assert given._open == {}
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it():
+    for path in ("/", "/nothing-here"):
+        _, headers, _ = ask(gate(), path)
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        policy = headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "http:" not in policy
+        assert "*" not in policy
+
+
+def test_a_space_may_be_shown_by_the_hub():
+    _, headers, _ = ask(gate(frames=("https://huggingface.co",)))
+    assert "frame-ancestors https://huggingface.co" in headers["content-security-policy"]
+    assert "x-frame-options" not in headers or headers["x-frame-options"] != "DENY"
+
+
+def test_a_websocket_is_closed():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    run(gate()({"type": "websocket"}, None, send))
+    assert sent == [{"type": "websocket.close", "code": 1008}]

@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from florence_demo.commands.train import add_arguments, config_from_args
+from florence_demo.data.reading import open_data
+from florence_demo.data.rows import split_rows, spread
+from florence_demo.errors import DatasetError
+from florence_demo.training.config import TrainConfig
+from florence_demo.training.fine_tune import _out_of_memory, fine_tune
+from florence_demo.training.status import ask_to_stop, read_log, read_status
+from florence_demo.training.trainer import Diverged, last_checkpoint
+from tests.micro_florence import micro_model, micro_processor
+
+ROOT = Path(__file__).resolve().parents[2]
+COLORS = ("red", "blue", "green", "white")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a base model and 24 rows whose answers are the colours of their pictures."""
+    folder = tmp_path_factory.mktemp("train")
+    processor = micro_processor()
+    micro_model(processor).save_pretrained(folder / "base")
+    processor.save_pretrained(folder / "base")
+    (folder / "data").mkdir()
+    rows = []
+    for i in range(24):
+        color = COLORS[i % 4]
+        Image.new("RGB", (40 + i, 30), color).save(folder / f"data/{i}.png")
+        suffix = " ".join([color] * (i % 3 + 1))
+        rows.append({"image": f"{i}.png", "prefix": "<FORM>What is it?", "suffix": suffix})
+    text = "\n".join(json.dumps(row) for row in rows)
+    (folder / "data/annotations.jsonl").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def config(place: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        model=str(place / "base"),
+        data=str(place / "data"),
+        eval_data=str(place / "data"),
+        out=tmp_path / "run",
+        steps=8,
+        batch_size=4,
+        learning_rate=3e-3,
+        save_every=3,
+        eval_every=8,
+        answers=0,
+        device="cpu",
+        log_every=1,
+        max_new_tokens=8,
+    )
+
+
+def losses(folder: Path) -> list[float]:
+    return [e["loss"] for e in read_log(folder) if "loss" in e]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_run_from_beginning_to_end(config: TrainConfig) -> None:
+    from transformers import AutoProcessor, Florence2ForConditionalGeneration
+
+    config = replace(config, answers=4)
+    result = fine_tune(config)
+    assert result.steps == 8
+    assert set(result.before) == set(result.after) == {"custom/anls"}
+    assert losses(config.out)[-1] < losses(config.out)[0]
+    status = read_status(config.out)
+    assert status is not None
+    assert (status.state, status.step, status.steps) == ("done", 8, 8)
+    assert status.samples[0]["question"] == "custom <FORM>What is it?"
+    assert status.memory_peak > 0
+    assert json.loads((config.out / "result.json").read_text())["after"] == result.after
+    assert (config.out / "after/report.html").is_file()
+    model = Florence2ForConditionalGeneration.from_pretrained(config.out)
+    processor = AutoProcessor.from_pretrained(config.out)
+    assert processor.tokenizer.get_vocab() == micro_processor().tokenizer.get_vocab()
+    assert model.generation_config.forced_eos_token_id == 2
+
+
+def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, place: Path) -> None:
+    """The first logged loss is the mean over all answer tokens of the batch, accumulated or not."""
+    whole = fine_tune(config)
+    parts = fine_tune(replace(config, out=config.out.parent / "parts", accumulation=2))
+    torch.testing.assert_close(losses(whole.folder), losses(parts.folder), atol=2e-5, rtol=1e-5)
+    evaluated = [e["eval_loss"] for e in read_log(whole.folder) if "eval_loss" in e]
+    again = [e["eval_loss"] for e in read_log(parts.folder) if "eval_loss" in e]
+    assert evaluated == pytest.approx(again, abs=2e-5)
+
+
+def test_one_seed_gives_the_same_weights_and_another_does_not(config: TrainConfig) -> None:
+    runs = {
+        name: weights(fine_tune(replace(config, out=config.out.parent / name, seed=seed)).folder)
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    }
+    assert all(torch.equal(runs["a"][k], runs["b"][k]) for k in runs["a"])
+    assert not all(torch.equal(runs["a"][k], runs["c"][k]) for k in runs["a"])
+
+
+KILLED = """
+import os, signal, sys
+from florence_demo.train import TrainConfig, fine_tune
+from florence_demo.trainer import Watch
+from pathlib import Path
+step_end = Watch.on_step_end
+def die(self, args, state, control, **kwargs):
+    if state.global_step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step_end(self, args, state, control, **kwargs)
+Watch.on_step_end = die
+import json
+values = json.loads(sys.argv[1])
+fine_tune(TrainConfig(**{**values, "out": Path(values["out"]), "tasks": (), "report_to": ()}))
+"""
+
+
+@pytest.mark.parametrize("mode", ["language", "lora"])
+def test_a_killed_run_resumes_as_if_unbroken(config: TrainConfig, mode: Any) -> None:
+    config = replace(config, mode=mode)
+    whole = fine_tune(replace(config, out=config.out.parent / "whole"))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, json.dumps(config.to_json())],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+    status = read_status(config.out)
+    assert status is not None
+    assert status.state == "failed"
+    found = last_checkpoint(config.out / "checkpoints")
+    assert found is not None
+    assert found.name == "checkpoint-3"
+    resumed = fine_tune(replace(config, resume=True))
+    assert losses(resumed.folder) == pytest.approx(losses(whole.folder), abs=1e-5)
+    one, two = weights(resumed.folder), weights(whole.folder)
+    assert all(torch.allclose(one[k], two[k], atol=1e-5) for k in one)
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(config: TrainConfig) -> None:
+    fine_tune(config)
+    folder = config.out / "checkpoints"
+    newest = last_checkpoint(folder)
+    assert newest is not None
+    (newest / "complete").unlink()
+    older = last_checkpoint(folder)
+    assert older is not None
+    assert older != newest
+
+
+def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from florence_demo.training.trainer import FlorenceTrainer
+
+    compute = FlorenceTrainer.compute_loss
+
+    def diverge(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return compute(self, *args, **kwargs) * (float("nan") if self.state.global_step == 4 else 1)
+
+    monkeypatch.setattr(FlorenceTrainer, "compute_loss", diverge)
+    with pytest.raises(Diverged, match="smaller learning rate"):
+        fine_tune(config)
+    found = last_checkpoint(config.out / "checkpoints")
+    assert found is not None
+    assert found.name == "checkpoint-3"
+    assert all(torch.isfinite(v).all() for v in weights(found).values())
+    status = read_status(config.out)
+    assert status is not None
+    assert (status.state, status.step) == ("failed", 4)
+    assert read_log(config.out)[-1]["loss"] is None
+
+
+def test_stop_keeps_a_checkpoint_and_resume_goes_on(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from florence_demo.training.trainer import Watch
+
+    step_end = Watch.on_step_end
+
+    def stop_at_two(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            ask_to_stop(config.out)
+        step_end(self, args, state, control, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "on_step_end", stop_at_two)
+        result = fine_tune(config)
+    assert result.stopped
+    assert result.steps == 2
+    status = read_status(config.out)
+    assert status is not None
+    assert status.state == "stopped"
+    resumed = fine_tune(replace(config, resume=True))
+    whole = fine_tune(replace(config, out=config.out.parent / "whole"))
+    assert losses(resumed.folder) == pytest.approx(losses(whole.folder), abs=1e-5)
+
+
+def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) -> None:
+    config = replace(config, eval_every=4)
+    alone = fine_tune(replace(config, out=tmp_path / "alone"))
+    given = config.to_json().items()
+    flags = [
+        flag
+        for name, value in given
+        if value is not None and not isinstance(value, bool | tuple) and value != ""
+        for flag in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *launch, "-m", "florence_demo", "train", *flags],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Some launchers start one process where two were asked for: both must have been there.
+    assert json.loads((config.out / "result.json").read_text())["processes"] == 2
+    assert losses(config.out) == pytest.approx(losses(alone.folder), abs=2e-5)
+    evaluated = [
+        [e["eval_loss"] for e in read_log(folder) if "eval_loss" in e]
+        for folder in (config.out, alone.folder)
+    ]
+    assert evaluated[0] == pytest.approx(evaluated[1], abs=2e-5)
+    assert len(evaluated[0]) == 2
+
+
+def test_cached_features_learn_as_pixels_do(config: TrainConfig, place: Path) -> None:
+    cached = fine_tune(replace(config, cache=True))
+    assert (config.out / "features/features.bin").stat().st_size == 24 * 5 * 16 * 2
+    plain = fine_tune(replace(config, out=config.out.parent / "plain"))
+    # The cache freezes the projector too and rounds to bfloat16: near, not the same.
+    assert losses(cached.folder) == pytest.approx(losses(plain.folder), abs=0.1)
+    assert cached.trainable < plain.trainable
+
+
+def test_a_cache_larger_than_agreed_is_refused_before_it_is_written(config: TrainConfig) -> None:
+    with pytest.raises(DatasetError, match="cache_limit_gb"):
+        fine_tune(replace(config, cache=True, cache_limit_gb=1e-9))
+    assert not (config.out / "features").exists()
+
+
+def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
+    config = replace(config, save_every=None, eval_every=2, patience=1, learning_rate=1.0, steps=20)
+    result = fine_tune(config)
+    assert result.steps < 20
+    measured = {e["step"]: e["eval_loss"] for e in read_log(config.out) if "eval_loss" in e}
+    best = min(measured, key=lambda step: measured[step])
+    assert best < result.steps, "the last is not the best here"
+    then, last, now = (
+        load_file(folder / "model.safetensors")["model.language_model.shared.weight"]
+        for folder in (
+            config.out / f"checkpoints/checkpoint-{best}",
+            config.out / f"checkpoints/checkpoint-{result.steps}",
+            result.folder,
+        )
+    )
+    assert torch.equal(now, then)
+    assert not torch.equal(now, last)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"steps": 0}, "steps"),
+        ({"precision": "int3"}, "precision"),
+        ({"mode": "half"}, "mode"),
+        ({"device": "gpu:7"}, "device must be"),
+        ({"precision": "fp16"}, "fp16 is for a GPU"),
+        ({"accumulation": 3}, "cannot be shared"),
+        ({"data": "nowhere"}, "nowhere"),
+        ({"patience": 2}, "save_every"),
+        ({"max_new_tokens": 5000}, "max_new_tokens"),
+    ],
+    ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
+)
+def test_settings_that_cannot_be_used(
+    config: TrainConfig, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(DatasetError, match=says):
+        fine_tune(replace(config, **changes))
+
+
+def test_two_runs_are_not_mixed_in_one_folder(config: TrainConfig) -> None:
+    config = replace(config, steps=1)
+    fine_tune(config)
+    with pytest.raises(DatasetError, match="holds a run already"):
+        fine_tune(config)
+    with pytest.raises(DatasetError, match="learning_rate"):
+        fine_tune(replace(config, resume=True, learning_rate=1.0))
+
+
+def test_a_run_that_failed_before_it_began_leaves_its_folder_free(config: TrainConfig) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        fine_tune(replace(config, data="nowhere", steps=1))
+    assert fine_tune(replace(config, steps=1)).steps == 1
+
+
+def test_a_picture_that_breaks_off_is_told_without_a_traceback(
+    config: TrainConfig, place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "data", tmp_path / "data")
+    # Its header is whole: only who learns from it meets the end.
+    Image.effect_noise((300, 300), 90).save(tmp_path / "data/0.png", "JPEG")
+    whole = (tmp_path / "data/0.png").read_bytes()
+    (tmp_path / "data/0.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatasetError) as caught:
+        fine_tune(replace(config, data=str(tmp_path / "data"), workers=1))
+    for said in (str(caught.value), read_status(config.out).message):
+        assert said.count("\n") == 0
+        assert "Traceback" not in said
+        assert "0.png" in said
+
+
+def test_too_little_memory_of_a_processor_is_told() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60)
+    assert "memory is too small" in _out_of_memory(caught.value)
+    assert not _out_of_memory(RuntimeError("a bug"))
+
+
+def test_rows_that_are_too_long_are_left_out_and_told(config: TrainConfig, tmp_path: Path) -> None:
+    row = {"prefix": "<FORM>What?", "suffix": "red"}
+    lines = []
+    for i in range(12):
+        Image.new("RGB", (9, 9 + i)).save(tmp_path / f"{i}.png")
+        lines.append({**row, "image": f"{i}.png"})
+    lines[3]["suffix"] = "very long " * 99
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    result = fine_tune(replace(config, data=str(path), steps=1))
+    assert len(result.left_out) == 1
+    assert result.left_out[0].startswith(f"{path}:4: the answer has")
+    lines[4]["image"] = "gone.png"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    with pytest.raises(DatasetError, match="Too many rows"):
+        fine_tune(replace(config, data=str(path), steps=1, out=tmp_path / "other"))
+
+
+def test_no_picture_is_learned_from_and_measured_on(place: Path) -> None:
+    rows = open_data(str(place / "data"))
+    learned, held = split_rows(rows * 2, seed=0)
+    pictures = [{r.image for r in part} for part in (learned, held)]
+    assert not pictures[0] & pictures[1]
+    assert len(learned) + len(held) == 48
+    assert len(pictures[1]) == 1
+    with pytest.raises(DatasetError, match="too few"):
+        split_rows(rows[:1], seed=0)
+
+
+def test_spread_takes_from_the_whole(place: Path) -> None:
+    rows = open_data(str(place / "data"))
+    assert spread(rows, 3) == [rows[0], rows[8], rows[16]]
+    assert spread(rows, 99) == rows
+    assert spread(rows, 0) == []
+
+
+def test_command_line_defaults_are_the_articles(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    default = config_from_args(parser.parse_args([]))
+    assert default == TrainConfig()
+    assert (default.model, default.batch_size, default.learning_rate) == ("base-ft", 20, 1e-6)
+    line = ["--out", str(tmp_path), "--mode", "lora", "--steps", "3", "--cache", "--tasks", "od"]
+    config = config_from_args(parser.parse_args(line))
+    assert config == TrainConfig(out=tmp_path, mode="lora", steps=3, cache=True, tasks=("od",))

@@ -1,0 +1,166 @@
+"""Everything about a picture at once: one batch, one pass of the tower, cards of text."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+import torch
+from PIL import Image
+
+from florence_demo.engine.engine import Engine
+from florence_demo.engine.request import Options, Stopped
+from florence_demo.errors import InputError
+from florence_demo.models.catalogue import ModelSpec
+from florence_demo.models.loading import LoadedModel
+from florence_demo.pictures.images import display_copy
+from florence_demo.serving.asking import PICTURE_TASKS, Service
+from florence_demo.serving.config import AppConfig
+from florence_demo.tasks import TASKS
+from florence_demo.ui.all_tasks import CARD_SIDE, make_cards, opened, summary
+from tests.fakes import FakeEngine, FakeEngines
+from tests.micro_florence import micro_model, micro_processor
+
+IMAGE = Image.new("RGB", (400, 300), "teal")
+QUICK = Options(max_new_tokens=8, num_beams=1)
+
+
+def service(engine=None) -> Service:
+    return Service(AppConfig(), FakeEngines(engine))
+
+
+def answers(given: Service, image=IMAGE):
+    *_, (_, shown) = given.ask_all(image, "nano", QUICK)
+    return shown
+
+
+@pytest.fixture
+def micro(tmp_path) -> Engine:
+    processor = micro_processor()
+    model, device = micro_model(processor), torch.device("cpu")
+    spec = ModelSpec("micro", "micro", str(tmp_path))
+    return Engine(LoadedModel(spec, tmp_path, model, processor, device, torch.float32, 0))
+
+
+@pytest.fixture(autouse=True)
+def own_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
+def test_it_asks_what_a_picture_alone_can_be_asked():
+    assert [task.name for task in PICTURE_TASKS] == [
+        "caption",
+        "detailed_caption",
+        "more_detailed_caption",
+        "od",
+        "dense_region_caption",
+        "region_proposal",
+        "ocr",
+        "ocr_with_region",
+    ]
+
+
+def test_the_tower_runs_once_for_one_picture_and_all_are_decoded_together(micro, monkeypatch):
+    pictures, batches = [], []
+    tower = micro.loaded.model.model.vision_tower
+    tower.register_forward_pre_hook(
+        lambda _, args, kwargs: pictures.append(len((args or tuple(kwargs.values()))[0])),
+        with_kwargs=True,
+    )
+    decode = micro._decoder.decode
+    monkeypatch.setattr(
+        micro._decoder,
+        "decode",
+        lambda features, prompts, *args, **how: (
+            batches.append(len(prompts)) or decode(features, prompts, *args, **how)
+        ),
+    )
+    shown = answers(service(micro))
+    assert pictures == [1]
+    assert batches == [len(PICTURE_TASKS)]
+    alone = [micro.predict(IMAGE, task, options=QUICK).raw for task in PICTURE_TASKS]
+    assert [found.raw for _, found in shown] == alone
+    assert pictures == [1], "asked alone, the features are there already"
+
+
+def test_who_leaves_stops_all_of_it(micro):
+    asked: list[int] = []
+    running = service(micro)._predict_all
+
+    def step(_partial) -> bool:
+        asked.append(1)
+        return False
+
+    with pytest.raises(Stopped):
+        running(micro, IMAGE, Options(max_new_tokens=64), on_step=step)
+    assert len(asked) == 1
+    assert micro.cached_bytes == 0
+
+
+def test_without_a_picture_one_sentence_says_what_to_do():
+    given = service()
+    with pytest.raises(InputError, match="no picture"):
+        answers(given, None)
+    assert given.engines.names == []
+
+
+def test_cards_carry_a_small_picture_and_escaped_drawings():
+    attack = "<img src=x onerror=alert(1)>${document.title}"
+    shown = answers(service(FakeEngine({"BOXES": f"{attack}<loc_1><loc_1><loc_900><loc_900>"})))
+    copy = display_copy(Image.new("RGB", (3000, 2000)), CARD_SIDE)
+    value = make_cards(service().handed_out(*copy), shown)
+    assert [card["title"] for card in value["cards"]] == [t.title for t in PICTURE_TASKS]
+    with Image.open(value["picture"]["path"]) as small:
+        assert max(small.size) == 640
+    drawn = [card["overlay"] for card in value["cards"] if card["overlay"]]
+    assert len(drawn) == 4
+    assert not any("<img" in each or "${" in each for each in drawn)
+
+
+def test_the_summary_repeats_only_what_all_answers_say():
+    shown = answers(service())
+    assert summary(shown)["notices"] == []
+    assert summary(shown)["hint"].startswith(f"{len(PICTURE_TASKS)} answers in ")
+
+
+def test_a_card_opens_as_if_it_had_been_asked_alone():
+    given = service()
+    shown = answers(given)
+    at = [task.name for task in PICTURE_TASKS].index("od")
+    pane, parsed, raw, found, _ = opened(shown, SimpleNamespace(index=at))
+    *_, (alone, _) = given.ask(IMAGE, "od", "", None, "nano", QUICK)
+    assert pane == alone
+    assert parsed.keys() == {TASKS["od"].token}
+    assert found.task == "od"
+    assert raw == found.raw
+
+
+@pytest.mark.parametrize(("held", "index"), [(None, 0), ([], 0), ([("a", "b")], 7)], ids=str)
+def test_a_card_that_is_not_there_is_a_sentence(held, index):
+    with pytest.raises(gr.Error, match="no longer here"):
+        opened(held, SimpleNamespace(index=index))
+
+
+@pytest.mark.parametrize("data", [None, {}, {"index": "0"}, {"index": True}, 7, {"index": 10**30}])
+def test_an_event_that_says_nothing_is_a_sentence(data):
+    with pytest.raises(gr.Error, match="no longer here"):
+        opened([({}, None)], gr.EventData(None, data))
+
+
+def test_who_closes_the_page_ends_the_work():
+    stopped = threading.Event()
+
+    class Endless(FakeEngine):
+        def predict_batch(self, requests, options=None, *, on_step=None):
+            while on_step(lambda: SimpleNamespace(text="A delivery van")):
+                pass
+            stopped.set()
+            raise Stopped
+
+    told = service(Endless()).ask_all(IMAGE, "nano", QUICK)
+    assert next(told) == ("", [])
+    assert next(told) == ("A delivery van", [])
+    told.close()
+    assert stopped.wait(10)

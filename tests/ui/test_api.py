@@ -1,0 +1,113 @@
+"""The page as another program meets it: every task through gradio_client."""
+
+from __future__ import annotations
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from florence_demo.serving.asking import PICTURE_TASKS, Service
+from florence_demo.tasks import TASKS
+from florence_demo.ui import AppConfig, build_app
+from tests.fakes import FakeEngines
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    config = AppConfig(checkpoints=tmp_path_factory.mktemp("checkpoints"))
+    app = build_app(config, Service(config, FakeEngines()))
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield Client(url, verbose=False)
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    target = tmp_path_factory.mktemp("pictures") / "picture.png"
+    Image.new("RGB", (400, 300), "teal").save(target)
+    return handle_file(target)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
+def test_every_task_answers(client, picture, task):
+    shown, parsed, raw, *_ = client.predict(
+        image=picture,
+        task=task.name,
+        text="a dog" if task.asks == "text" else "",
+        region={"box": [10, 10, 90, 90] if task.asks == "region" else None},
+        model_name="nano",
+        api_name="/ask",
+    )
+    assert shown["sentence"]
+    assert parsed.keys() == {task.token}
+    assert raw
+
+
+def test_the_defaults_are_enough(client, picture):
+    shown, *_ = client.predict(image=picture, task="od", api_name="/ask")
+    assert shown["sentence"] == "3 objects: 2 × cat, car"
+
+
+def test_everything_is_asked_at_once(client, picture):
+    _, cards, parsed, raw = client.predict(image=picture, api_name="/ask_all")[:4]
+    assert [card["title"] for card in cards["cards"]] == [t.title for t in PICTURE_TASKS]
+    assert set(parsed) == {t.token for t in PICTURE_TASKS}
+    assert len(raw.splitlines()) == len(PICTURE_TASKS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param({"task": "nope"}, "no task", id="unknown task"),
+        pytest.param({"task": "od", "model_name": "/etc"}, "no model", id="folder as a model"),
+        pytest.param({"task": "docvqa"}, "needs words", id="no question"),
+        pytest.param({"task": "region_to_ocr", "region": {"box": [1]}}, "four numbers", id="box"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence(client, picture, arguments, words):
+    with pytest.raises(AppError, match=words):
+        client.predict(image=picture, **arguments, api_name="/ask")
+
+
+def test_the_api_page_lists_what_a_person_can_do_and_no_more(client):
+    names = set(client.view_api(return_format="dict")["named_endpoints"])
+    assert names == {
+        "/ask",
+        "/ask_all",
+        "/ask_fetch",
+        "/ask_download",
+        "/ask_checkpoint",
+        "/ask_checkpoint_all",
+        "/ask_checkpoint_fetch",
+        "/ask_checkpoint_download",
+        "/describe_checkpoint",
+        "/upload_checkpoint",
+        "/hub_checkpoint",
+        "/load_checkpoint",
+        "/unload_checkpoint",
+        "/upload_training_data",
+        "/start_training",
+        "/stop_training",
+        "/resume_training",
+        "/training_status",
+        "/upload_evaluation_data",
+        "/evaluate",
+    }
+
+
+def test_a_program_evaluates_and_takes_the_report_home(client):
+    shown, *files = client.predict(data="forms", most_questions=4, api_name="/evaluate")
+    assert "4 answers" in shown
+    assert [file.rsplit(".", 1)[1] for file in files] == ["html", "json", "md"]
+
+
+def test_a_program_is_told_how_far_a_training_is(client):
+    assert client.predict(api_name="/training_status") == {"state": "none"}
+
+
+def test_a_training_that_makes_no_sense_is_one_sentence(client):
+    with pytest.raises(AppError, match="Upload your data first"):
+        client.predict(data="upload", api_name="/start_training")
+    with pytest.raises(AppError, match="No run is going on"):
+        client.predict(api_name="/stop_training")

@@ -1,0 +1,335 @@
+"""The tabs "Fine-tune" and "Evaluate" without a browser: choices, settings, a measurement."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from florence_demo.data.folders import unpack_data
+from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD
+from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
+from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.evaluation.report import Report
+from florence_demo.models.catalogue import ASSETS
+from florence_demo.prediction import Prediction
+from florence_demo.serving.asking import Service
+from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui.evaluate_tab import Wish, measure, write_report
+from florence_demo.ui.finetune_tab import NOT_HERE
+from florence_demo.ui.pickers import (
+    UPLOAD,
+    Data,
+    DataPicker,
+    Upload,
+    build_data_picker,
+    model_choices,
+    model_of,
+)
+from florence_demo.ui.report_panel import report_panel
+from florence_demo.ui.train_settings import PASSES, STEPS, config_of
+from tests.data.test_folders import ROW, jsonl, pack, png
+from tests.fakes import FakeEngine, FakeEngines
+from tests.ui.test_numbers import ODD
+
+EVIL = "<img src=x onerror=alert(1)>"
+FORMS_DATA = Data(DEMO_FORMS, "forms", DEMO_FORMS_HELD)
+
+
+def service(tmp_path: Path, engine: Any = None, **config: Any) -> Service:
+    roots = {"checkpoints": tmp_path / "checkpoints", "data": tmp_path / "data"}
+    return Service(AppConfig(**{**roots, **config}), FakeEngines(engine))
+
+
+def picker(given: Service) -> DataPicker:
+    nothing: Any = None
+    return DataPicker(given, nothing, nothing, nothing, nothing)
+
+
+def values(**changes: Any) -> list[Any]:
+    """Values of the settings' components, in their order."""
+    start = {
+        "model": "nano", "mode": "full", "length": 12, "unit": STEPS, "batch": 4, "rate": 1e-3,
+        "limit": 0, "answers": 2, "every": 0, "tokens": 16, "precision": "fp32", "saving": False,
+    }  # fmt: skip
+    return list({**start, **changes}.values())
+
+
+# -- a model and data -----------------------------------------------------------------------------
+
+
+def test_checkpoints_under_the_root_can_be_chosen(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints" / "mine"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("")
+    given = service(tmp_path)
+    assert [value for _, value in model_choices(given)] == [
+        "nano", "base-ft", "large-ft", "base", "large", "checkpoint: mine"
+    ]  # fmt: skip
+    assert model_of(given, "checkpoint: mine") == str(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint: ../secret", "checkpoint: /etc", "checkpoint: ", "/etc", "", None, "nope"]
+)
+def test_no_other_folder_can_be_named_as_a_model(tmp_path: Path, name: str | None) -> None:
+    (tmp_path / "secret").mkdir()
+    with pytest.raises(FlorenceDemoError):
+        model_of(service(tmp_path), name)
+
+
+def test_every_kind_of_data_is_found(tmp_path: Path) -> None:
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "annotations.jsonl").write_text(jsonl(ROW))
+    upload = Upload(DataSource("jsonl", "/tmp/x", limits=DATA_LIMITS), rows=7)
+    chosen = picker(service(tmp_path)).chosen
+    assert chosen("forms", "", None, "").source == DEMO_FORMS
+    assert chosen("heldout", "", None, "").source.location == str(ASSETS / "heldout")
+    assert chosen("folder", "mine", None, "").source.location == str(tmp_path / "data" / "mine")
+    assert chosen("upload", "", upload, "").upload == Path("/tmp/x")
+    assert chosen("upload", "", upload, "").rows == 7
+    hub = chosen("hub", "", None, " owner/name#validation ")
+    assert (hub.source, hub.remote) == (DataSource("hub", "owner/name", "validation"), True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(("upload", "", None, ""), "Upload your data first", id="no upload"),
+        pytest.param(("folder", "", None, ""), "Choose a folder", id="no folder"),
+        pytest.param(("folder", "../x", None, ""), "There is no data", id="out of the root"),
+        pytest.param(("hub", "", None, ""), "id of a data set", id="no id"),
+        pytest.param(("hub", "", None, "/etc/passwd"), "id of a data set", id="a path"),
+        pytest.param(("hub", "", None, "../x"), "id of a data set", id="a relative path"),
+        pytest.param(("odd", "", None, ""), "Choose what the data is", id="odd"),
+    ],
+)
+def test_what_is_not_chosen_is_asked_for(
+    tmp_path: Path, arguments: tuple[Any, ...], words: str
+) -> None:
+    with pytest.raises(FlorenceDemoError, match=words):
+        picker(service(tmp_path)).chosen(*arguments)
+
+
+def test_the_hub_is_for_open_apps_only(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        picker(service(tmp_path, open_hub=False)).chosen("hub", "", None, "owner/name")
+
+
+# -- settings -------------------------------------------------------------------------------------
+
+
+def test_settings_become_a_configuration(tmp_path: Path) -> None:
+    found = config_of(service(tmp_path, device="cpu"), FORMS_DATA, values(limit=8, every=6))
+    assert (found.model, found.data, found.eval_data) == ("nano", DEMO_FORMS, DEMO_FORMS_HELD)
+    assert (found.steps, found.batch_size, found.limit, found.eval_every) == (12, 4, 8, 6)
+    assert (found.device, found.log_every, found.max_new_tokens) == ("cpu", 1, 16)
+    by_passes = config_of(service(tmp_path), FORMS_DATA, values(length=1.5, unit=PASSES))
+    assert (by_passes.steps, by_passes.epochs, by_passes.device) == (None, 1.5, "auto")
+
+
+@pytest.mark.parametrize("name", ["length", "batch", "rate", "answers", "tokens"])
+@pytest.mark.parametrize("value", [None, 0])
+def test_an_empty_number_is_asked_for(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(InputError, match="Fill in every number"):
+        config_of(service(tmp_path), FORMS_DATA, values(**{name: value}))
+
+
+@pytest.mark.parametrize("changes", [{"mode": "odd"}, {"precision": "fp8"}, {"model": "/etc"}])
+def test_what_is_not_offered_is_refused(tmp_path: Path, changes: dict[str, str]) -> None:
+    with pytest.raises(FlorenceDemoError):
+        config_of(service(tmp_path), FORMS_DATA, values(**changes))
+
+
+def test_strangers_do_not_train_where_it_is_off(tmp_path: Path) -> None:
+    def built(training: bool) -> tuple[set[str], bool]:
+        config = AppConfig(
+            checkpoints=tmp_path / "checkpoints", data=tmp_path / "data", training=training
+        )
+        app = build_app(config, Service(config, FakeEngines()))  # type: ignore[arg-type]
+        said = any(getattr(block, "value", None) == NOT_HERE for block in app.blocks.values())
+        return {str(f.api_name) for f in app.fns.values()}, said
+
+    names = {"start_training", "stop_training", "resume_training", "upload_training_data"}
+    on, told_on = built(training=True)
+    off, told_off = built(training=False)
+    assert names <= on
+    assert not names & off
+    assert (told_on, told_off) == (False, True)
+
+
+# -- a measurement --------------------------------------------------------------------------------
+
+
+class Reader(FakeEngine):
+    """Answer with the question, so that another question changes the answer."""
+
+    def predict(self, image, task, text="", region=None, options=None, *, on_step=None):
+        found = super().predict(image, task, text, region, options)
+        return replace(found, text=text)
+
+
+def measured(given: Service, **wish: Any) -> tuple[list[tuple[int, int, str]], Report]:
+    *news, report = measure(given, Wish("nano", FORMS_DATA, **wish))
+    assert isinstance(report, Report)
+    return [n for n in news if not isinstance(n, Report)], report
+
+
+def test_a_measurement_tells_how_far_it_is_and_ends_in_a_report(tmp_path: Path) -> None:
+    news, report = measured(service(tmp_path, Reader()), limit=10)
+    assert news[0][2] == "Opening the data"
+    assert (10, 10) in {(done, total) for done, total, _ in news}
+    assert len(report.judged) == 10
+    # Forms that no training drew, spread over all of them.
+    where = [j.example.where for j in report.judged]
+    assert where[0] == "form 1000000"
+    assert len(set(where)) == 10
+    page = report_panel(report)
+    assert "Your own prompt: ANLS" in page
+    assert "it reads the question" in page
+    names = [Path(p).name for p in write_report(report, tmp_path)]
+    assert names == ["report.html", "report.json", "report.md"]
+
+
+def test_a_model_that_does_not_read_is_told(tmp_path: Path) -> None:
+    _, report = measured(service(tmp_path), limit=6)
+    assert "hardly reads the question" in report_panel(report)
+
+
+def test_closing_a_measurement_ends_it_after_the_batch(tmp_path: Path) -> None:
+    closed = threading.Event()
+
+    class Waiting(FakeEngine):
+        def predict(self, *args: Any, **kwargs: Any) -> Prediction:
+            if len(self.asked) == 8:  # the first of the second batch
+                closed.wait()
+            return super().predict(*args, **kwargs)
+
+    engine = Waiting()
+    running = measure(service(tmp_path, engine), Wish("nano", FORMS_DATA, limit=100))
+    next(news for news in running if not isinstance(news, Report) and news[0] == 8)
+    running.close()  # type: ignore[attr-defined]
+    closed.set()
+    for thread in threading.enumerate():
+        if thread.name == "measurement":
+            thread.join()
+    assert len(engine.asked) == 16
+
+
+def test_tasks_that_the_data_has_not_are_told(tmp_path: Path) -> None:
+    with pytest.raises(FlorenceDemoError, match="no usable row"):
+        measured(service(tmp_path), tasks=("od",))
+
+
+def test_an_upload_is_measured_and_its_path_stays_here(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {
+        "annotations.jsonl": jsonl(ROW, {**ROW, "image": "images/gone.png"}),
+        "images/a.png": png(),
+    }
+    source = unpack_data([pack(tmp_path / "a.zip", files)], tmp_path / "new")
+    data = Data(source, "upload")
+    *_, report = measure(service(tmp_path), Wish("nano", data))
+    assert isinstance(report, Report)
+    assert len(report.judged) == 1
+    assert "gone.png" in report.failures[0]
+    assert str(tmp_path) not in report.to_html() + report.to_markdown() + report_panel(report)
+
+
+def test_names_of_models_and_rows_are_no_markup(tmp_path: Path) -> None:
+    _, report = measured(service(tmp_path), limit=2)
+    page = report_panel(replace(report, model=EVIL, data=EVIL, failures=(EVIL,)))
+    assert EVIL not in page
+    assert page.count("&lt;img") == 3
+
+
+def test_a_bug_reaches_the_page_as_an_error(tmp_path: Path) -> None:
+    class Broken(FakeEngine):
+        def predict(self, *args: Any, **kwargs: Any) -> Prediction:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        measured(service(tmp_path, Broken()), limit=2)
+
+
+# -- what strangers send ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda v: str(v)[:9])
+@pytest.mark.parametrize("name", ["length", "batch", "rate", "limit", "answers", "every", "tokens"])
+@pytest.mark.parametrize("unit", [STEPS, PASSES])
+def test_an_absurd_setting_is_told_in_a_sentence(
+    tmp_path: Path, name: str, value: Any, unit: str
+) -> None:
+    if not value and name in ("limit", "every"):
+        return  # left out
+    with pytest.raises(FlorenceDemoError, match=r"must be|Fill in every number"):
+        config_of(service(tmp_path), FORMS_DATA, values(**{name: value, "unit": unit}))
+
+
+@pytest.mark.parametrize("steps", [1e7, 0.2])
+def test_the_longest_and_the_shortest_run_are_taken(tmp_path: Path, steps: float) -> None:
+    found = config_of(service(tmp_path), FORMS_DATA, values(length=steps))
+    assert found.steps == max(1, round(steps))
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The page's events by the names of their endpoints."""
+    root = tmp_path_factory.mktemp("page")
+    config = AppConfig(checkpoints=root / "checkpoints", data=root / "data")
+    app = build_app(config, Service(config, FakeEngines()))  # type: ignore[arg-type]
+    return {str(f.api_name): f for f in app.fns.values()}
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda v: str(v)[:9])
+@pytest.mark.parametrize("place", [6, 7, 8], ids=["most questions", "beams", "longest answer"])
+def test_an_absurd_number_of_a_measurement_is_told(
+    events: dict[str, Any], place: int, value: Any
+) -> None:
+    event = events["evaluate"]
+    given: list[Any] = ["forms", "", None, "", "nano", [], 2, 1, 16]
+    given[place] = value
+    arrived = [c.preprocess(v) for c, v in zip(event.inputs[6:], given[6:], strict=True)]
+    with pytest.raises(gr.Error, match="must be more than 0 and at most"):
+        next(event.fn(*given[:6], *arrived))
+
+
+def test_nobody_waits_for_anothers_upload_and_nothing_holds_the_event_loop(
+    events: dict[str, Any],
+) -> None:
+    for name in ("upload_training_data", "upload_evaluation_data"):
+        assert events[name].concurrency_limit > 1
+        assert events[name].concurrency_id == "data uploads"
+    for event in events.values():
+        assert not inspect.iscoroutinefunction(event.fn)
+
+
+def test_an_upload_is_bounded_by_the_pages_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = DataLimits(rows=2)
+    monkeypatch.setattr(AppConfig, "data_limits", lambda self: limits)
+    with gr.Blocks() as app:
+        build_data_picker(service(tmp_path), (UPLOAD,), api="upload", seen="")
+    (event,) = (f for f in app.fns.values() if f.api_name == "upload")
+    files: dict[str, bytes | str] = {"annotations.jsonl": jsonl(*[ROW] * 3), "images/a.png": png()}
+    with pytest.raises(gr.Error, match="more than 2 rows"):
+        event.fn([pack(tmp_path / "a.zip", files)])
+    files["annotations.jsonl"] = jsonl(ROW)
+    upload, told = event.fn([pack(tmp_path / "b.zip", files)])
+    assert (upload.rows, upload.source.limits) == (1, limits)
+    assert "1 rows are fine" in told
+
+
+@pytest.mark.parametrize(
+    "name", ["owner/name#train[:9]", "a/b#c#d", "../x", "a/" + "b" * 200, "a/b#" + "c" * 200]
+)
+def test_an_id_of_the_hub_is_an_id_and_a_part_a_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="id of a data set"):
+        picker(service(tmp_path)).chosen("hub", "", None, name)

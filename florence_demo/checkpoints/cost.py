@@ -37,8 +37,8 @@ class Cost:
     parameters: float = 0.0
 
 
-VISITORS = Cost(operations=15e12, memory=2e9, parameters=2e9)
-"""What a stranger's checkpoint may take; Florence-2-large takes 3.3e12, 0.4e9 and 0.8e9."""
+VISITORS = Cost(operations=15e12, memory=3e9, parameters=2e9)
+"""What a stranger's checkpoint may take; Florence-2-large takes 3.3e12, 0.6e9 and 0.8e9."""
 
 
 def check_cost(
@@ -121,7 +121,7 @@ def _tower(vision: Mapping[str, Any], height: int, width: int) -> Iterator[Cost]
         attention = 4 * filled * window**2 * channels + 4 * places * channels**2 / groups
         largest = max(
             patch**2 * before * places,
-            filled * (5 * channels + window**2 * heads),
+            filled * (8 * channels + window**2 * heads),
             places * 2 * (channels + inner) + channels**2 / groups,
         )
         yield Cost(embed + depth * (products + attention), _NUMBER * largest)

@@ -145,7 +145,8 @@ def read_headers(files: Iterable[Path]) -> list[StoredTensor]:
         except (SafetensorError, OSError, ValueError) as exc:
             if _is_pointer(file):
                 raise CheckpointError(
-                    f"{file.name} is only a pointer: run “git lfs pull” in {file.parent.name}."
+                    f"{plain(file.name)} is only a pointer: run “git lfs pull” in"
+                    f" {file.parent.name}."
                 ) from exc
             raise CheckpointError(
                 f"{plain(file.name)} is damaged or was not copied to its end ({brief(exc)}). Copy "

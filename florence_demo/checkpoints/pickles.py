@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from florence_demo.checkpoint_info import plain
 from florence_demo.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -60,10 +61,12 @@ def unpickled(files: Sequence[Path], private: Path) -> list[Path]:
                 command, env=environment, cwd=private, capture_output=True, timeout=SECONDS
             )
         except subprocess.TimeoutExpired as exc:
-            raise CheckpointError(f"{file.name} took more than {SECONDS // 60} minutes.") from exc
+            raise CheckpointError(
+                f"{plain(file.name)} took more than {SECONDS // 60} minutes."
+            ) from exc
         if done.returncode or not copy.is_file():
             reason = _REASONS.get(done.returncode, "the process that read it was stopped")
-            raise CheckpointError(f"{file.name} cannot be opened: {reason}.")
+            raise CheckpointError(f"{plain(file.name)} cannot be opened: {reason}.")
         copies.append(copy)
     return copies
 

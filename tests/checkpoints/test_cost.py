@@ -54,7 +54,7 @@ REFUSED = {
     "a first stride of one": (large(patch_stride=[1, 2, 2, 4]), 768, 768),
     "the largest picture": (large(max_position_embeddings=128), 2048, 2048),
     "windows of 64": (large(window_size=64, num_heads=[256, 256, 256, 256]), 768, 768),
-    "wide layers": (large(mlp_ratio=16.0), 1024, 1024),
+    "wide layers": (large(mlp_ratio=16.0), 1280, 1280),
     "a hundred blocks": (large(depths=[32, 32, 32, 32]), 768, 768),
     "large kernels": (large(patch_size=[32, 32, 32, 32], patch_padding=[16] * 4), 768, 768),
 }

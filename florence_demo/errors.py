@@ -24,3 +24,16 @@ class CheckpointError(FlorenceDemoError):
 
 class DatasetError(FlorenceDemoError):
     """Say that training or evaluation data cannot be used, with file and line."""
+
+
+def plain(text: object, most: int = 80) -> str:
+    """Return what a stranger wrote as it may stand in a sentence: one short line, no markup.
+
+    Args:
+        text: A name, a number, whatever a file holds.
+        most: Longest result, in characters.
+    """
+    start = "".join(c if c.isprintable() else " " for c in str(text)[: most + 1])
+    # Whatever shows the sentence, a name in it is no tag and no link.
+    start = start.replace("<", "‹").replace(">", "›").replace("](", "] (")
+    return start if len(start) <= most else f"{start[: most - 1]}…"

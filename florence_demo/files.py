@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.errors import FlorenceDemoError, InputError, plain
 
 Refusal = type[FlorenceDemoError]
 
@@ -94,8 +94,9 @@ def opened_zip(
         raise
     # A hostile archive makes the zip reader raise whatever it met; all of it means the same.
     except Exception as exc:
-        name = "".join(c for c in file.name if c.isprintable())[:80]
-        raise refusal(f"{name} is no zip file that can be unpacked: pack it again.") from exc
+        raise refusal(
+            f"{plain(file.name)} is no zip file that can be unpacked: pack it again."
+        ) from exc
 
 
 class _Archive(io.FileIO):

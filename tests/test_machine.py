@@ -12,7 +12,7 @@ import pytest
 PAGE = resource.getpagesize()
 LARGE_BLOCKS = """
 import resource, sys
-from florence_demo.memory import keep_heap, release_memory
+from florence_demo.machine import keep_heap, release_memory
 keep_heap()
 keep_heap(sys.argv[1] == "kept")
 bytearray(100_000_000)

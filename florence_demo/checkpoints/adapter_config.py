@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from florence_demo.checkpoints.config import Rule, real, whole
-from florence_demo.checkpoints.info import listed, plain
-from florence_demo.errors import CheckpointError
+from florence_demo.checkpoints.info import listed
+from florence_demo.errors import CheckpointError, plain
 
 MAX_PATTERNS = 1_000
 MAX_PATTERN = 200

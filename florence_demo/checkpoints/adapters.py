@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from florence_demo.checkpoints.adapter_config import AdapterConfig
-from florence_demo.checkpoints.info import StoredTensor, listed, plain
+from florence_demo.checkpoints.info import StoredTensor, listed
 from florence_demo.checkpoints.names import HEAD, SHARED, TIED, native_name
 from florence_demo.checkpoints.weights import Read, finite, reader
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 if TYPE_CHECKING:
     import torch

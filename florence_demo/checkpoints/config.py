@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from typing import Any
 
-from florence_demo.checkpoints.info import plain
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 MAX_BLOCKS = 128
 """Blocks of a vision tower, of all stages; Florence-2 has 12."""

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from florence_demo.checkpoints.info import listed, plain
+from florence_demo.checkpoints.info import listed
 from florence_demo.checkpoints.inspection import has_model
 from florence_demo.checkpoints.reading import LIMITS, MAX_MERGES, MERGES
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 from florence_demo.files import copy_at_most, folders_under, opened_zip, stays
 
 _SEARCHED = {"depth": 5, "most": 5_000}

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from florence_demo.errors import plain
+
 Layout = Literal["native", "original", "hub", "adapter"]
 
 _LAYOUT = {
@@ -120,16 +122,3 @@ def listed(names: Iterable[object], most: int = 5) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(plain(name, 120) for name in names[:most]) or "nothing") + more
-
-
-def plain(text: object, most: int = 80) -> str:
-    """Return what a stranger wrote as it may stand in a sentence: one short line, no markup.
-
-    Args:
-        text: A name, a number, whatever a file holds.
-        most: Longest result, in characters.
-    """
-    start = "".join(c if c.isprintable() else " " for c in str(text)[: most + 1])
-    # Whatever shows the sentence, a name in it is no tag and no link.
-    start = start.replace("<", "‹").replace(">", "›").replace("](", "] (")
-    return start if len(start) <= most else f"{start[: most - 1]}…"

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 from florence_demo.checkpoints.adapter_config import read_adapter_config
 from florence_demo.checkpoints.config import admitted_config
-from florence_demo.checkpoints.info import CheckpointInfo, Layout, StoredTensor, listed, plain
+from florence_demo.checkpoints.info import CheckpointInfo, Layout, StoredTensor, listed
 from florence_demo.checkpoints.names import SHARED, TIED, native_config, native_name, unwrapped
 from florence_demo.checkpoints.reading import brief, read_json, reading
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 _DTYPES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 _TORCH_DTYPES = {"float64": "fp64", "float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}

@@ -12,8 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from florence_demo.checkpoints.info import plain
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 SHARED = "model.language_model.shared.weight"
 """The embedding of the tokens; encoder, decoder and output head are tied to it."""

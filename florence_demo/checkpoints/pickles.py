@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from florence_demo.checkpoint_info import plain
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 if TYPE_CHECKING:
     import torch

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.checkpoints.config import FLAG, Rule, real, several, whole
-from florence_demo.checkpoints.info import plain
 from florence_demo.checkpoints.reading import read_json
 from florence_demo.checkpoints.vocabularies import BART_TOKENS, Added, Vocabulary, find_vocabulary
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 if TYPE_CHECKING:
     from transformers import BartTokenizer, Florence2Processor, PreTrainedTokenizerFast

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.bounded_json import JsonLimits, load_json
-from florence_demo.checkpoints.info import plain
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 log = logging.getLogger(__name__)
 

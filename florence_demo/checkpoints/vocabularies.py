@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from florence_demo.checkpoints.info import plain
 from florence_demo.checkpoints.names import FLORENCE_TOKENS
 from florence_demo.checkpoints.reading import MAX_MERGES, MERGES, read_json
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 BART_TOKENS = 50_265
 MAX_PIECE = 256

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from florence_demo.checkpoints.info import plain
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 

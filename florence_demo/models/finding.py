@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from florence_demo.checkpoints.info import plain
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 from florence_demo.models.catalogue import MODELS, ModelSpec, resolve_spec
 from florence_demo.models.hub import Progress, download
 

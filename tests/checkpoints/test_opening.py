@@ -591,13 +591,12 @@ def test_conversion_never_overwrites(original, tmp_path, kind):
 
 
 def test_a_failed_conversion_leaves_nothing(original, tmp_path, monkeypatch):
-    from florence_demo.checkpoints import opening as checkpoints
 
     def fail(model, processor, folder):
         (folder / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "_save", fail)
+    monkeypatch.setattr(converting, "_save", fail)
     with pytest.raises(CheckpointError, match="No space left"):
         convert_checkpoint(original, tmp_path / "native")
     assert list(tmp_path.iterdir()) == []
@@ -697,9 +696,11 @@ from types import SimpleNamespace
 import torch
 from safetensors.torch import save_file
 from transformers import Florence2Config, Florence2ForConditionalGeneration
-from florence_demo.checkpoints import convert_checkpoint, inspect_checkpoint, open_checkpoint
-from florence_demo.memory import model_memory, release_memory
-from florence_demo.processors import picture_settings
+from florence_demo.checkpoints.converting import convert_checkpoint
+from florence_demo.checkpoints.inspection import inspect_checkpoint
+from florence_demo.checkpoints.opening import open_checkpoint
+from florence_demo.machine import model_memory, release_memory
+from florence_demo.checkpoints.processors import picture_settings
 from tests.checkpoint_makers import Micro, original_config, original_tensors, write_json
 
 folder = Path(sys.argv[1])
@@ -727,7 +728,7 @@ def anonymous():
 open_checkpoint(Micro().native(folder / "micro"))  # imports everything that opening imports
 release_memory()
 before, seen = anonymous(), []
-from florence_demo import weights
+from florence_demo.checkpoints import weights
 finite = weights.finite
 weights.finite = lambda value: (finite(value), seen.append(anonymous()))[0]
 opened = open_checkpoint(folder, dtype=torch.float32)

@@ -107,7 +107,7 @@ def test_models_lists_the_five(capsys):
 
 def test_models_tells_the_memory_in_use(capsys, monkeypatch):
     memory = {"main memory": (6_000_000_000, 24_000_000_000)}
-    monkeypatch.setattr("florence_demo.machine.machine_memory", lambda: memory)
+    monkeypatch.setattr("florence_demo.commands.models.machine_memory", lambda: memory)
     assert main(["models"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "main memory  [#####...............] 6.0 GB of 24.0 GB in use"

@@ -15,6 +15,7 @@ from florence_demo.commands.data import (
 )
 from florence_demo.data.reading import open_data
 from florence_demo.errors import DatasetError
+from florence_demo.nano.scenes.rows import offer_scenes
 
 
 def test_a_set_is_counted_converted_and_drawn(tmp_path: Path) -> None:
@@ -33,6 +34,7 @@ def test_the_sheet_has_at_most_ten_rows(count: int, columns: int, rows: int) -> 
 
 
 def test_every_task_can_be_drawn() -> None:
+    offer_scenes()
     rows = {r.task: r for r in open_data("scenes:drawn:0:12", problems=[])}
     assert len(rows) > 10
     contact_sheet(list(rows.values()), most=len(rows))

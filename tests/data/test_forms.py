@@ -30,13 +30,7 @@ def test_forms_are_rows_with_a_task_word_of_their_own() -> None:
     assert rows[0].prompt(rows[0].size()).startswith(TASK_WORD)
 
 
-def test_scenes_are_rows_of_many_tasks() -> None:
-    rows = open_data("scenes:drawn:0:4", problems=[])
-    assert {"caption"} < {r.task for r in rows}
-    assert len({id(r.image) for r in rows}) == 4
-
-
-@pytest.mark.parametrize("spec", ["forms:1", "forms:a:b", "scenes:drawn:5", "scenes:nowhere:0:1"])
+@pytest.mark.parametrize("spec", ["forms:1", "forms:a:b"])
 def test_a_source_that_is_none(spec: str) -> None:
     with pytest.raises(DatasetError):
         open_data(spec)

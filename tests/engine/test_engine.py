@@ -74,10 +74,10 @@ def test_a_second_task_on_a_picture_does_not_run_the_tower(nano, monkeypatch):
 
 
 def test_features_are_forgotten_when_they_exceed_their_room(nano, monkeypatch):
-    monkeypatch.setattr(engine_module, "FEATURE_CACHE_BYTES", 1)
+    monkeypatch.setattr(nano._features, "limit", 1)
     for seed in range(3):
         nano.predict(picture(seed), TASKS["caption"], options=QUICK)
-    assert len(nano._features) == 1
+    assert len(nano._features._kept) == 1
 
 
 def test_a_cut_off_answer_says_so(nano):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from florence_demo.errors import CheckpointError
-from florence_demo.models import loading as models
+from florence_demo.models import finding as models
 from florence_demo.models.finding import VISITOR_BYTES, folder_of
 from florence_demo.models.hub import DISK_KEPT, MAX_FILES, download
 from florence_demo.models.loading import load_model

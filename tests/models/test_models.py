@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from florence_demo import machine
 from florence_demo.errors import CheckpointError
 from florence_demo.machine import in_bytes
-from florence_demo.models import loading as models
+from florence_demo.models import devices as models
 from florence_demo.models.catalogue import MODELS, resolve_spec
 from florence_demo.models.devices import BF16_FROM, choose_device, choose_dtype
 from florence_demo.models.finding import count_parameters, folder_of
@@ -114,7 +114,7 @@ def test_bytes_as_people_write_them(count, text):
     ],
 )
 def test_the_base_that_an_adapter_names(name, paths, found, tmp_path, monkeypatch):
-    monkeypatch.setattr("florence_demo.models.loading.download", lambda source, *_: source)
+    monkeypatch.setattr("florence_demo.models.finding.download", lambda source, *_: source)
     name, found = (str(tmp_path) if v == "FOLDER" else v for v in (name, found))
     if found is None:
         with pytest.raises(CheckpointError, match="another machine"):
@@ -124,13 +124,13 @@ def test_the_base_that_an_adapter_names(name, paths, found, tmp_path, monkeypatc
 
 
 def test_microsofts_own_name_is_the_catalogues_model(monkeypatch):
-    monkeypatch.setattr("florence_demo.models.loading.download", lambda source, *_: source)
+    monkeypatch.setattr("florence_demo.models.finding.download", lambda source, *_: source)
     assert folder_of("microsoft/Florence-2-base-ft") == MODELS["base-ft"].source
 
 
 @pytest.mark.parametrize("open_hub", [True, False], ids=["open", "a Space"])
 def test_what_an_upload_names_is_fetched_where_visitors_may_fetch_it(open_hub, monkeypatch):
-    monkeypatch.setattr("florence_demo.models.loading.download", lambda source, *_: source)
+    monkeypatch.setattr("florence_demo.models.finding.download", lambda source, *_: source)
     assert folder_of("base-ft", paths=False, open_hub=open_hub)
     if open_hub:
         assert folder_of("owner/huge", paths=False, open_hub=True) == "owner/huge"
@@ -146,7 +146,7 @@ def test_an_uploaded_adapter_cannot_fetch_a_base_of_its_choice(tmp_path, monkeyp
     )
     save_file({"base_model.model.x.lora_A.weight": torch.zeros(1, 8)}, tmp_path / ADAPTER)
     monkeypatch.setattr(
-        "florence_demo.models.loading.download", lambda *_: pytest.fail("the hub was asked")
+        "florence_demo.models.finding.download", lambda *_: pytest.fail("the hub was asked")
     )
     cache = EngineCache(device="cpu", trusted=False, open_hub=False)
     with pytest.raises(CheckpointError, match="not fetched here"):
@@ -189,7 +189,7 @@ PATHS = {
 @pytest.mark.parametrize("name", PATHS.values(), ids=PATHS)
 def test_a_base_tells_nothing_about_this_machine(name, tmp_path, monkeypatch):
     (tmp_path / "here").touch()
-    monkeypatch.setattr("florence_demo.models.loading.download", lambda *_: pytest.fail("hub"))
+    monkeypatch.setattr("florence_demo.models.finding.download", lambda *_: pytest.fail("hub"))
     monkeypatch.setattr(Path, "is_dir", lambda _: pytest.fail("the disk was looked at"))
     with pytest.raises(CheckpointError, match="another machine") as caught:
         folder_of(str(name(tmp_path)), paths=False)
@@ -200,7 +200,7 @@ def test_a_base_tells_nothing_about_this_machine(name, tmp_path, monkeypatch):
 def test_a_folder_of_this_machine_is_no_id_of_the_hub(tmp_path, monkeypatch):
     (tmp_path / "owner" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("florence_demo.models.loading.download", lambda *_: "fetched")
+    monkeypatch.setattr("florence_demo.models.finding.download", lambda *_: "fetched")
     assert folder_of("owner/name", paths=False) == "fetched"
     assert folder_of("owner/name") == Path("owner/name")
 

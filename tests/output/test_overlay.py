@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from florence_demo.output import overlay as render
+from florence_demo.output import annotate as annotate_module
 from florence_demo.output.annotate import annotate
 from florence_demo.output.overlay import OVERLAY_CSS, overlay
-from florence_demo.output.tags import PALETTE, color_of, text_color
+from florence_demo.output.tags import PALETTE, color_of, places_of, text_color
 from florence_demo.prediction import Detections, Prediction
 
 SIZE = (400, 300)
@@ -254,14 +254,14 @@ def test_tags_never_leave_the_picture(rows: list[tuple[float, ...]]) -> None:
     corners = np.array([r[:4] for r in rows], np.float32).reshape(-1, 2, 2)
     placed = np.concatenate([corners.min(1), corners.max(1)], 1)
     tags = [(r[4], r[5]) for r in rows]
-    for place, (width, height) in zip(render._places(placed, tags, SIZE), tags, strict=True):
+    for place, (width, height) in zip(places_of(placed, tags, SIZE), tags, strict=True):
         assert 0 <= place.x <= SIZE[0] - width + 0.01
         assert 0 <= place.y <= SIZE[1] - height + 0.01
 
 
 def test_tags_keep_clear_of_each_other() -> None:
     same = np.array([[100, 100, 300, 250]] * 4, np.float32)
-    places = render._places(same, [(80.0, 20.0)] * 4, SIZE)
+    places = places_of(same, [(80.0, 20.0)] * 4, SIZE)
     for one, other in combinations(places, 2):
         assert abs(one.x - other.x) >= 80 or abs(one.y - other.y) >= 20
 
@@ -344,9 +344,9 @@ def test_any_place_in_any_picture_can_be_drawn(
 
 
 def test_a_label_is_cut_with_an_ellipsis_where_there_is_no_room() -> None:
-    assert render._shorten("abcdefgh", lambda text: 10.0 * len(text), 50) == "abcd…"
-    assert render._shorten("abc d", lambda text: 10.0 * len(text), 50) == "abc d"
-    assert render._shorten("abcdef", lambda text: 10.0 * len(text), 5) == "…"
+    assert annotate_module._shorten("abcdefgh", lambda text: 10.0 * len(text), 50) == "abcd…"
+    assert annotate_module._shorten("abc d", lambda text: 10.0 * len(text), 50) == "abc d"
+    assert annotate_module._shorten("abcdef", lambda text: 10.0 * len(text), 5) == "…"
 
 
 def test_lines_and_letters_grow_with_the_picture() -> None:
@@ -364,7 +364,7 @@ def test_other_modes_are_drawn_in_colour() -> None:
 
 
 def test_the_font_knows_more_than_english() -> None:
-    font = render._font(24, False)
+    font = annotate_module._font(24, False)
     missing = bytes(font.getmask("\uffff"))
     for letter in "éßøžΩжя…":
         assert bytes(font.getmask(letter)) != missing, letter

@@ -119,7 +119,7 @@ def together(engine: Engine, people: list[Person | None]) -> list[str | type[Exc
 @pytest.mark.parametrize("other", [Person(99), None], ids=["listens", "only waits"])
 def test_somebody_who_still_waits_gets_the_answer(engine, ran, other):
     alone = engine.predict(picture("navy"), TASKS["caption"], options=QUICK).raw
-    engine._features.clear()
+    engine._features._kept.clear()
     ran.clear()
     assert together(engine, [Person(0), other]) == [Stopped, alone]
     assert len(ran) == BLOCKS

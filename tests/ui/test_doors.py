@@ -291,7 +291,7 @@ def test_a_killed_app_leaves_nothing(tmp_path, picture):
     process = subprocess.Popen(
         [sys.executable, "app.py", "--checkpoints", str(tmp_path / "checkpoints")],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "GRADIO_TEMP_DIR": str(folder), "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
         assert process.stdout is not None

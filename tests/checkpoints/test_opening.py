@@ -591,6 +591,7 @@ def test_conversion_never_overwrites(original, tmp_path, kind):
 
 
 def test_a_failed_conversion_leaves_nothing(original, tmp_path, monkeypatch):
+    from florence_demo.checkpoints import converting
 
     def fail(model, processor, folder):
         (folder / "model.safetensors").write_bytes(b"half")

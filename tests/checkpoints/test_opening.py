@@ -571,7 +571,7 @@ def test_conversion_gives_the_same_bytes(original, tmp_path):
     moved = copied(original, tmp_path / "another name")
     convert_checkpoint(moved, tmp_path / "one")
     code = (
-        "import sys; from pathlib import Path; from florence_demo.checkpoints.opening import *; "
+        "import sys; from pathlib import Path; from florence_demo.checkpoints.converting import *; "
         "convert_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     env = {**os.environ, "PYTHONHASHSEED": "7"}

@@ -361,9 +361,10 @@ def test_without_questions_only_the_tower_learns(processor, samples):
 
 @pytest.fixture
 def config(tmp_path, processor, monkeypatch):
-    monkeypatch.setattr(
-        "florence_demo.nano.learning.loop.build_model", lambda p: build_model(p, MICRO)
-    )
+    for maker in ("learning.loop", "export"):
+        monkeypatch.setattr(
+            f"florence_demo.nano.{maker}.build_model", lambda p: build_model(p, MICRO)
+        )
     monkeypatch.setattr("florence_demo.nano.export.FAMILIAR", 12)
     processor.save_pretrained(tmp_path / "run" / store.PROCESSOR)
     return TrainConfig(

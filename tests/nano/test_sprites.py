@@ -152,7 +152,7 @@ def test_load_takes_styles_and_fonts(folder):
 
 
 def test_load_says_how_to_get_sprites(tmp_path):
-    with pytest.raises(DatasetError, match=r"python -m florence_demo\.sprites"):
+    with pytest.raises(DatasetError, match=r"python -m florence_demo\.nano\.scenes\.sprites"):
         Library.load(tmp_path)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from florence_demo.data.forms import DEMO_FORMS
+from florence_demo.models import shapes
 from florence_demo.models.catalogue import ASSETS
 from florence_demo.models.shapes import is_small, shape_of
 from florence_demo.training import estimate as module
@@ -130,7 +131,7 @@ def test_absurd_sizes_are_no_sizes(tmp_path: Path, vision: dict[str, object]) ->
         if "vision_config" in values:
             values["vision_config"] |= vision
         (tmp_path / name).write_text(json.dumps(values))
-    assert module._shape_in(tmp_path) is None
+    assert shapes._shape_in(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -138,4 +139,4 @@ def test_absurd_sizes_are_no_sizes(tmp_path: Path, vision: dict[str, object]) ->
 )
 def test_a_configuration_that_is_none_has_no_sizes(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
-    assert module._shape_in(tmp_path) is None
+    assert shapes._shape_in(tmp_path) is None

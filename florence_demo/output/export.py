@@ -136,8 +136,12 @@ def write_voc(prediction: Prediction, image: Image.Image | None, stem: str) -> b
     width, height = prediction.size
     root = ElementTree.Element("annotation")
     _add(root, "folder", "images")
-    _add(root, "filename", f"{stem}.png")
-    _add(ElementTree.SubElement(root, "source"), "database", prediction.model or "florence_demo")
+    _add(root, "filename", _name(f"{stem}.png"))
+    _add(
+        ElementTree.SubElement(root, "source"),
+        "database",
+        _name(prediction.model or "florence_demo"),
+    )
     size = ElementTree.SubElement(root, "size")
     for name, number in (("width", width), ("height", height), ("depth", 3)):
         _add(size, name, number)

@@ -8,6 +8,7 @@ its host names, its routes, its methods, bodies of bounded size and form. All el
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import time
 from collections import OrderedDict
@@ -20,6 +21,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from florence_demo.bounded_json import JsonLimits, parse_json
+
+log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -123,13 +126,31 @@ class Gate:
             self._admit(scope, headers, visitor)
             if scope["method"] == "POST":
                 receive = await self._body(scope, headers, visitor, receive)
-            await self.app(scope, receive, guarded)
+            await self._behind(scope, receive, guarded)
         except Refused as exc:
             await guarded.refuse(exc)
         finally:
             self._open[visitor] -= 1
             if not self._open[visitor]:
                 del self._open[visitor]
+
+    async def _behind(self, scope: Scope, receive: Receive, guarded: _Guarded) -> None:
+        """Hand a request on; where the app fails, it is told in a sentence."""
+        try:
+            await self.app(scope, receive, guarded)
+        except Exception as exc:
+            if guarded.started or isinstance(exc, Refused):
+                raise
+            # gradio's routes take names and values as they come, and stumble over others.
+            if isinstance(exc, TypeError | ValueError | LookupError) and _ASKING.fullmatch(
+                scope["path"]
+            ):
+                log.info("not understood: %s", scope["path"], exc_info=True)
+                raise Refused(
+                    400, "This could not be understood: the page's API lists what it takes."
+                ) from exc
+            log.exception("%s failed", scope["path"])
+            raise Refused(500, "Something went wrong on our side; it is in the log.") from exc
 
     def _visitor(self, scope: Scope, headers: dict[str, str]) -> str:
         peer = (scope.get("client") or ("", 0))[0]
@@ -257,11 +278,16 @@ class _Guarded:
     """Send an answer with our headers in the place of any like them."""
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-        self._send, self._headers, self._started = send, headers, False
+        self._send, self._headers, self.started, self._failed = send, headers, False, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._started = True
+            # What starlette says before it raises what happened.
+            self._failed = message["status"] == 500 and _is_plain(message)
+        if self._failed:
+            return
+        if message["type"] == "http.response.start":
+            self.started = True
             ours = {name for name, _ in self._headers}
             kept = [(n, v) for n, v in message.get("headers", ()) if n.lower() not in ours]
             message = {**message, "headers": [*kept, *self._headers]}
@@ -269,15 +295,21 @@ class _Guarded:
 
     async def refuse(self, refused: Refused) -> None:
         """Answer with a sentence, under the names that gradio's page and clients look for."""
-        if self._started:
+        if self.started:
             raise ConnectionError(refused.sentence)
         body = orjson.dumps({"detail": refused.sentence, "error": refused.sentence})
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
+        self._failed = False
         await self({"type": "http.response.start", "status": refused.status, "headers": headers})
         await self({"type": "http.response.body", "body": body})
+
+
+def _is_plain(start: Message) -> bool:
+    kind = dict(start.get("headers", ())).get(b"content-type", b"")
+    return bool(kind.startswith(b"text/plain"))
 
 
 async def _read(receive: Receive, length: int | None) -> bytes:

@@ -9,8 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from florence_demo.checkpoint_folders import unpack_upload
-from florence_demo.checkpoints import Opened, open_checkpoint, switch_adapter
+from florence_demo.checkpoints.folders import unpack_upload
+from florence_demo.checkpoints.opening import Opened, open_checkpoint, switch_adapter
 from florence_demo.errors import CheckpointError
 from tests.fuzz import make_checkpoints as make
 from tests.fuzz.door_checkpoints import about

@@ -18,9 +18,10 @@ from PIL import Image
 
 from florence_demo.codec import Piece, lex
 from florence_demo.errors import InputError
-from florence_demo.export import EXPORTERS
+from florence_demo.output.annotate import annotate
+from florence_demo.output.export import EXPORTERS
+from florence_demo.output.overlay import overlay
 from florence_demo.prediction import Prediction
-from florence_demo.render import annotate, overlay
 from florence_demo.tasks import TASKS
 from tests.fuzz.doors import Door, Drive
 from tests.fuzz.mutations import TEXTS, Draw

@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import strategies as st
 from PIL import Image
 
-from florence_demo.checkpoint_folders import unpack_upload
-from florence_demo.checkpoints import inspect_checkpoint
+from florence_demo.checkpoints.folders import unpack_upload
+from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.tasks import TASKS
 from tests.fuzz import make_checkpoints as make
 from tests.fuzz.doors import Door, Drive
@@ -36,8 +36,9 @@ from tests.fuzz.uploads import Upload
 @contextmanager
 def opened(folder: Path) -> Iterator[Drive]:
     """Take uploads as the page does: describe, load, ask once."""
-    from florence_demo.engine import Engine, Options
-    from florence_demo.models import load_model
+    from florence_demo.engine.engine import Engine
+    from florence_demo.engine.request import Options
+    from florence_demo.models.loading import load_model
 
     guard = Guard()
     image = Image.effect_noise((50, 40), 90).convert("RGB")

@@ -13,9 +13,10 @@ from typing import Any
 from hypothesis import strategies as st
 from PIL import Image
 
-from florence_demo.data import Example
-from florence_demo.data_folders import open_upload, unpack_data, without_paths
+from florence_demo.data.example import Example
+from florence_demo.data.folders import take_data
 from florence_demo.errors import DatasetError, FlorenceDemoError
+from florence_demo.files import without_paths
 from tests.fuzz import make_pictures
 from tests.fuzz.doors import Door, Drive
 from tests.fuzz.guards import Guard
@@ -30,7 +31,9 @@ _OPENED = 20
 
 def taken(files: Sequence[Path], folder: Path) -> list[Example]:
     """Take an upload as the page does, into a new folder."""
-    return open_upload(unpack_data(files, folder))
+    source, rows = take_data(files, folder)
+    assert source.holds(folder)
+    return rows
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from florence_demo.images import LIMITS, display_copy, open_image
+from florence_demo.pictures.images import LIMITS, display_copy, open_image
 from tests.fuzz import make_pictures as make
 from tests.fuzz.doors import Door, Drive
 from tests.fuzz.hostile_pictures import corpus
 from tests.fuzz.mutations import Draw, among, bent_bytes, just
 from tests.fuzz.oracle import Breach
-from tests.test_images import HEIC
+from tests.pictures.test_images import HEIC
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from tests.fuzz import make_pictures as make
-from tests.test_images import HEIC, icon_that_lies
+from tests.pictures.test_images import HEIC, icon_that_lies
 
 
 def corpus() -> dict[str, Callable[[], bytes]]:

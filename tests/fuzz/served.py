@@ -102,19 +102,16 @@ def served(folder: Path) -> Iterator[Served]:
     socket.getaddrinfo = _no_names(socket.getaddrinfo)  # type: ignore[assignment]
     guard = Guard()
 
-    from florence_demo import runs
-    from florence_demo.ui import LAUNCH, AppConfig, build_app
-    from florence_demo.ui.service import Service
+    from florence_demo.serving.asking import Service
+    from florence_demo.training import runs
+    from florence_demo.ui import AppConfig, build_app
     from tests.fakes import FakeEngines
 
     # A run is a process that takes the machine for minutes: this one is over at once.
     runs._launch = lambda *_: SimpleNamespace(pid=2**22 + 1, poll=lambda: 0)
     config = AppConfig(checkpoints=folder / "checkpoints", data=folder / "data")
-    app = build_app(config, Service(config, FakeEngines()))
-    _, url, _ = app.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", max_file_size="50mb",
-        **LAUNCH,
-    )  # fmt: skip
+    app = build_app(service=Service(config, FakeEngines()))
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     port = int(re.sub(r"\D", "", url.rpartition(":")[2]))
     guard.ports.add(port)
     page = Served(port, guard, _events(app))
@@ -180,7 +177,7 @@ def _honest(component: Any) -> Any:
     kind = type(component).__name__
     if kind == "SafeImage":
         return file_at(PICTURE)
-    if kind == "File":
+    if kind == "SafeFiles":
         return [file_at(ZIP)]
     if kind in ("State", "HTML", "Button", "DownloadButton", "Timer"):
         return None

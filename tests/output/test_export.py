@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -251,3 +252,10 @@ def test_more_instances_than_a_mask_can_number_are_refused() -> None:
     with pytest.raises(InputError, match="255"):
         export("mask", many)
     assert len(export("coco", many)["annotations"]) == 256
+
+
+def test_voc_is_xml_whatever_the_model_is_called() -> None:
+    odd = replace(answer(), model="¼E\x14f\x00\ud800<b>&")
+    tree = ElementTree.fromstring(EXPORTERS["voc"].write(odd, None, "a\x01b"))
+    assert tree.findtext("source/database") == "¼E f <b>&"
+    assert tree.findtext("filename") == "a b.png"

@@ -321,6 +321,30 @@ def test_a_space_may_be_shown_by_the_hub():
     assert "x-frame-options" not in headers or headers["x-frame-options"] != "DENY"
 
 
+@pytest.mark.parametrize(
+    ("error", "path", "status"),
+    [
+        (TypeError("no such argument"), ASK, 400),
+        (KeyError("ask"), ASK, 400),
+        (RuntimeError("broken"), ASK, 500),
+        (KeyError("broken"), "/gradio_api/cancel", 500),
+    ],
+)
+@pytest.mark.parametrize("told", [True, False], ids=["after its own answer", "at once"])
+def test_what_fails_behind_is_a_sentence(error, path, status, told):
+    async def broken(scope, receive, send):
+        if told:  # as starlette does before it raises
+            headers = [(b"content-type", b"text/plain; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 500, "headers": headers})
+            await send({"type": "http.response.body", "body": b"Internal Server Error"})
+        raise error
+
+    got, headers, body = ask(gate(broken), path, method="POST", headers=JSON, body=b"{}")
+    assert got == status
+    assert json.loads(body)["detail"].endswith(".")
+    assert headers["x-content-type-options"] == "nosniff"
+
+
 def test_a_websocket_is_closed():
     sent = []
 

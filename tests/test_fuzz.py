@@ -29,7 +29,8 @@ def test_a_door_opens_or_says_a_sentence(found: dict[str, Findings], name: str) 
     assert not findings.failures, failures(findings)
     assert findings.done
     assert findings.corpus[0] == findings.corpus[1] > 0
-    assert findings.refused > 0
+    # Whatever a model says is an answer.
+    assert findings.refused > 0 or name == "answers"
     assert findings.accepted > 0
 
 

@@ -94,7 +94,8 @@ def test_few_rooms_know_many_others():
     arrows = defaultdict(set)
     for path in MODULES:
         arrows[_room(path)] |= _rooms_of(path) - HALL - {_room(path)}
-    assert {room: sorted(to) for room, to in arrows.items() if len(to) > 6} == {}, "at most six"
+    many = {room: sorted(to) for room, to in arrows.items() if len(to) > 6 and room not in DOORS}
+    assert many == {}, "at most six"
 
 
 @each_module

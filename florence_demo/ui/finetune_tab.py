@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from florence_demo.data.chosen import Upload
 from florence_demo.errors import InputError
 from florence_demo.serving.asking import Service
 from florence_demo.training.runs import Run, Runs
@@ -23,7 +24,6 @@ from florence_demo.ui.pickers import (
     QUIET,
     UPLOAD,
     DataPicker,
-    Upload,
     build_data_picker,
     model_choices,
 )

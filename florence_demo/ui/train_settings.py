@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 
+from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.forms import DEMO_FORMS
 from florence_demo.data.reading import open_data
 from florence_demo.data.source import DataSource, Spec
@@ -24,7 +25,7 @@ from florence_demo.training.estimate import estimate
 from florence_demo.training.recipes import first_mode, recipe
 from florence_demo.training.trainable import Mode
 from florence_demo.ui.numbers import Number, number_of
-from florence_demo.ui.pickers import QUIET, Data, DataPicker, Upload, model_choices, model_of
+from florence_demo.ui.pickers import QUIET, DataPicker, model_choices, model_of
 
 STEPS, PASSES = "steps", "passes over the data"
 _MODES: list[tuple[str, Mode]] = [

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.folders import unpack_data
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
@@ -19,14 +20,12 @@ from florence_demo.evaluation.report import Report
 from florence_demo.models.catalogue import ASSETS
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service
+from florence_demo.serving.measuring import Wish, measure, write_report
 from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.evaluate_tab import Wish, measure, write_report
 from florence_demo.ui.finetune_tab import NOT_HERE
 from florence_demo.ui.pickers import (
     UPLOAD,
-    Data,
     DataPicker,
-    Upload,
     build_data_picker,
     model_choices,
     model_of,

@@ -15,7 +15,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from florence_demo.data.example import Example
-from florence_demo.data.reading import open_data, tell_problems, write_jsonl
+from florence_demo.data.formats import write_jsonl
+from florence_demo.data.reading import formats_help, open_data, tell_problems
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.output.annotate import annotate
 from florence_demo.pictures.images import save_picture
@@ -73,7 +74,7 @@ def _cell(example: Example) -> Image.Image:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     offer_scenes()
-    parser.add_argument("data", help="a file, a folder or a hub id")
+    parser.add_argument("data", help=f"the set: {formats_help()}")
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")
     parser.add_argument("--out", type=Path, help="write annotations.jsonl and its pictures here")

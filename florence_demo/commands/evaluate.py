@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from florence_demo.data.reading import READERS, open_data, tell_problems
+from florence_demo.data.reading import formats_help, open_data, tell_problems
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.request import Options
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate, log
@@ -24,8 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     offer_scenes()
     default = EvaluateConfig()
     parser.add_argument("--model", default=default.model, help="name, folder or hub id")
-    formats = "; ".join(reader.help for reader in READERS.values())
-    parser.add_argument("--data", default=default.data, help=f"what to ask: {formats}")
+    parser.add_argument("--data", default=default.data, help=f"what to ask: {formats_help()}")
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")
     parser.add_argument("--out", type=Path, help="folder for report.json, .md and .html")

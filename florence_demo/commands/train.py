@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from florence_demo.data.reading import formats_help
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
@@ -15,6 +16,7 @@ from florence_demo.training.fine_tune import fine_tune
 from florence_demo.training.trainable import Mode
 
 _FLAGS: dict[str, tuple[str, Any]] = {
+    "eval_data": ("what to measure on, of the same kinds (default: a part of the data)", str),
     "limit": ("most rows to read", int),
     "steps": ("optimizer steps instead of epochs", int),
     "eval_every": ("steps between measurements (default: an epoch)", int),
@@ -27,6 +29,8 @@ _FLAGS: dict[str, tuple[str, Any]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add an option for each field of ``TrainConfig``; its default is written there alone."""
     offer_scenes()
+    learned = f"what to learn from (default: {TrainConfig.data}): {formats_help()}"
+    flags = {"data": (learned, str), **_FLAGS}
     for f in fields(TrainConfig):
         flag = "--" + f.name.replace("_", "-")
         default = f.default if f.default is not MISSING else None
@@ -37,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif f.name == "mode":
             parser.add_argument(flag, choices=get_args(Mode), default=default)
         else:
-            text, kind = _FLAGS.get(f.name, (f"default: {default}", type(default)))
+            text, kind = flags.get(f.name, (f"default: {default}", type(default)))
             parser.add_argument(flag, type=kind, default=default, help=text)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument(

@@ -7,13 +7,11 @@ nowhere but into its own folder, and what it holds is counted before it is unpac
 from __future__ import annotations
 
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from florence_demo.data.example import Example
-from florence_demo.data.formats import IMAGE_SUFFIXES
-from florence_demo.data.reading import open_data, source_in
+from florence_demo.data.reading import open_data, source_in, upload_help, upload_suffixes
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.files import copy_at_most, folders_under, opened_zip, without_paths
@@ -21,14 +19,6 @@ from florence_demo.files import copy_at_most, folders_under, opened_zip, without
 MAX_DEPTH = 4
 MAX_FOLDERS = 2_000
 _MAX_LINE = 300
-
-_TEXTS = (".jsonl", ".json", ".txt")
-_KEPT = (*IMAGE_SUFFIXES, *_TEXTS)
-_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-HELP = (
-    "a zip with annotations.jsonl (lines of image, prefix, suffix), a COCO .json, or pictures with"
-    " .txt captions, and the pictures"
-)
 
 
 def list_data(root: Path) -> list[str]:
@@ -111,7 +101,10 @@ def unpack_data(files: Sequence[Path], dst: Path, limits: DataLimits = DATA_LIMI
             _copy_loose(files, dst, limits)
         found = next(filter(None, (source_in(p, p, limits) for p in _folders(dst))), None)
         if found is None:
-            raise DatasetError(f"The upload is no data that can be read: upload {HELP}.")
+            raise DatasetError(
+                f"The upload is no data that can be read: upload {upload_help().replace('`', '')};"
+                " with the pictures, as a zip or as loose files."
+            )
     except BaseException as exc:
         shutil.rmtree(dst, ignore_errors=True)
         if isinstance(exc, OSError):
@@ -171,7 +164,9 @@ def _copy_loose(files: Sequence[Path], dst: Path, limits: DataLimits) -> None:
 
 def _wanted(path: PurePosixPath) -> bool:
     hidden = any(part.startswith((".", "__")) for part in path.parts)
-    return not hidden and len(path.parts) <= MAX_DEPTH + 1 and path.suffix.lower() in _KEPT
+    return (
+        not hidden and len(path.parts) <= MAX_DEPTH + 1 and path.suffix.lower() in upload_suffixes()
+    )
 
 
 def _check_amount(sizes: Sequence[int], limits: DataLimits) -> None:

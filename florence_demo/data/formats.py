@@ -1,11 +1,14 @@
 """The formats of data in files: JSONL, COCO, captions, and the held-out set's own.
 
-Knows how each names pictures, questions and answers. What a file says may be a stranger's word: its
+Knows how each names pictures, questions and answers, and how the one is written that every trainer
+of the field reads. What a file says may be a stranger's word: its
 pictures are found by ``Pictures``, its JSON is read within the source's limits.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from florence_demo.data.example import MAX_PLACES, Example, example_from_strings
+from florence_demo.data.example import MAX_PLACES, Example, as_strings, example_from_strings
 from florence_demo.data.listings import (
     MALFORMED,
     Pictures,
@@ -64,6 +67,39 @@ def read_jsonl(source: DataSource) -> Rows:
             )
         except DatasetError as exc:
             yield exc
+
+
+def write_jsonl(examples: Sequence[Example], folder: Path) -> Path:
+    """Write rows as {"image", "prefix", "suffix"} with their pictures and return the .jsonl.
+
+    Files are copied as they are; a picture that comes from elsewhere becomes a PNG.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    written: dict[object, str] = {}
+    path = folder / JSONL_FILES[0]
+    with path.open("w", encoding="utf-8") as out:
+        for i, example in enumerate(examples):
+            # Rows about one picture share its file.
+            key = example.image if isinstance(example.image, Path) else id(example.image)
+            if key not in written:
+                written[key] = _write_picture(example, images, i)
+            prefix, suffix = as_strings(example, example.size())
+            row: dict[str, Any] = {"image": written[key], "prefix": prefix, "suffix": suffix}
+            if len(example.accepted) > 1:
+                row["suffix"] = [suffix, *(a for a in example.accepted if a != suffix)]
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path
+
+
+def _write_picture(example: Example, images: Path, number: int) -> str:
+    if isinstance(example.image, Path):
+        name = f"{number:06}{example.image.suffix.lower()}"
+        shutil.copyfile(example.image, images / name)
+    else:
+        name = f"{number:06}.png"
+        example.load().save(images / name)
+    return f"images/{name}"
 
 
 def read_heldout(source: DataSource) -> Rows:

@@ -1,25 +1,24 @@
-"""Every way a set of rows gets in and out: JSONL, COCO, captions, ``datasets``, scenes.
+"""Every way a set of rows gets in: which formats there are, and what they are told of by.
 
 Knows which reader takes what. A reader yields an ``Example`` for each row, and a ``DatasetError``
 where a row is not usable, so that one bad row does not hide the others. Does not know models.
 
-To add a format, write one reader (``formats``) and add it to ``READERS``.
+To add a format, write its function (``formats``) and add a ``Reader`` to ``READERS``: whatever
+lists formats, takes uploads or helps a person looks there.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from florence_demo.data.example import Example, as_strings
+from florence_demo.data.example import Example
 from florence_demo.data.formats import (
     COCO_FILES,
     HELDOUT_FILE,
+    IMAGE_SUFFIXES,
     JSONL_FILES,
     Rows,
     read_captions,
@@ -44,8 +43,9 @@ class Reader:
         read: From the source to rows.
         help: What the location looks like.
         parts: Whether a source of this format may have parts.
-        uploads: Whether a stranger's files may be of this format: each picture that its rows name
-            must be found by ``Pictures``.
+        upload: What a visitor uploads of it, in Markdown; "" where a stranger's files may not be
+            of this format. Each picture that its rows name must be found by ``Pictures``.
+        suffixes: Of its files, pictures left out: only what is listed is kept of an upload.
     """
 
     name: str
@@ -53,7 +53,8 @@ class Reader:
     read: Callable[[DataSource], Rows]
     help: str
     parts: bool = False
-    uploads: bool = False
+    upload: str = ""
+    suffixes: tuple[str, ...] = ()
 
 
 def _is_file(suffix: str, names: Sequence[str]) -> Callable[[str], bool]:
@@ -81,7 +82,8 @@ READERS: dict[str, Reader] = {
             _is_file(HELDOUT_FILE, (HELDOUT_FILE,)),
             read_heldout,
             "a folder with truth.jsonl",
-            uploads=True,
+            upload="`truth.jsonl` of drawn scenes",
+            suffixes=(".jsonl",),
         ),
         Reader(
             "datasets",
@@ -102,25 +104,46 @@ READERS: dict[str, Reader] = {
             _is_file(".jsonl", JSONL_FILES),
             read_jsonl,
             'a .jsonl file of {"image", "prefix", "suffix"}, or the folder with annotations.jsonl',
-            uploads=True,
+            upload='lines of `{"image": "a.png", "prefix": "<OD>", "suffix": "…"}` in'
+            " `annotations.jsonl`",
+            suffixes=(".jsonl",),
         ),
         Reader(
             "coco",
             _is_file(".json", COCO_FILES),
             read_coco,
             "a COCO .json, or the folder with it",
-            uploads=True,
+            upload="a COCO `.json`",
+            suffixes=(".json",),
         ),
         Reader(
             "captions",
             lambda s: Path(s).is_dir() and any(Path(s).glob("*.txt")),
             read_captions,
             "a folder of pictures with .txt captions",
-            uploads=True,
+            upload="pictures with a `.txt` caption of the same name beside each",
+            suffixes=(".txt",),
         ),
     )
 }
-"""Formats by name, the first that accepts a location reads it."""
+"""Formats by name; the first that accepts a location reads it, so the particular come first."""
+
+
+def formats_help() -> str:
+    """Return what an operator may name as data, for a command's help."""
+    return "; ".join(reader.help for reader in READERS.values())
+
+
+def upload_help() -> str:
+    """Return what a visitor may upload as data, as a part of a sentence in Markdown."""
+    # A person is told of the common ones first.
+    *most, last = [r.upload for r in reversed(READERS.values()) if r.upload]
+    return f"{', '.join(most)}, or {last}"
+
+
+def upload_suffixes() -> set[str]:
+    """Return the endings of the files that are kept of an upload, in lower case."""
+    return {*IMAGE_SUFFIXES, *(s for r in READERS.values() if r.upload for s in r.suffixes)}
 
 
 def parse_source(text: str) -> DataSource:
@@ -137,8 +160,7 @@ def parse_source(text: str) -> DataSource:
             raise DatasetError(NO_PARTS.format(source=found, part=of))
         if reader:
             return DataSource(reader.name, found, of)
-    known = "; ".join(r.help for r in READERS.values())
-    raise DatasetError(f"“{text}” is no data that can be read. Known are: {known}.")
+    raise DatasetError(f"“{text}” is no data that can be read. Known are: {formats_help()}.")
 
 
 def as_source(spec: Spec) -> DataSource:
@@ -157,7 +179,7 @@ def source_in(folder: Path, root: Path, limits: DataLimits | None = None) -> Dat
     if not folder.is_dir():
         return None
     for reader in READERS.values():
-        if (reader.uploads or limits is None) and _accepts(reader, str(folder)):
+        if (reader.upload or limits is None) and _accepts(reader, str(folder)):
             return DataSource(reader.name, str(folder), "", str(root), limits)
     return None
 
@@ -190,7 +212,7 @@ def open_data(
     """
     source = as_source(spec)
     reader = READERS.get(source.format)
-    if reader is None or (source.limits and not reader.uploads):
+    if reader is None or (source.limits and not reader.upload):
         raise DatasetError(f"“{source}” is in no format that is read here.")
     found: list[str] = []
     rows: Rows = (
@@ -233,36 +255,3 @@ def _first(rows: Rows, limit: int | None) -> Rows:
         if limit is not None and count >= limit:
             return
         yield row
-
-
-def write_jsonl(examples: Sequence[Example], folder: Path) -> Path:
-    """Write rows as {"image", "prefix", "suffix"} with their pictures and return the .jsonl.
-
-    Files are copied as they are; a picture that comes from elsewhere becomes a PNG.
-    """
-    images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    written: dict[object, str] = {}
-    path = folder / JSONL_FILES[0]
-    with path.open("w", encoding="utf-8") as out:
-        for i, example in enumerate(examples):
-            # Rows about one picture share its file.
-            key = example.image if isinstance(example.image, Path) else id(example.image)
-            if key not in written:
-                written[key] = _write_picture(example, images, i)
-            prefix, suffix = as_strings(example, example.size())
-            row: dict[str, Any] = {"image": written[key], "prefix": prefix, "suffix": suffix}
-            if len(example.accepted) > 1:
-                row["suffix"] = [suffix, *(a for a in example.accepted if a != suffix)]
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return path
-
-
-def _write_picture(example: Example, images: Path, number: int) -> str:
-    if isinstance(example.image, Path):
-        name = f"{number:06}{example.image.suffix.lower()}"
-        shutil.copyfile(example.image, images / name)
-    else:
-        name = f"{number:06}.png"
-        example.load().save(images / name)
-    return f"images/{name}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 import re
 import shutil
 import threading
@@ -23,7 +22,7 @@ from PIL import Image
 
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.feature_cache import fingerprint
-from florence_demo.engine.request import OnStep, Options, Request, Stopped
+from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
 from florence_demo.models.catalogue import ASSETS, MODELS
 from florence_demo.output.annotate import annotate
@@ -36,6 +35,7 @@ from florence_demo.prediction import Prediction
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.scratch import Scratch
+from florence_demo.serving.streaming import Line, stream
 from florence_demo.tasks import TASKS, Region
 
 log = logging.getLogger(__name__)
@@ -299,47 +299,24 @@ class Service:
 
 
 def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
-    """Run work in a thread and yield the text so far some times a second, then its result.
+    """Yield the text so far some times a second, "" where there is none yet, then the result."""
 
-    It yields on even where there is no text yet: closing a generator takes effect at a yield.
-    """
-    news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-    stop = threading.Event()
-    last = time.monotonic()
+    def telling(line: Line[str]) -> _R:
+        last = time.monotonic()
 
-    def on_step(partial: Callable[[], Any]) -> bool:
-        nonlocal last
-        # Quick answers come whole; slow ones are shown while they grow.
-        if time.monotonic() - last > TICK:
-            news.put(("text", partial().text))
-            last = time.monotonic()
-        return not stop.is_set()
+        def on_step(partial: Callable[[], Any]) -> bool:
+            nonlocal last
+            # Quick answers come whole; slow ones are shown while they grow.
+            if time.monotonic() - last > TICK:
+                line.tell(partial().text)
+                last = time.monotonic()
+            return not line.closed
 
-    def run() -> None:
-        try:
-            news.put(("result", work(on_step)))
-        except Exception as exc:
-            news.put(("error", exc))
+        return work(on_step)
 
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        while True:
-            try:
-                kind, item = news.get(timeout=TICK)
-            except queue.Empty:
-                kind, item = "text", ""
-            if kind == "text":
-                yield None, item
-            elif kind == "result":
-                yield item, ""
-                return
-            elif isinstance(item, Stopped):
-                return
-            else:
-                raise item
-    finally:
-        # Closing the page or pressing Stop closes this generator.
-        stop.set()
+    # Closing the page or pressing Stop closes this generator, at a yield.
+    for text, result in stream(telling, tick=TICK):
+        yield result, text or ""
 
 
 def show(found: Prediction, engine: Engine) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """The asking surface: picture, task, words or region, Ask, answer, downloads.
 
 Both tabs that ask a model are made of this one surface; they differ in where the model comes from.
+Knows what happens when something is used; where it stands is ``ask_layout``'s business.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -15,24 +15,17 @@ from PIL import Image
 
 from florence_demo.engine.engine import MAX_BATCH
 from florence_demo.engine.request import Options
-from florence_demo.output.export import EXPORTERS
 from florence_demo.pictures.decoder import open_own
 from florence_demo.prediction import Prediction
-from florence_demo.serving.asking import ANNOTATED, EXAMPLES, Service, load_examples
+from florence_demo.serving.asking import EXAMPLES, Service, load_examples
 from florence_demo.serving.gate import visitor_of
 from florence_demo.tasks import TASKS, Region
 from florence_demo.ui.all_tasks import API as ALL_API
-from florence_demo.ui.all_tasks import Cards, all_handler, opened
-from florence_demo.ui.components import (
-    AnswerView,
-    ExampleStrip,
-    RegionPicker,
-    SafeImage,
-    TaskMenu,
-    index_of,
-)
+from florence_demo.ui.all_tasks import all_handler, opened
+from florence_demo.ui.ask_layout import CHANGE, Model, Surface, lay_out
+from florence_demo.ui.components import index_of
 from florence_demo.ui.handlers import friendly, friendly_stream
-from florence_demo.ui.numbers import Number, Slider
+from florence_demo.ui.pickers import QUIET
 
 # Which inputs a task shows, decided in the browser so that it never waits behind an answer.
 _SWITCH = """
@@ -57,13 +50,13 @@ _STOPPED = _END.replace("__HINT__", "Stopped.")
 _NOT_ANSWERED = _END.replace(
     "__HINT__", "Not answered: the message says why. Nothing is lost; ask again."
 )
-_CHANGE, _BACK = "Change the picture", "Back to the region"
+_BACK = "Back to the region"
 # Between the picture to draw on and the upload; the picture stays until another one comes.
 _TURN = f"""
 (label) => {{
   const back = label === '{_BACK}';
   const seen = visible => ({{visible, __type__: 'update'}});
-  return [seen(!back), seen(back), back ? '{_CHANGE}' : '{_BACK}'];
+  return [seen(!back), seen(back), back ? '{CHANGE}' : '{_BACK}'];
 }}
 """
 _PRESS_SAVE = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
@@ -78,19 +71,8 @@ def _asks() -> str:
     )
 
 
-@dataclass(frozen=True)
-class Model:
-    """Say where a surface's model comes from.
-
-    Attributes:
-        component: The component that holds its name, rendered inside the surface if ``output``.
-        resolve: Turns the component's value into a name for the engines, or raises.
-        render: Whether the surface places the component beside the Ask button.
-    """
-
-    component: Any
-    resolve: Callable[[Any], str]
-    render: bool = False
+_MODEL: dict[str, Any] = {"concurrency_limit": MAX_BATCH, "concurrency_id": "model"}
+"""Questions to a model wait in one line; as many go on together as a batch takes."""
 
 
 def build_surface(
@@ -105,158 +87,123 @@ def build_surface(
         task: The task chosen at first.
         examples: Whether to offer the example questions.
     """
-    found = gr.State(None)
-    strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
-            picture = SafeImage(
-                label="Your picture",
-                type="pil",
-                sources=["upload", "clipboard", "webcam"],
-                height=300,
-                elem_classes="fd-picture",
-                buttons=["fullscreen"],
-            )
-            picker = RegionPicker(visible=False)
-            change = gr.Button(_CHANGE, size="sm", visible=False)
-            with gr.Accordion("Take a picture from the web", open=False):
-                address = gr.Textbox(
-                    label="Address of a picture",
-                    placeholder="https://…",
-                    submit_btn="Get",
-                    max_lines=1,
-                )
-            menu = TaskMenu(task, uid=api)
-            first = TASKS[task]
-            words = gr.Textbox(
-                "",
-                label=first.text_label or "Words",
-                placeholder=f"For example: {first.example}" if first.example else "",
-                visible=first.asks == "text",
-                lines=1,
-                max_lines=4,
-            )
-            with gr.Row():
-                ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
-                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
-            every = gr.Button("All tasks on this picture", variant="secondary")
-            if model.render:
-                model.component.render()
-            with gr.Accordion("Advanced", open=False):
-                beams = Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
-                tokens = Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
-                sample = gr.Checkbox(False, label="Draw words at random")
-                temperature = Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing")
-                seed = Number(0, precision=0, label="Seed of drawing")
-        with gr.Column(scale=7, min_width=320):
-            answer = AnswerView()
-            cards, answers = Cards(), gr.State(None)
-            with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
-                kind = gr.Dropdown(
-                    [("Annotated picture (PNG)", ANNOTATED)]
-                    + [(e.title, name) for name, e in EXPORTERS.items()],
-                    value=ANNOTATED,
-                    show_label=False,
-                    label="Download as",
-                    container=False,
-                    scale=3,
-                )
-                save = gr.Button("Download", scale=1, min_width=110)
-            file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
-            with gr.Accordion("Parsed answer (JSON)", open=False):
-                parsed = gr.JSON(show_label=False, label="Parsed answer")
-            with gr.Accordion("Raw text of the model", open=False):
-                raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
+    surface = lay_out(model, api, task, examples)
+    arrivals = _connect_picture(service, surface)
+    running = [_connect_ask(service, surface), _connect_every(service, surface)]
+    if surface.strip is not None:
+        running.append(_connect_examples(service, surface))
+        arrivals.append(surface.strip.pick)
+    _connect_ends(surface, running, arrivals)
+    _connect_download(service, surface)
 
-    inputs = [picture, menu, words, picker, model.component]
-    inputs += [beams, tokens, sample, temperature, seed]
-    outputs = [answer, parsed, raw, found, saving]
-    handler = _ask_handler(service, model)
 
-    switch = _SWITCH.replace("__ASKS__", _asks()).replace("__CHANGE__", _CHANGE)
-    shown = [words, picker, picture, change]
-    menu.change(None, [menu, picker, words], shown, js=switch)
-
-    picture.input(
-        friendly(service.prepare),
-        picture,
-        [picker, answer],
-        api_visibility="private",
-        show_progress="hidden",
-    ).then(None, [menu, picker, words], shown, js=switch)
-    fetched = address.submit(
+def _connect_picture(service: Service, surface: Surface) -> list[Any]:
+    """Connect what brings a picture, and return the events by which one arrives."""
+    q, view = surface.question, surface.answer.view
+    _switch_after(q.menu.change, surface)
+    arrived = q.picture.input(friendly(service.prepare), q.picture, [q.picker, view], **QUIET)
+    _switch_after(arrived.then, surface)
+    fetched = q.address.submit(
         _fetch_handler(service),
-        address,
-        [picture, picker, answer],
-        api_name=f"{api}_fetch",
+        q.address,
+        [q.picture, q.picker, view],
+        api_name=f"{surface.api}_fetch",
         api_description="Fetch a picture from a public web address.",
         # Slow addresses are waited for beside everything else.
         concurrency_limit=8,
         concurrency_id="fetch",
     )
-    fetched.then(None, [menu, picker, words], shown, js=switch)
-    change.click(None, change, [picture, picker, change], js=_TURN)
+    _switch_after(fetched.then, surface)
+    q.change.click(None, q.change, [q.picture, q.picker, q.change], js=_TURN)
+    return [q.picture.input, fetched.success]
 
-    cleared = [answer, cards, saving, parsed, raw]
-    started = gr.on(
-        [ask.click, words.submit], None, None, cleared, js=_CLEAR.replace("__HINT__", "Asking …")
-    )
-    event = started.then(
-        handler,
-        inputs,
-        outputs,
-        api_name=api,
+
+def _switch_after(event: Callable[..., Any], surface: Surface) -> Any:
+    """Show the inputs that the chosen task needs, whenever an event comes."""
+    q = surface.question
+    script = _SWITCH.replace("__ASKS__", _asks()).replace("__CHANGE__", CHANGE)
+    shown = [q.words, q.picker, q.picture, q.change]
+    return event(None, [q.menu, q.picker, q.words], shown, js=script)
+
+
+def _connect_ask(service: Service, surface: Surface) -> Any:
+    """Connect a question, and return the event that answers it."""
+    q, answer = surface.question, surface.answer
+    script = _CLEAR.replace("__HINT__", "Asking …")
+    return gr.on([q.ask.click, q.words.submit], None, None, answer.cleared, js=script).then(
+        _ask_handler(service, surface.model),
+        surface.inputs,
+        answer.outputs,
+        api_name=surface.api,
         api_description=_API,
-        concurrency_limit=MAX_BATCH,
-        concurrency_id="model",
-        show_progress_on=answer,
+        show_progress_on=answer.view,
         show_progress="minimal",
+        **_MODEL,
     )
-    asked_all = every.click(
-        None, None, cleared, js=_CLEAR.replace("__HINT__", "Asking everything at once …")
-    ).then(
-        all_handler(service, model.resolve),
-        [picture, model.component, beams, tokens],
-        [answer, cards, parsed, raw, found, saving, answers],
-        api_name=f"{api}_all",
+
+
+def _connect_every(service: Service, surface: Surface) -> Any:
+    """Connect all questions at once and the cards, and return the event that answers them."""
+    q, answer = surface.question, surface.answer
+    script = _CLEAR.replace("__HINT__", "Asking everything at once …")
+    event = q.every.click(None, None, answer.cleared, js=script).then(
+        all_handler(service, surface.model.resolve),
+        [q.picture, surface.model.component, q.search.beams, q.search.tokens],
+        [answer.view, answer.cards, *answer.outputs[1:], answer.answers],
+        api_name=f"{surface.api}_all",
         api_description=ALL_API,
-        concurrency_limit=MAX_BATCH,
-        concurrency_id="model",
-        show_progress_on=answer,
+        show_progress_on=answer.view,
         show_progress="minimal",
+        **_MODEL,
     )
-    cards.pick(opened, answers, outputs, api_visibility="private", show_progress="hidden")
+    answer.cards.pick(opened, answer.answers, answer.outputs, **QUIET)
+    return event
+
+
+def _connect_examples(service: Service, surface: Surface) -> Any:
+    """Connect the examples, and return the event that answers one."""
+    q, view = surface.question, surface.answer.view
+    filled = [q.picture, q.menu, q.words, q.picker, view]
+    picked = surface.strip.pick(_example_handler(service), None, filled, **QUIET)
+    return _switch_after(picked.then, surface).then(
+        _ask_handler(service, surface.model),
+        surface.inputs,
+        surface.answer.outputs,
+        api_visibility="private",
+        show_progress_on=view,
+        **_MODEL,
+    )
+
+
+def _connect_ends(surface: Surface, running: list[Any], arrivals: list[Any]) -> None:
+    """Say how answers end that do not come: refused, stopped, or about the picture before.
+
+    Args:
+        surface: The surface.
+        running: The events that answer.
+        arrivals: The events by which another picture arrives.
+    """
+    q, answer = surface.question, surface.answer
+    view = answer.view
     # The cards, the answer in its other forms, and the download are of the picture before.
-    picture.change(None, None, [cards, saving, parsed, raw], js=f"() => [{{}}, {_HIDE}, null, '']")
-    events = [event, asked_all]
-    if strip is not None:
-        picked = strip.pick(
-            _example_handler(service),
-            None,
-            [picture, menu, words, picker, answer],
-            api_visibility="private",
-            show_progress="hidden",
-        ).then(None, [menu, picker, words], shown, js=switch)
-        events.append(
-            picked.then(
-                handler,
-                inputs,
-                outputs,
-                api_visibility="private",
-                concurrency_limit=MAX_BATCH,
-                concurrency_id="model",
-                show_progress_on=answer,
-            )
-        )
-    for each in events:
-        each.failure(None, answer, answer, js=_NOT_ANSWERED)
-    stop.click(None, answer, answer, js=_STOPPED, cancels=events, queue=False)
+    before = [answer.cards, answer.saving, answer.parsed, answer.raw]
+    q.picture.change(None, None, before, js=f"() => [{{}}, {_HIDE}, null, '']")
+    for each in running:
+        each.failure(None, view, view, js=_NOT_ANSWERED)
+    q.stop.click(None, view, view, js=_STOPPED, cancels=running, queue=False)
     # What is still being answered is about the picture before.
-    for arrives in (picture.input, fetched.success, *([strip.pick] if strip else [])):
-        arrives(None, None, None, cancels=events, queue=False)
-    save.click(
-        friendly(service.download), [picture, found, kind], file, api_name=f"{api}_download"
-    ).success(None, None, None, js=_PRESS_SAVE.replace("__ID__", f"fd-save-{api}"))
+    for arrives in arrivals:
+        arrives(None, None, None, cancels=running, queue=False)
+
+
+def _connect_download(service: Service, surface: Surface) -> None:
+    q, answer = surface.question, surface.answer
+    answer.save.click(
+        friendly(service.download),
+        [q.picture, answer.found, answer.kind],
+        answer.file,
+        api_name=f"{surface.api}_download",
+    ).success(None, None, None, js=_PRESS_SAVE.replace("__ID__", answer.file.elem_id))
 
 
 _API = (
@@ -324,19 +271,3 @@ def _example_handler(service: Service) -> Callable[..., tuple[Any, ...]]:
         return str(file), row["task"], row.get("text", ""), picker, answer
 
     return pick
-
-
-def _thumbnails() -> list[dict[str, Any]]:
-    """Return the examples with a small picture each, written into the page itself."""
-    import base64
-    import io
-
-    result = []
-    for row in load_examples():
-        small = open_own(EXAMPLES / row["file"])
-        small.thumbnail((280, 180))
-        buffer = io.BytesIO()
-        small.save(buffer, "WEBP", quality=78)
-        data = base64.b64encode(buffer.getvalue()).decode()
-        result.append({**row, "thumbnail": f"data:image/webp;base64,{data}"})
-    return result

@@ -22,7 +22,8 @@ from florence_demo.errors import InputError
 from florence_demo.machine import device_memory, in_bytes
 from florence_demo.models.finding import folder_of
 from florence_demo.serving.asking import Service
-from florence_demo.ui.ask_tab import Model, build_surface
+from florence_demo.ui.ask_layout import Model
+from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.components import SafeFiles
 from florence_demo.ui.handlers import friendly
 from florence_demo.ui.pickers import QUIET
@@ -43,6 +44,36 @@ class CheckpointTab:
     choose: Callable[[str], tuple[Any, ...]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Hold the tab's components.
+
+    Attributes:
+        candidate: The checkpoint that was described last; like ``loaded`` a path that this server
+            found or made, never text of the browser.
+        loaded: The checkpoint that is asked.
+        folder: Names of those under the root.
+        refresh: Looks for new ones.
+        upload: Takes a visitor's own.
+        hub: Takes an id.
+        card: Says what the candidate is.
+        load: Puts it into memory.
+        unload: Gives its memory back.
+        memory: Shows what is in memory.
+    """
+
+    candidate: gr.State
+    loaded: gr.State
+    folder: gr.Dropdown
+    refresh: gr.Button
+    upload: SafeFiles
+    hub: gr.Textbox
+    card: gr.Markdown
+    load: gr.Button
+    unload: gr.Button
+    memory: gr.HTML
+
+
 def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
     """Lay out the tab and connect it.
 
@@ -50,10 +81,25 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
         service: The page's.
         tab: The tab itself, to measure the memory when it is opened.
     """
+    parts = _laid_out(service)
+    build_surface(
+        service, Model(parts.loaded, _resolve), api="ask_checkpoint", task="docvqa", examples=False
+    )
+    tab.select(lambda: memory_bar(service.engines), None, parts.memory, **QUIET)
+    _connect_finding(service, parts)
+    _connect_loading(service, parts)
     root = service.config.checkpoints
-    # Both hold paths that this server found or made, never text of the browser.
-    candidate = gr.State(None)
-    loaded = gr.State(None)
+
+    def choose(name: str) -> tuple[Any, ...]:
+        path, words = _described(checkpoint_under(root, name))
+        return gr.update(choices=_names(root), value=name), path, words
+
+    return CheckpointTab([parts.folder, parts.candidate, parts.card], choose)
+
+
+def _laid_out(service: Service) -> _Parts:
+    root = service.config.checkpoints
+    candidate, loaded = gr.State(None), gr.State(None)
     with gr.Row():
         with gr.Column(scale=5, min_width=320):
             with gr.Row(equal_height=True):
@@ -80,9 +126,12 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
                 load = gr.Button("Load", variant="primary", scale=2)
                 unload = gr.Button("Unload", scale=1)
             memory = gr.HTML(memory_bar(service.engines))
-    build_surface(
-        service, Model(loaded, _resolve), api="ask_checkpoint", task="docvqa", examples=False
-    )
+    return _Parts(candidate, loaded, folder, refresh, upload, hub, card, load, unload, memory)
+
+
+def _connect_finding(service: Service, parts: _Parts) -> None:
+    """Let a person find a checkpoint and read what it is: a folder, an upload, an id of the hub."""
+    root, found = service.config.checkpoints, [parts.candidate, parts.card]
 
     @friendly
     def look_again() -> tuple[Any, str, str]:
@@ -112,6 +161,16 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
         checked = service.check_model(name)
         return _described(folder_of(checked, lambda done, what: progress(done, desc=what)))
 
+    looked = [parts.folder, parts.card, parts.memory]
+    parts.refresh.click(look_again, None, looked, api_visibility="private")
+    parts.folder.input(describe, parts.folder, found, api_name="describe_checkpoint")
+    parts.upload.upload(take_upload, parts.upload, found, api_name="upload_checkpoint")
+    parts.hub.submit(take_hub, parts.hub, found, api_name="hub_checkpoint")
+
+
+def _connect_loading(service: Service, parts: _Parts) -> None:
+    """Let a person put the checkpoint that was found into memory, and out of it."""
+
     @friendly
     def open_candidate(
         path: str | None,
@@ -134,22 +193,10 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
         return None, "Unloaded; its memory is free again.", memory_bar(service.engines)
 
     # Loads wait for each other, not for answers.
-    model_queue: dict[str, Any] = {"concurrency_id": "load", "concurrency_limit": 1}
-    tab.select(lambda: memory_bar(service.engines), None, memory, **QUIET)
-    refresh.click(look_again, None, [folder, card, memory], api_visibility="private")
-    folder.input(describe, folder, [candidate, card], api_name="describe_checkpoint")
-    upload.upload(take_upload, upload, [candidate, card], api_name="upload_checkpoint")
-    hub.submit(take_hub, hub, [candidate, card], api_name="hub_checkpoint")
-    load.click(
-        open_candidate, candidate, [loaded, card, memory], api_name="load_checkpoint", **model_queue
-    )
-    unload.click(close_loaded, loaded, [loaded, card, memory], api_name="unload_checkpoint")
-
-    def choose(name: str) -> tuple[Any, ...]:
-        path, words = _described(checkpoint_under(root, name))
-        return gr.update(choices=_names(root), value=name), path, words
-
-    return CheckpointTab([folder, candidate, card], choose)
+    queue: dict[str, Any] = {"concurrency_id": "load", "concurrency_limit": 1}
+    shown = [parts.loaded, parts.card, parts.memory]
+    parts.load.click(open_candidate, parts.candidate, shown, api_name="load_checkpoint", **queue)
+    parts.unload.click(close_loaded, parts.loaded, shown, api_name="unload_checkpoint")
 
 
 def _described(path: Path) -> tuple[str, str]:

@@ -1,28 +1,22 @@
 """The tab "Evaluate": ask a model every question of a set and see how right it is.
 
-The measuring is ``evaluate``'s work, on the engine that answers on the other tabs too.
+Knows the components and their values. The measuring is ``serving.measuring``'s.
 """
 
 from __future__ import annotations
 
 import json
-import queue
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from florence_demo.data.example import Example
-from florence_demo.data.reading import open_data
-from florence_demo.data.rows import spread
-from florence_demo.engine.request import Options, Stopped
-from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
-from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
+from florence_demo.data.chosen import Upload
+from florence_demo.engine.request import Options
 from florence_demo.evaluation.report import Report
-from florence_demo.serving.asking import Service, on_zero_gpu
+from florence_demo.serving.asking import Service
+from florence_demo.serving.measuring import REPORT_FILES, Wish, measure, write_report
 from florence_demo.tasks import TASKS
 from florence_demo.training.config import Bounds
 from florence_demo.ui.handlers import friendly_stream
@@ -34,8 +28,7 @@ from florence_demo.ui.pickers import (
     HUB,
     QUIET,
     UPLOAD,
-    Data,
-    Upload,
+    DataPicker,
     build_data_picker,
     model_choices,
     model_of,
@@ -50,26 +43,34 @@ from florence_demo.ui.report_panel import (
 
 MOST = 5_000
 """Questions that a visitor may have asked in one go."""
-_KINDS = {"report.html": "Report (HTML)", "report.json": "JSON", "report.md": "Markdown"}
 
 
-@dataclass(frozen=True)
-class Wish:
-    """Hold what a visitor wants measured.
+@dataclass(frozen=True, eq=False)
+class _EvaluateTab:
+    """Hold the tab's components."""
 
-    Attributes:
-        model: Name or folder, checked.
-        data: Where the questions are.
-        tasks: Names of tasks; all where empty.
-        limit: Most questions.
-        options: How answers are searched.
-    """
+    model: gr.Dropdown
+    picker: DataPicker
+    tasks: gr.Dropdown
+    limit: Number
+    beams: Slider
+    tokens: Slider
+    start: gr.Button
+    stop: gr.Button
+    panel: gr.HTML
+    saving: gr.Row
+    files: list[gr.DownloadButton]
 
-    model: str
-    data: Data
-    tasks: tuple[str, ...] = ()
-    limit: int = 200
-    options: Options = field(default_factory=Options)
+    @property
+    def inputs(self) -> list[Any]:
+        """Those that a person fills in, in the order in which the handler takes their values."""
+        own = [self.model, self.tasks, self.limit, self.beams, self.tokens]
+        return [*self.picker.inputs, *own]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Those that show the measurement."""
+        return [self.panel, self.saving, *self.files]
 
 
 def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
@@ -79,6 +80,25 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
         service: The page's.
         tab: The tab itself, to look for new models when it is opened.
     """
+    laid = _laid_out(service)
+    event = laid.start.click(
+        _evaluate_handler(service, laid.picker),
+        laid.inputs,
+        laid.outputs,
+        api_name="evaluate",
+        concurrency_limit=1,
+        concurrency_id="evaluate",
+        show_progress="hidden",
+    )
+    # A fine-tuning may have ended since.
+    tab.select(lambda: gr.update(choices=model_choices(service)), None, laid.model, **QUIET)
+    event.failure(failed_panel, None, laid.panel, api_visibility="private", queue=False)
+    # A report that is there already stays.
+    stopped = f"(shown) => shown.includes('fd-live') ? {json.dumps(stopped_panel())} : shown"
+    laid.stop.click(None, laid.panel, laid.panel, js=stopped, cancels=[event], queue=False)
+
+
+def _laid_out(service: Service) -> _EvaluateTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             model = gr.Dropdown(
@@ -113,8 +133,15 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
         with gr.Column(scale=7, min_width=320):
             panel = gr.HTML(EMPTY, label="Report", elem_id="fd-report")
             with gr.Row(visible=False) as saving:
-                files = [gr.DownloadButton(label, size="md") for label in _KINDS.values()]
+                files = [gr.DownloadButton(label, size="md") for label in REPORT_FILES.values()]
+    return _EvaluateTab(
+        model, picker, tasks, limit, beams, tokens, start, stop, panel, saving, files
+    )
 
+
+def _evaluate_handler(
+    service: Service, picker: DataPicker
+) -> Callable[..., Iterator[tuple[Any, ...]]]:
     @friendly_stream
     def evaluate_model(
         data: str,
@@ -139,7 +166,7 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
             number_of("Most questions", most_questions, Bounds(MOST)),
             search,
         )
-        nothing = [gr.skip() for _ in files]
+        nothing = [gr.skip() for _ in REPORT_FILES]
         for news in measure(service, wish):
             if isinstance(news, Report):
                 paths = write_report(news, service.scratch.new_served_folder())
@@ -147,96 +174,4 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
             else:
                 yield progress_panel(*news), gr.update(visible=False), *nothing
 
-    event = start.click(
-        evaluate_model,
-        [*picker.inputs, model, tasks, limit, beams, tokens],
-        [panel, saving, *files],
-        api_name="evaluate",
-        concurrency_limit=1,
-        concurrency_id="evaluate",
-        show_progress="hidden",
-    )
-    # A fine-tuning may have ended since.
-    tab.select(lambda: gr.update(choices=model_choices(service)), None, model, **QUIET)
-    event.failure(failed_panel, None, panel, api_visibility="private", queue=False)
-    # A report that is there already stays.
-    stopped = f"(shown) => shown.includes('fd-live') ? {json.dumps(stopped_panel())} : shown"
-    stop.click(None, panel, panel, js=stopped, cancels=[event], queue=False)
-
-
-def measure(service: Service, wish: Wish) -> Iterator[Report | tuple[int, int, str]]:
-    """Yield how far a measurement is, (done, in all, what it does), and at the end the report.
-
-    It runs in a thread; closing this generator ends it after the batch that is being asked.
-
-    Raises:
-        FlorenceDemoError: The model or the data cannot be used.
-    """
-    if on_zero_gpu():
-        raise InputError(
-            "Measuring takes longer than a shared GPU is lent for: start the app on your machine."
-        )
-    news: queue.SimpleQueue[Report | Exception | tuple[int, int, str]] = queue.SimpleQueue()
-    stop = threading.Event()
-
-    def told(done: int, total: int) -> None:
-        if stop.is_set():
-            raise Stopped
-        news.put((done, total, "Asking" if done < total else "Counting what is right"))
-
-    def work() -> None:
-        try:
-            news.put((0, 0, "Opening the data"))
-            examples, problems = rows_of(wish)
-            news.put((0, len(examples), "Opening the model"))
-            engine = service.engines.get(wish.model)
-            told(0, len(examples))
-            config = EvaluateConfig(
-                model=wish.model, data=wish.data.title, options=wish.options, batch_size=8
-            )
-            report = evaluate(engine, examples, config, told)
-            found = (*problems, *report.failures)
-            news.put(replace(report, failures=tuple(map(wish.data.safe, found))))
-        except Exception as exc:
-            news.put(exc)
-
-    threading.Thread(target=work, name="measurement", daemon=True).start()
-    try:
-        while True:
-            item = news.get()
-            if isinstance(item, Stopped):
-                return
-            if isinstance(item, Exception):
-                raise item
-            yield item
-            if isinstance(item, Report):
-                return
-    finally:
-        stop.set()
-
-
-def rows_of(wish: Wish) -> tuple[list[Example], list[str]]:
-    """Return the questions, spread over the whole set, and what is wrong with unusable rows.
-
-    Raises:
-        DatasetError: There is none, told without the paths of this machine.
-    """
-    data, problems = wish.data, list[str]()
-    try:
-        rows = open_data(
-            data.held or data.source,
-            tasks=wish.tasks,
-            # What is on the hub is not fetched for more than is asked.
-            limit=wish.limit if data.remote else None,
-            problems=problems,
-        )
-    except FlorenceDemoError as exc:
-        raise DatasetError(data.safe(str(exc))) from exc
-    chosen = spread(rows, wish.limit)
-    return [replace(row, where=data.safe(row.where)) for row in chosen], problems
-
-
-def write_report(report: Report, folder: Path) -> list[str]:
-    """Write the report's files into a folder and return them in the buttons' order."""
-    written = {p.name: p for p in report.write(folder)}
-    return [str(written[name]) for name in _KINDS]
+    return evaluate_model

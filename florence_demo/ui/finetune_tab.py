@@ -11,11 +11,12 @@ from typing import Any
 
 import gradio as gr
 
+from florence_demo.data.chosen import Upload
 from florence_demo.errors import InputError
 from florence_demo.serving.asking import Service
 from florence_demo.training.runs import Run, Runs
 from florence_demo.ui.checkpoint_tab import CheckpointTab
-from florence_demo.ui.handlers import friendly
+from florence_demo.ui.handlers import friendly, naming
 from florence_demo.ui.pickers import (
     FOLDER,
     FORMS,
@@ -23,18 +24,12 @@ from florence_demo.ui.pickers import (
     QUIET,
     UPLOAD,
     DataPicker,
-    Upload,
     build_data_picker,
     model_choices,
 )
 from florence_demo.ui.run_panel import EMPTY, run_panel
-from florence_demo.ui.train_settings import (
-    STEPS,
-    Settings,
-    build_settings,
-    config_of,
-    connect_settings,
-)
+from florence_demo.ui.train_advice import connect_settings
+from florence_demo.ui.train_settings import Settings, build_settings, config_of
 
 NOT_HERE = (
     "Fine-tuning is switched off on this page, because it would take the whole machine from the"
@@ -93,7 +88,8 @@ def build_finetune_tab(
     looks = [app.load, tab.select, watch.timer.tick]
     # No look waits for another: it costs the reading of two small files.
     gr.on(looks, watch.look, watch.inputs, watch.outputs, **QUIET, concurrency_limit=None)
-    tab.select(lambda: gr.update(choices=model_choices(service)), None, settings.model, **QUIET)
+    model = settings.components["model"]
+    tab.select(lambda: gr.update(choices=model_choices(service)), None, model, **QUIET)
 
 
 class _Watch:
@@ -140,32 +136,14 @@ def _connect_start(
     watch: _Watch, picker: DataPicker, settings: Settings, start: gr.Button, name: gr.Textbox
 ) -> None:
     @friendly
+    @naming(*settings.components, "result_name")
     def start_training(
-        data: str,
-        folder: str | None,
-        upload: Upload | None,
-        hub: str,
-        model: str = "nano",
-        mode: str = "full",
-        learn_for: float = 240,
-        counted_in: str = STEPS,
-        questions_a_step: float = 16,
-        learning_rate: float = 6e-4,
-        most_questions: float = 0,
-        measuring_questions: float = 120,
-        measure_after_steps: float = 300,
-        longest_answer: float = 16,
-        number_format: str = "fp32",
-        save_memory: bool = False,
-        result_name: str = "",
+        data: str, folder: str | None, upload: Upload | None, hub: str, *values: Any
     ) -> tuple[Any, ...]:
         """Start a fine-tuning as its own process; one at a time, and it goes on by itself."""
+        *chosen_settings, result_name = values
         chosen = picker.chosen(data, folder, upload, hub)
-        values = (
-            model, mode, learn_for, counted_in, questions_a_step, learning_rate, most_questions,
-            measuring_questions, measure_after_steps, longest_answer, number_format, save_memory,
-        )  # fmt: skip
-        config = config_of(watch.service, chosen, values)
+        config = config_of(watch.service, chosen, chosen_settings)
         wanted = (result_name or "").strip()
         stem = f"{chosen.title.rpartition('/')[2]}-{Path(config.model).name}"
         named = wanted or watch.runs.free_name(stem)

@@ -6,6 +6,7 @@ Knows gradio's errors and our own. Does not know models.
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
@@ -52,6 +53,19 @@ def message(exc: Exception) -> gr.Error:
             " kept: try again, or try another task."
         )
     return gr.Error(as_text(sentence), duration=15, print_exception=False)
+
+
+def naming(*names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Give names to the values that a handler takes as ``*values``: programs give them by these."""
+
+    def named(fn: Callable[_P, _R]) -> Callable[_P, _R]:
+        signature = inspect.signature(fn)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+        more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+        fn.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        return fn
+
+    return named
 
 
 def friendly(fn: Callable[_P, _R]) -> Callable[_P, _R]:

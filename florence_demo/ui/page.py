@@ -16,7 +16,8 @@ from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.gate import VISITOR, Gate
-from florence_demo.ui.ask_tab import Model, build_surface
+from florence_demo.ui.ask_layout import Model
+from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
 from florence_demo.ui.components import SafeImage
 from florence_demo.ui.evaluate_tab import build_evaluate_tab

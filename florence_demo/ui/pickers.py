@@ -14,8 +14,10 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.checkpoints.folders import checkpoint_under, list_checkpoints
-from florence_demo.data.folders import data_under, for_visitors, list_data, take_data
+from florence_demo.data.chosen import Data, Upload
+from florence_demo.data.folders import data_under, list_data, take_data
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
+from florence_demo.data.reading import upload_help
 from florence_demo.data.source import DataSource
 from florence_demo.errors import InputError
 from florence_demo.models.catalogue import ASSETS, MODELS
@@ -62,50 +64,6 @@ def model_of(service: Service, value: Any) -> str:
     return name if name == service.config.model else service.check_model(name)
 
 
-@dataclass(frozen=True)
-class Data:
-    """Hold chosen data.
-
-    Attributes:
-        source: Where its rows come from.
-        title: What a person reads; no path.
-        held: What to measure on where it is known.
-        rows: How many rows there are, None where that must be counted.
-    """
-
-    source: DataSource
-    title: str
-    held: DataSource | None = None
-    rows: int | None = None
-
-    @property
-    def remote(self) -> bool:
-        """Whether it is on the hub."""
-        return self.source.format == "hub"
-
-    @property
-    def upload(self) -> Path | None:
-        """The visitor's own folder, None for other data."""
-        return Path(self.source.location) if self.source.limits else None
-
-    def safe(self, text: str) -> str:
-        """Return a message about it without its path on this machine."""
-        return text if self.remote else for_visitors(text, self.source)
-
-
-@dataclass(frozen=True)
-class Upload:
-    """Hold what a visitor sent, as the page's state keeps it.
-
-    Attributes:
-        source: Where its rows come from.
-        rows: How many there are, all of them usable.
-    """
-
-    source: DataSource
-    rows: int
-
-
 @dataclass(frozen=True, eq=False)
 class DataPicker:
     """Hold the components that data is chosen with, and what they mean."""
@@ -147,6 +105,18 @@ class DataPicker:
         raise InputError("Choose what the data is first.")
 
 
+@dataclass(frozen=True, eq=False)
+class _Around:
+    """Hold what stands around the components that data is chosen with."""
+
+    about: gr.HTML
+    folder_row: gr.Row
+    again: gr.Button
+    upload_column: gr.Column
+    files: SafeFiles
+    note: gr.Markdown
+
+
 def build_data_picker(
     service: Service, kinds: tuple[str, ...], *, api: str, seen: str
 ) -> DataPicker:
@@ -158,6 +128,17 @@ def build_data_picker(
         api: Name of the endpoint that takes an upload.
         seen: Who sees what is uploaded, in a sentence.
     """
+    asked_for = upload_help()
+    note = f"{asked_for[0].upper()}{asked_for[1:]}. {seen}"
+    picker, around = _laid_out(service, kinds, note)
+    _connect_choice(picker, around)
+    _connect_upload(picker, around, api, note)
+    return picker
+
+
+def _laid_out(
+    service: Service, kinds: tuple[str, ...], upload_note: str
+) -> tuple[DataPicker, _Around]:
     root = service.config.data
     offered = [k for k in kinds if k != HUB or service.config.open_hub]
     kind = gr.Radio([(_TITLES[k], k) for k in offered], value=kinds[0], label="Data")
@@ -176,8 +157,7 @@ def build_data_picker(
         files = SafeFiles(
             label="A zip, or the listing and its pictures", file_count="multiple", height=120
         )
-        upload_help = f"{_UPLOAD_HELP} {seen}"
-        note = gr.Markdown(upload_help, elem_classes="fd-small")
+        note = gr.Markdown(upload_note, elem_classes="fd-small")
     hub = gr.Textbox(
         "",
         label="Id of a data set on the Hugging Face hub",
@@ -186,42 +166,48 @@ def build_data_picker(
         max_lines=1,
         visible=False,
     )
+    picker = DataPicker(service, kind, folder, uploaded, hub)
+    return picker, _Around(about, folder_row, again, upload_column, files, note)
+
+
+def _connect_choice(picker: DataPicker, around: _Around) -> None:
+    """Show what belongs to the chosen kind."""
+    service, kind = picker.service, picker.kind
 
     @friendly
     def look_again() -> Any:
         return gr.update(choices=_folders(service), value="")
 
-    shown = [folder_row, upload_column, hub]
+    shown = [around.folder_row, around.upload_column, picker.hub]
     kind.change(None, kind, shown, js=_SWITCH)
     kind.change(
-        lambda chosen: _about(chosen, root),
-        kind,
-        about,
-        **QUIET,
-        queue=False,
+        lambda chosen: _about(chosen, service.config.data), kind, around.about, **QUIET, queue=False
     )
-    again.click(look_again, None, folder, api_visibility="private")
-    files.upload(
-        _taker(service, upload_help),
-        files,
-        [uploaded, note],
+    around.again.click(look_again, None, picker.folder, api_visibility="private")
+
+
+def _connect_upload(picker: DataPicker, around: _Around, api: str, upload_note: str) -> None:
+    outputs = [picker.uploaded, around.note]
+    around.files.upload(
+        _taker(picker.service, upload_note),
+        around.files,
+        outputs,
         api_name=api,
         # Nobody waits for another's upload, and no crowd takes the machine.
         concurrency_limit=_UPLOADS,
         concurrency_id="data uploads",
     )
-    files.clear(lambda: (None, upload_help), None, [uploaded, note], api_visibility="private")
-    return DataPicker(service, kind, folder, uploaded, hub)
+    around.files.clear(lambda: (None, upload_note), None, outputs, api_visibility="private")
 
 
-def _taker(service: Service, upload_help: str) -> Any:
+def _taker(service: Service, upload_note: str) -> Any:
     """Return what takes an upload."""
 
     @friendly
     def take_upload(files: list[Path] | None) -> tuple[Upload | None, str]:
         """Take a zip, or a listing with its pictures, and check every row of it."""
         if not files:
-            return None, upload_help
+            return None, upload_note
         folder = service.scratch.new_folder() / "upload"
         source, rows = take_data(files, folder, service.config.data_limits())
         tasks = sorted({row.task for row in rows})
@@ -246,10 +232,6 @@ def _about(kind: str, root: Path) -> str:
 
 _UPLOADS = 3
 """Uploads that are unpacked and checked at a time, of all visitors."""
-_UPLOAD_HELP = (
-    'Lines of `{"image": "a.png", "prefix": "<OD>", "suffix": "…"}` in `annotations.jsonl`, a COCO'
-    " `.json`, or pictures with a `.txt` caption of the same name beside each."
-)
 _SWITCH = (
     "(kind) => ['folder', 'upload', 'hub'].map(k => ({visible: kind === k, __type__: 'update'}))"
 )

@@ -4,16 +4,24 @@ import json
 from functools import partial
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 
+from florence_demo.__main__ import main
 from florence_demo.data.example import Example
-from florence_demo.data.reading import READERS, open_data, parse_source, source_in, write_jsonl
+from florence_demo.data.folders import list_data, take_data
+from florence_demo.data.formats import write_jsonl
+from florence_demo.data.reading import READERS, Reader, open_data, parse_source, source_in
 from florence_demo.data.rows import distinct_pictures, split_rows
 from florence_demo.data.source import DATA_LIMITS
 from florence_demo.errors import DatasetError
 from florence_demo.prediction import Detections
+from florence_demo.serving.asking import Service
+from florence_demo.serving.config import AppConfig
+from florence_demo.ui.pickers import UPLOAD, build_data_picker
+from tests.fakes import FakeEngines
 
 SIZE = (60, 40)
 
@@ -281,3 +289,67 @@ def test_an_operators_text_names_a_folder_with_a_hash(name: str, tmp_path: Path)
 def test_a_text_that_names_nothing_is_told(text: str) -> None:
     with pytest.raises(DatasetError, match="no data that can be read"):
         parse_source(text)
+
+
+# -- a new format ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> Reader:
+    """A format that nobody knew of: lines of a picture, a tab and its caption."""
+
+    def read(source):
+        folder = Path(source.location)
+        for line in (folder / "rows.tsv").read_text().splitlines():
+            name, caption = line.split("\t")
+            yield Example(folder / name, "caption", answer=caption)
+
+    reader = Reader(
+        "tsv",
+        lambda location: (Path(location) / "rows.tsv").is_file(),
+        read,
+        "a folder with rows.tsv",
+        upload="lines of a `rows.tsv`",
+        suffixes=(".tsv",),
+    )
+    monkeypatch.setitem(READERS, reader.name, reader)
+    return reader
+
+
+def tsv(folder: Path) -> list[Path]:
+    """Return the files of a set in the new format."""
+    image = picture(folder / "a.png")
+    rows = folder / "rows.tsv"
+    rows.write_text("a.png\tA thing.")
+    return [rows, image]
+
+
+def test_a_new_format_is_read_listed_and_taken_as_an_upload(added: Reader, tmp_path: Path) -> None:
+    files = tsv(tmp_path / "data" / "mine")
+    assert list_data(tmp_path / "data") == ["mine"]
+    assert [e.answer for e in open_data(str(tmp_path / "data" / "mine"))] == ["A thing."]
+    source, rows = take_data(files, tmp_path / "new")
+    assert (source.format, [e.answer for e in rows]) == ("tsv", ["A thing."])
+
+
+def test_a_new_format_is_in_what_is_said_of_uploads(added: Reader, tmp_path: Path) -> None:
+    config = AppConfig(checkpoints=tmp_path / "checkpoints", data=tmp_path / "data")
+    with gr.Blocks() as app:
+        build_data_picker(Service(config, FakeEngines()), (UPLOAD,), api="upload", seen="")
+    notes = [b.value for b in app.blocks.values() if isinstance(b, gr.Markdown)]
+    assert any(note.startswith("Lines of a `rows.tsv`, ") for note in notes)
+    with pytest.raises(DatasetError, match=r"upload lines of a rows\.tsv, "):
+        take_data([picture(tmp_path / "a.png")], tmp_path / "new")
+    with pytest.raises(DatasetError, match=r"Known are: .*a folder with rows\.tsv"):
+        open_data("nowhere")
+
+
+@pytest.mark.parametrize("command", ["data", "train", "evaluate"])
+def test_a_new_format_is_in_the_help_of_each_command_that_takes_data(
+    added: Reader, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    missing = [reader.help for reader in READERS.values() if reader.help not in said]
+    assert missing == []

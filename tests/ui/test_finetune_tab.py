@@ -1,43 +1,36 @@
-"""The tabs "Fine-tune" and "Evaluate" without a browser: choices, settings, a measurement."""
+"""The tabs "Fine-tune" and "Evaluate" without a browser: choices and settings."""
 
 from __future__ import annotations
 
 import inspect
-import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
-from florence_demo.data.folders import unpack_data
+from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import FlorenceDemoError, InputError
-from florence_demo.evaluation.report import Report
 from florence_demo.models.catalogue import ASSETS
-from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service
-from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.evaluate_tab import Wish, measure, write_report
+from florence_demo.training.config import TrainConfig
+from florence_demo.training.runs import Runs
+from florence_demo.ui import AppConfig, build_app, train_settings
 from florence_demo.ui.finetune_tab import NOT_HERE
 from florence_demo.ui.pickers import (
     UPLOAD,
-    Data,
     DataPicker,
-    Upload,
     build_data_picker,
     model_choices,
     model_of,
 )
-from florence_demo.ui.report_panel import report_panel
-from florence_demo.ui.train_settings import PASSES, STEPS, config_of
+from florence_demo.ui.train_settings import PASSES, STEPS, config_of, number_setting
 from tests.data.test_folders import ROW, jsonl, pack, png
-from tests.fakes import FakeEngine, FakeEngines
+from tests.fakes import FakeEngines
 from tests.ui.test_numbers import ODD
 
-EVIL = "<img src=x onerror=alert(1)>"
 FORMS_DATA = Data(DEMO_FORMS, "forms", DEMO_FORMS_HELD)
 
 
@@ -147,6 +140,37 @@ def test_what_is_not_offered_is_refused(tmp_path: Path, changes: dict[str, str])
         config_of(service(tmp_path), FORMS_DATA, values(**changes))
 
 
+def test_a_setting_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    added = number_setting("adapter_rank", "lora_rank", "Rank of the adapter", row=7)
+    monkeypatch.setattr(train_settings, "SETTINGS", (*train_settings.SETTINGS, added))
+    started: list[TrainConfig] = []
+    monkeypatch.setattr(Runs, "start", lambda self, config, *_: started.append(config))
+    given = service(tmp_path)
+    app = build_app(service=given)
+    (event,) = (f for f in app.fns.values() if f.api_name == "start_training")
+    # The component, filled in by the first recipe.
+    component = next(c for c in event.inputs if getattr(c, "label", "") == "Rank of the adapter")
+    assert component.value == 16
+    # What programs call it, and what they may leave out.
+    api = app.get_api_info()["named_endpoints"]["/start_training"]["parameters"]
+    names = [parameter["parameter_name"] for parameter in api]
+    assert names[-2:] == ["adapter_rank", "result_name"]
+    assert api[-2]["parameter_default"] == 16
+    # The handler, and what it starts.
+    event.fn("forms", "", None, "", *values(mode="lora"), 4, "mine")
+    assert [config.lora_rank for config in started] == [4]
+    # What is no number for it is told by the page's name of it.
+    for value, words in ((0, "Fill in .*“Rank of the adapter”"), (1e9, "^“Rank of the adapter”")):
+        with pytest.raises(InputError, match=words):
+            config_of(given, FORMS_DATA, [*values(), value])
+    # A recipe fills it in, for whatever is chosen.
+    advised = [f for f in app.fns.values() if component in f.outputs]
+    assert len(advised) == 2
+    for data, rank in (("forms", 16), ("upload", 8)):
+        filled = advised[0].fn(data, "", None, "", "nano")
+        assert filled[advised[0].outputs.index(component)] == rank
+
+
 def test_strangers_do_not_train_where_it_is_off(tmp_path: Path) -> None:
     def built(training: bool) -> tuple[set[str], bool]:
         config = AppConfig(
@@ -162,99 +186,6 @@ def test_strangers_do_not_train_where_it_is_off(tmp_path: Path) -> None:
     assert names <= on
     assert not names & off
     assert (told_on, told_off) == (False, True)
-
-
-# -- a measurement --------------------------------------------------------------------------------
-
-
-class Reader(FakeEngine):
-    """Answer with the question, so that another question changes the answer."""
-
-    def predict(self, image, task, text="", region=None, options=None, *, on_step=None):
-        found = super().predict(image, task, text, region, options)
-        return replace(found, text=text)
-
-
-def measured(given: Service, **wish: Any) -> tuple[list[tuple[int, int, str]], Report]:
-    *news, report = measure(given, Wish("nano", FORMS_DATA, **wish))
-    assert isinstance(report, Report)
-    return [n for n in news if not isinstance(n, Report)], report
-
-
-def test_a_measurement_tells_how_far_it_is_and_ends_in_a_report(tmp_path: Path) -> None:
-    news, report = measured(service(tmp_path, Reader()), limit=10)
-    assert news[0][2] == "Opening the data"
-    assert (10, 10) in {(done, total) for done, total, _ in news}
-    assert len(report.judged) == 10
-    # Forms that no training drew, spread over all of them.
-    where = [j.example.where for j in report.judged]
-    assert where[0] == "form 1000000"
-    assert len(set(where)) == 10
-    page = report_panel(report)
-    assert "Your own prompt: ANLS" in page
-    assert "it reads the question" in page
-    names = [Path(p).name for p in write_report(report, tmp_path)]
-    assert names == ["report.html", "report.json", "report.md"]
-
-
-def test_a_model_that_does_not_read_is_told(tmp_path: Path) -> None:
-    _, report = measured(service(tmp_path), limit=6)
-    assert "hardly reads the question" in report_panel(report)
-
-
-def test_closing_a_measurement_ends_it_after_the_batch(tmp_path: Path) -> None:
-    closed = threading.Event()
-
-    class Waiting(FakeEngine):
-        def predict(self, *args: Any, **kwargs: Any) -> Prediction:
-            if len(self.asked) == 8:  # the first of the second batch
-                closed.wait()
-            return super().predict(*args, **kwargs)
-
-    engine = Waiting()
-    running = measure(service(tmp_path, engine), Wish("nano", FORMS_DATA, limit=100))
-    next(news for news in running if not isinstance(news, Report) and news[0] == 8)
-    running.close()  # type: ignore[attr-defined]
-    closed.set()
-    for thread in threading.enumerate():
-        if thread.name == "measurement":
-            thread.join()
-    assert len(engine.asked) == 16
-
-
-def test_tasks_that_the_data_has_not_are_told(tmp_path: Path) -> None:
-    with pytest.raises(FlorenceDemoError, match="no usable row"):
-        measured(service(tmp_path), tasks=("od",))
-
-
-def test_an_upload_is_measured_and_its_path_stays_here(tmp_path: Path) -> None:
-    files: dict[str, bytes | str] = {
-        "annotations.jsonl": jsonl(ROW, {**ROW, "image": "images/gone.png"}),
-        "images/a.png": png(),
-    }
-    source = unpack_data([pack(tmp_path / "a.zip", files)], tmp_path / "new")
-    data = Data(source, "upload")
-    *_, report = measure(service(tmp_path), Wish("nano", data))
-    assert isinstance(report, Report)
-    assert len(report.judged) == 1
-    assert "gone.png" in report.failures[0]
-    assert str(tmp_path) not in report.to_html() + report.to_markdown() + report_panel(report)
-
-
-def test_names_of_models_and_rows_are_no_markup(tmp_path: Path) -> None:
-    _, report = measured(service(tmp_path), limit=2)
-    page = report_panel(replace(report, model=EVIL, data=EVIL, failures=(EVIL,)))
-    assert EVIL not in page
-    assert page.count("&lt;img") == 3
-
-
-def test_a_bug_reaches_the_page_as_an_error(tmp_path: Path) -> None:
-    class Broken(FakeEngine):
-        def predict(self, *args: Any, **kwargs: Any) -> Prediction:
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        measured(service(tmp_path, Broken()), limit=2)
 
 
 # -- what strangers send ---------------------------------------------------------------------------
@@ -308,6 +239,23 @@ def test_nobody_waits_for_anothers_upload_and_nothing_holds_the_event_loop(
         assert events[name].concurrency_id == "data uploads"
     for event in events.values():
         assert not inspect.iscoroutinefunction(event.fn)
+
+
+def test_the_page_says_who_sees_an_upload(events: dict[str, Any]) -> None:
+    says = {
+        "upload_training_data": "Once a model learns from it, whoever opens this page sees some of"
+        " its pictures, questions and answers, and may ask the model.",
+        "upload_evaluation_data": "Nobody else sees it.",
+    }
+    for name, words in says.items():
+        event = events[name]
+        _, note = event.outputs
+        # Beside the place for files, before there is one and when they are taken away.
+        (place,) = event.inputs
+        assert note.parent is place.parent
+        assert note.visible
+        assert note.value.endswith(f" {words}")
+        assert event.fn(None) == (None, note.value)
 
 
 def test_an_upload_is_bounded_by_the_pages_limits(

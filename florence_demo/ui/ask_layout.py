@@ -1,0 +1,236 @@
+"""The asking surface's components, and where they stand.
+
+Knows layout. What happens when they are used is ``ask_tab``'s business.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from florence_demo.output.export import EXPORTERS
+from florence_demo.pictures.decoder import open_own
+from florence_demo.serving.asking import ANNOTATED, EXAMPLES, load_examples
+from florence_demo.tasks import TASKS
+from florence_demo.ui.all_tasks import Cards
+from florence_demo.ui.components import AnswerView, ExampleStrip, RegionPicker, SafeImage, TaskMenu
+from florence_demo.ui.numbers import Number, Slider
+
+CHANGE = "Change the picture"
+"""What the button between the region and the upload says at first."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Say where a surface's model comes from.
+
+    Attributes:
+        component: The component that holds its name, rendered inside the surface if ``render``.
+        resolve: Turns the component's value into a name for the engines, or raises.
+        render: Whether the surface places the component beside the Ask button.
+    """
+
+    component: Any
+    resolve: Callable[[Any], str]
+    render: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Hold how an answer is searched, in the order in which the handler takes the values."""
+
+    beams: Slider
+    tokens: Slider
+    sample: gr.Checkbox
+    temperature: Slider
+    seed: Number
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Hold the left side: what is asked of which picture.
+
+    Attributes:
+        picture: The upload.
+        picker: The same picture, to draw a region on.
+        change: Turns from the one to the other.
+        address: Fetches a picture from the web.
+        menu: The tasks.
+        words: Of tasks that take some.
+        ask: Asks the chosen task.
+        stop: Ends what is being answered.
+        every: Asks everything at once.
+        search: How the answer is searched.
+    """
+
+    picture: SafeImage
+    picker: RegionPicker
+    change: gr.Button
+    address: gr.Textbox
+    menu: TaskMenu
+    words: gr.Textbox
+    ask: gr.Button
+    stop: gr.Button
+    every: gr.Button
+    search: Search
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Hold the right side: what was answered, and what is taken home of it.
+
+    Attributes:
+        found: The answer that is shown.
+        view: Shows it.
+        cards: Several answers.
+        answers: Those of the cards.
+        saving: The row of the download.
+        kind: Its format.
+        save: Its button.
+        file: The hidden button that a browser downloads by.
+        parsed: The answer as JSON.
+        raw: The answer as the model wrote it.
+    """
+
+    found: gr.State
+    view: AnswerView
+    cards: Cards
+    answers: gr.State
+    saving: gr.Row
+    kind: gr.Dropdown
+    save: gr.Button
+    file: gr.DownloadButton
+    parsed: gr.JSON
+    raw: gr.Textbox
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Those that show one answer."""
+        return [self.view, self.parsed, self.raw, self.found, self.saving]
+
+    @property
+    def cleared(self) -> list[Any]:
+        """Those that a new question clears."""
+        return [self.view, self.cards, self.saving, self.parsed, self.raw]
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Hold a surface's components; ``strip`` is None where no examples are offered."""
+
+    api: str
+    model: Model
+    question: Question
+    answer: Answer
+    strip: ExampleStrip | None
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What a question is made of, in the order in which the handler takes the values."""
+        q = self.question
+        asked = [q.picture, q.menu, q.words, q.picker, self.model.component]
+        return [*asked, *vars(q.search).values()]
+
+
+def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
+    """Lay out one surface.
+
+    Args:
+        model: Where the model comes from.
+        api: Name of the endpoint, which the elements' ids end in.
+        task: The task chosen at first.
+        examples: Whether to offer the example questions.
+    """
+    found = gr.State(None)
+    strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            question = _question(model, api, task)
+        with gr.Column(scale=7, min_width=320):
+            answer = _answer(api, found)
+    return Surface(api, model, question, answer, strip)
+
+
+def _question(model: Model, api: str, task: str) -> Question:
+    picture = SafeImage(
+        label="Your picture",
+        type="pil",
+        sources=["upload", "clipboard", "webcam"],
+        height=300,
+        elem_classes="fd-picture",
+        buttons=["fullscreen"],
+    )
+    picker = RegionPicker(visible=False)
+    change = gr.Button(CHANGE, size="sm", visible=False)
+    with gr.Accordion("Take a picture from the web", open=False):
+        address = gr.Textbox(
+            label="Address of a picture",
+            placeholder="https://…",
+            submit_btn="Get",
+            max_lines=1,
+        )
+    menu = TaskMenu(task, uid=api)
+    first = TASKS[task]
+    words = gr.Textbox(
+        "",
+        label=first.text_label or "Words",
+        placeholder=f"For example: {first.example}" if first.example else "",
+        visible=first.asks == "text",
+        lines=1,
+        max_lines=4,
+    )
+    with gr.Row():
+        ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
+        stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+    every = gr.Button("All tasks on this picture", variant="secondary")
+    if model.render:
+        model.component.render()
+    with gr.Accordion("Advanced", open=False):
+        search = Search(
+            Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier"),
+            Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens"),
+            gr.Checkbox(False, label="Draw words at random"),
+            Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing"),
+            Number(0, precision=0, label="Seed of drawing"),
+        )
+    return Question(picture, picker, change, address, menu, words, ask, stop, every, search)
+
+
+def _answer(api: str, found: gr.State) -> Answer:
+    view = AnswerView()
+    cards, answers = Cards(), gr.State(None)
+    with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
+        kind = gr.Dropdown(
+            [("Annotated picture (PNG)", ANNOTATED)]
+            + [(e.title, name) for name, e in EXPORTERS.items()],
+            value=ANNOTATED,
+            show_label=False,
+            label="Download as",
+            container=False,
+            scale=3,
+        )
+        save = gr.Button("Download", scale=1, min_width=110)
+    file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
+    with gr.Accordion("Parsed answer (JSON)", open=False):
+        parsed = gr.JSON(show_label=False, label="Parsed answer")
+    with gr.Accordion("Raw text of the model", open=False):
+        raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
+    return Answer(found, view, cards, answers, saving, kind, save, file, parsed, raw)
+
+
+def _thumbnails() -> list[dict[str, Any]]:
+    """Return the examples with a small picture each, written into the page itself."""
+    result = []
+    for row in load_examples():
+        small = open_own(EXAMPLES / row["file"])
+        small.thumbnail((280, 180))
+        buffer = io.BytesIO()
+        small.save(buffer, "WEBP", quality=78)
+        data = base64.b64encode(buffer.getvalue()).decode()
+        result.append({**row, "thumbnail": f"data:image/webp;base64,{data}"})
+    return result

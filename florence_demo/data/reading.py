@@ -19,18 +19,17 @@ from typing import Any
 from florence_demo.data.example import Example, as_strings
 from florence_demo.data.formats import (
     COCO_FILES,
-    HELDOUT_FILE,
     JSONL_FILES,
     Rows,
     read_captions,
     read_coco,
-    read_heldout,
     read_jsonl,
 )
 from florence_demo.data.forms import FORMS, read_forms
 from florence_demo.data.rows import usable
 from florence_demo.data.saved_sets import NO_PARTS, SAVED_FILES, read_hub, read_saved
 from florence_demo.data.source import DataLimits, DataSource, Spec
+from florence_demo.data.truths import TRUTH_FILE, read_truths
 from florence_demo.errors import DatasetError
 
 
@@ -78,9 +77,9 @@ READERS: dict[str, Reader] = {
         Reader("forms", lambda s: s.startswith(FORMS), read_forms, "forms:FIRST:COUNT"),
         Reader(
             "heldout",
-            _is_file(HELDOUT_FILE, (HELDOUT_FILE,)),
-            read_heldout,
-            "a folder with truth.jsonl",
+            _is_file(TRUTH_FILE, (TRUTH_FILE,)),
+            read_truths,
+            f"a folder with {TRUTH_FILE}",
             uploads=True,
         ),
         Reader(

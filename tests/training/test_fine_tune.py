@@ -120,7 +120,8 @@ def test_one_seed_gives_the_same_weights_and_another_does_not(config: TrainConfi
 
 KILLED = """
 import os, signal, sys
-from florence_demo.train import TrainConfig, fine_tune
+from florence_demo.training.config import TrainConfig
+from florence_demo.training.fine_tune import fine_tune
 from florence_demo.training.trainer import Watch
 from pathlib import Path
 step_end = Watch.on_step_end

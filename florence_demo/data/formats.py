@@ -1,4 +1,4 @@
-"""The formats of data in files: JSONL, COCO, captions, and the held-out set's own.
+"""The formats of data in files: JSONL, COCO, captions.
 
 Knows how each names pictures, questions and answers, and how the one is written that every trainer
 of the field reads. What a file says may be a stranger's word: its
@@ -14,30 +14,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from florence_demo.data.example import MAX_PLACES, Example, as_strings, example_from_strings
+from florence_demo.data.example import Example, as_strings, example_from_strings
 from florence_demo.data.listings import (
     MALFORMED,
     Pictures,
     answers_of,
     caption_of,
+    check_places,
     file_of,
+    floats_of,
     json_lines,
     json_of,
     region_of,
 )
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
-from florence_demo.prediction import Detections, FloatArray
+from florence_demo.prediction import Detections
 
 Rows = Iterator[Example | DatasetError]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-HELDOUT_FILE = "truth.jsonl"
 JSONL_FILES = ("annotations.jsonl", "train.jsonl", "metadata.jsonl", "data.jsonl")
 COCO_FILES = ("_annotations.coco.json", "annotations.json", "instances.json")
-_MAX_TAG = 40
 
 
 def read_jsonl(source: DataSource) -> Rows:
@@ -102,61 +100,6 @@ def _write_picture(example: Example, images: Path, number: int) -> str:
     return f"images/{name}"
 
 
-def read_heldout(source: DataSource) -> Rows:
-    """Yield every truth of a folder of scenes: one line a picture, see ``heldout``."""
-    path = file_of(source, (HELDOUT_FILE,))
-    pictures = Pictures(source, path.parent)
-    for where, row in json_lines(path, source.limits):
-        if isinstance(row, DatasetError):
-            yield row
-            continue
-        try:
-            yield from _truths(pictures.path(row["image"]), row, where)
-        except DatasetError as exc:
-            yield DatasetError(f"{where}: {exc}")
-        except MALFORMED as exc:
-            yield DatasetError(f"{where}: the row is not in the form of this format ({exc!r}).")
-
-
-def _truths(picture: Path, row: dict[str, Any], where: str) -> Iterator[Example]:
-    for truth in row["truths"]:
-        region = truth.get("region")
-        yield Example(
-            picture,
-            str(truth["task"]),
-            str(truth.get("text", "")),
-            None if region is None else region_of(region),
-            str(truth.get("answer", "")),
-            detections_from_json(truth.get("detections", [])),
-            answers_of(truth.get("references", [])),
-            where=where,
-            tags=tuple(str(row[k])[:_MAX_TAG] for k in ("kind", "style") if k in row),
-        )
-
-
-def detections_from_json(rows: Sequence[dict[str, Any]]) -> Detections:
-    """Return the detections that ``Detections.to_json`` wrote."""
-    if not rows:
-        return Detections.empty()
-    _check_places(rows)
-    return Detections(
-        _floats([r["box"] for r in rows]),
-        tuple(str(r.get("label", "")) for r in rows),
-        tuple(tuple(_floats(ring).reshape(-1, 2) for ring in r.get("polygons", ())) for r in rows),
-    )
-
-
-def _floats(values: Any) -> FloatArray:
-    """Return numbers as float32; those too large become infinite, which no check lets pass."""
-    with np.errstate(over="ignore"):
-        return np.array(values, np.float32)
-
-
-def _check_places(rows: Sequence[Any]) -> None:
-    if len(rows) > MAX_PLACES:
-        raise DatasetError(f"the row has {len(rows):,} places, at most {MAX_PLACES:,} are read.")
-
-
 def read_coco(source: DataSource) -> Rows:
     """Yield a detection row for each picture and an outline row for each segmented thing."""
     path = file_of(source, COCO_FILES)
@@ -184,7 +127,7 @@ def read_coco(source: DataSource) -> Rows:
                 raise DatasetError(f"another picture has its id, {str(picture['id'])[:40]}.")
             seen.add(picture["id"])
             found = things[picture["id"]]
-            _check_places(found)
+            check_places(found)
             # Left to right: a model of sequences learns a fixed order best.
             rows = sorted(found, key=lambda a: (a["bbox"][0], a["bbox"][1]))
             yield from _coco_picture(image, rows, names, where)
@@ -203,7 +146,7 @@ def _coco_picture(
         return
     boxes = [(x, y, x + w, y + h) for x, y, w, h in (r["bbox"] for r in rows)]
     labels = tuple(names[r["category_id"]] for r in rows)
-    detections = Detections(_floats(boxes).reshape(-1, 4), labels)
+    detections = Detections(floats_of(boxes).reshape(-1, 4), labels)
     yield Example(image, "od", detections=detections, where=where)
     for row, box in zip(rows, boxes, strict=True):
         outline = row.get("segmentation")
@@ -213,7 +156,7 @@ def _coco_picture(
         if isinstance(outline, dict):
             yield DatasetError(f"{here}: a run-length mask is not read: export outlines instead.")
             continue
-        rings = [_floats(ring).reshape(-1, 2) for ring in outline]
+        rings = [floats_of(ring).reshape(-1, 2) for ring in outline]
         yield Example(
             image,
             "region_to_segmentation",

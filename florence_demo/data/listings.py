@@ -10,9 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import numpy as np
+
 from florence_demo.bounded_json import JsonLimits, parse_json
+from florence_demo.data.example import MAX_PLACES
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError
+from florence_demo.prediction import FloatArray
 from florence_demo.tasks import Region
 
 MALFORMED = (
@@ -179,6 +183,22 @@ def region_of(values: Sequence[float]) -> Region:
     """
     x1, y1, x2, y2 = (float(v) for v in values)
     return x1, y1, x2, y2
+
+
+def floats_of(values: Any) -> FloatArray:
+    """Return numbers as float32; those too large become infinite, which no check lets pass."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float32)
+
+
+def check_places(rows: Sequence[Any]) -> None:
+    """Refuse more places than one row may have.
+
+    Raises:
+        DatasetError: There are.
+    """
+    if len(rows) > MAX_PLACES:
+        raise DatasetError(f"the row has {len(rows):,} places, at most {MAX_PLACES:,} are read.")
 
 
 def answers_of(given: Any) -> tuple[str, ...]:

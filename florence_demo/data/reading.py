@@ -17,19 +17,18 @@ from pathlib import Path
 from florence_demo.data.example import Example
 from florence_demo.data.formats import (
     COCO_FILES,
-    HELDOUT_FILE,
     IMAGE_SUFFIXES,
     JSONL_FILES,
     Rows,
     read_captions,
     read_coco,
-    read_heldout,
     read_jsonl,
 )
 from florence_demo.data.forms import FORMS, read_forms
 from florence_demo.data.rows import usable
 from florence_demo.data.saved_sets import NO_PARTS, SAVED_FILES, read_hub, read_saved
 from florence_demo.data.source import DataLimits, DataSource, Spec
+from florence_demo.data.truths import TRUTH_FILE, read_truths
 from florence_demo.errors import DatasetError
 
 
@@ -79,10 +78,10 @@ READERS: dict[str, Reader] = {
         Reader("forms", lambda s: s.startswith(FORMS), read_forms, "forms:FIRST:COUNT"),
         Reader(
             "heldout",
-            _is_file(HELDOUT_FILE, (HELDOUT_FILE,)),
-            read_heldout,
-            "a folder with truth.jsonl",
-            upload="`truth.jsonl` of drawn scenes",
+            _is_file(TRUTH_FILE, (TRUTH_FILE,)),
+            read_truths,
+            f"a folder with {TRUTH_FILE}",
+            upload=f"`{TRUTH_FILE}` of drawn scenes",
             suffixes=(".jsonl",),
         ),
         Reader(

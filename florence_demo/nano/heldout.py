@@ -1,8 +1,8 @@
 """The held-out set: scenes that no training drew, with their truths, as files.
 
-Knows the format: a folder with ``truth.jsonl``, a line a scene, and WebP pictures; ``reading``
-reads it. Most scenes are in the styles of training; the others, marked "unseen", in a drawing style
-and in fonts that training never saw. Does not know how a scene is drawn (``scenes``).
+Knows what the set is made of: most scenes are in the styles of training; the others, marked
+"unseen", in a drawing style and in fonts that training never saw. Does not know how a scene is
+drawn (``scenes``) or how its truths are written down (``data.truths``).
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ import argparse
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from florence_demo.codec import TEXT
+from florence_demo.data.example import Example
+from florence_demo.data.truths import TRUTH_FILE, truth_line
 from florence_demo.nano.scenes.catalogue import HELD_OUT_FONTS, HELD_OUT_STYLES
 from florence_demo.nano.scenes.compose import make_scene
+from florence_demo.nano.scenes.rows import rows_of
 from florence_demo.nano.scenes.sprites import Library
-from florence_demo.nano.scenes.types import Scene
-from florence_demo.prediction import Detections
 from florence_demo.tasks import task_named
 
 FIRST_SEED = 90_000_000
 """Trainings draw from 100,000,000 upwards, or from 0, and never come near."""
-TRUTH_FILE = "truth.jsonl"
 
 
 @dataclass(frozen=True)
@@ -75,58 +74,22 @@ def write_heldout(config: HeldoutConfig, known: Library, unseen: Library) -> dic
             scene = make_scene(config.seed + number, rng.randint(*config.sides), library=library)
             name = f"{number:03}.webp"
             scene.image.save(config.out / name, quality=config.quality, method=6)
-            row = {
-                "image": name,
-                "kind": scene.kind,
-                "style": "unseen" if is_unseen else "known",
-                "truths": list(_truths(scene, config.a_task, rng)),
-            }
-            counts.update((scene.kind, str(row["style"])))
-            out.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+            tags = (scene.kind, "unseen" if is_unseen else "known")
+            out.write(truth_line(name, tags, _chosen(rows_of(scene), config.a_task, rng)))
+            counts.update(tags)
     return dict(counts)
 
 
-def _truths(scene: Scene, a_task: int, rng: random.Random) -> Iterator[dict[str, Any]]:
-    """Yield at most so many truths of each task, drawn at random, in the scene's order."""
+def _chosen(rows: Sequence[Example], a_task: int, rng: random.Random) -> list[Example]:
+    """Return at most so many rows of each task, drawn at random, in their order."""
     by_task: dict[str, list[int]] = {}
-    for i, truth in enumerate(scene.truths):
-        if task_named(truth.task).answer is TEXT and not truth.answer:
+    for i, row in enumerate(rows):
+        if task_named(row.task).answer is TEXT and not row.answer:
             # "Nothing is written here" cannot be held against a rate of wrong characters.
             continue
-        by_task.setdefault(truth.task, []).append(i)
+        by_task.setdefault(row.task, []).append(i)
     kept = {i for of in by_task.values() for i in rng.sample(of, min(a_task, len(of)))}
-    for i in sorted(kept):
-        truth = scene.truths[i]
-        row: dict[str, Any] = {"task": truth.task}
-        if truth.text:
-            row["text"] = truth.text
-        if truth.region is not None:
-            row["region"] = _short(truth.region)
-        if truth.answer:
-            row["answer"] = truth.answer
-        if len(truth.detections):
-            row["detections"] = _detections(truth.detections)
-        yield row
-
-
-def _detections(found: Detections) -> list[dict[str, Any]]:
-    return [
-        {
-            "label": found.labels[i],
-            "box": _short(found.xyxy[i]),
-            **_outline(found, i),
-        }
-        for i in range(len(found))
-    ]
-
-
-def _outline(found: Detections, index: int) -> dict[str, Any]:
-    rings = found.polygons[index]
-    return {"polygons": [_short(ring.ravel()) for ring in rings]} if rings else {}
-
-
-def _short(values: Sequence[float] | Any) -> list[float]:
-    return [round(float(v), 1) for v in values]
+    return [rows[i] for i in sorted(kept)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

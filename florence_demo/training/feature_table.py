@@ -1,7 +1,8 @@
 """Image features on disk, so that a frozen vision tower looks at each picture once.
 
 Knows the file: a memory-mapped table, one row a picture, valid for one tower and processor and for
-these pictures in this order; anything else is refused, not used. Does not know training.
+these pictures in this order; anything else is refused, not used. Does not know how a step is taken
+(``trainer``).
 """
 
 from __future__ import annotations
@@ -15,14 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 from florence_demo.bounded_json import load_json
 from florence_demo.data.example import Example
+from florence_demo.data.rows import distinct_pictures
 from florence_demo.errors import DatasetError
 from florence_demo.files import write_json
+from florence_demo.machine import in_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
-from florence_demo.data.rows import distinct_pictures
+    from transformers import TrainingArguments
+
+    from florence_demo.models.loading import LoadedModel
+    from florence_demo.training.config import TrainConfig
+    from florence_demo.training.status import RunFiles
 
 _META, _TABLE = "features.json", "features.bin"
+_AT_ONCE = 16
+"""Pictures that the tower looks at together."""
 Told = Callable[[int, int], None]
 
 
@@ -144,3 +153,53 @@ def measure(examples: Sequence[Example], model: Any, processor: Any) -> Shape:
     pictures = len(distinct_pictures(examples)[0])
     width = int(model.config.vision_config.projection_dim)
     return Shape(pictures, int(processor.num_image_tokens), width)
+
+
+def cached_features(
+    config: TrainConfig,
+    rows: Sequence[Example],
+    loaded: LoadedModel,
+    args: TrainingArguments,
+    files: RunFiles,
+) -> FeatureCache:
+    """Return a run's table of features, filled by the first process while the others wait.
+
+    Args:
+        config: The run's settings.
+        rows: What it learns from.
+        loaded: The model and its processor; the model moves to the run's device.
+        args: The Trainer's: device and processes.
+        files: Where it tells how far it is.
+
+    Raises:
+        DatasetError: The table would be larger than agreed, or the disk is full.
+    """
+    import torch
+
+    model, processor, device = loaded.model, loaded.processor, args.device
+    shape = measure(rows, model, processor)
+    size = in_bytes(shape.bytes)
+    if shape.bytes > config.cache_limit_gb * 1e9:
+        raise DatasetError(
+            f"The image features of {shape.pictures:,} pictures take {size} on the disk of"
+            f" {config.out}, more than the {config.cache_limit_gb:g} GB agreed to: raise"
+            " cache_limit_gb, or train without the cache."
+        )
+    cache = FeatureCache(config.out / "features", rows, shape, fingerprint(model, processor))
+    tower = model.to(device)
+
+    def encode(examples: Sequence[Example]) -> Tensor:
+        images = [e.load() for e in examples]
+        pixels = processor.image_processor(images, return_tensors="pt")["pixel_values"]
+        bf16 = config.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            found: Tensor = tower.get_image_features(pixels.to(device)).pooler_output
+        return found
+
+    def told(done: int, total: int) -> None:
+        message = f"Looking at pictures: {done:,} of {total:,}, {size} on disk in all"
+        files.tell(state="caching", message=message)
+
+    with args.main_process_first(local=False, desc="image features"):
+        cache.build(encode, _AT_ONCE, told)
+    return cache

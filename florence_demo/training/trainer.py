@@ -1,7 +1,7 @@
 """The transformers Trainer with what Florence-2 needs: exact losses, honest stops, live files.
 
-Knows steps, checkpoints and callbacks. Does not know where rows come from or how a run is
-configured (``fine_tune``).
+Knows steps, checkpoints and callbacks. Does not know where rows come from (``splits``) or
+how a run is configured (``arguments``).
 """
 
 from __future__ import annotations
@@ -71,16 +71,27 @@ class Batches:
 class FlorenceTrainer(Trainer):
     """Train as the Trainer does, and measure the loss of each answer token alike."""
 
-    def __init__(self, *args: Any, eval_batches: Batches, processor: Any, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        watch: Watch,
+        eval_batches: Batches,
+        processor: Any,
+        callbacks: Sequence[TrainerCallback] = (),
+        **kwargs: Any,
+    ):
         """Take what the Trainer takes.
 
         Args:
             args: The Trainer's.
+            watch: Tells what happens, before the other callbacks hear of it.
             eval_batches: Makes the batches of validation rows, which have no cache.
             processor: Saved beside each checkpoint's weights.
+            callbacks: The Trainer's.
             kwargs: The Trainer's.
         """
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, callbacks=[watch, *callbacks], **kwargs)
+        self.watch = watch
         self.eval_batches = eval_batches
         self.processor = processor
         self.remove_callback(PrinterCallback)
@@ -173,6 +184,11 @@ class Watch(TrainerCallback):
         self._done_before = 0.0
         self._since = 0.0
 
+    @property
+    def samples_per_second(self) -> float:
+        """Rows learned from in a second of training, measuring and saving left out."""
+        return self.trained_samples / max(self.trained_seconds, 1e-9)
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell the length of the run."""
         self._since = time.perf_counter()
@@ -216,9 +232,9 @@ class Watch(TrainerCallback):
         bad = not math.isfinite(entry["loss"])
         if not self.fp16:
             bad = bad or not math.isfinite(entry.get("grad_norm") or 0.0)
-        speed = self.trained_samples / max(self.trained_seconds, 1e-9)
         now, peak = memory_of(args.device)
-        entry |= {"samples_per_second": round(speed, 3), "memory": now, "memory_peak": peak}
+        speed = round(self.samples_per_second, 3)
+        entry |= {"samples_per_second": speed, "memory": now, "memory_peak": peak}
         self.files.log(entry)
         if bad:
             raise Diverged(_DIVERGED)

@@ -23,7 +23,7 @@ from florence_demo.tasks import TASKS, Region
 from florence_demo.ui.all_tasks import API as ALL_API
 from florence_demo.ui.all_tasks import all_handler, opened
 from florence_demo.ui.ask_layout import CHANGE, Model, Surface, lay_out
-from florence_demo.ui.components import index_of
+from florence_demo.ui.components import ExampleStrip, index_of
 from florence_demo.ui.handlers import friendly, friendly_stream
 from florence_demo.ui.pickers import QUIET
 
@@ -91,7 +91,7 @@ def build_surface(
     arrivals = _connect_picture(service, surface)
     running = [_connect_ask(service, surface), _connect_every(service, surface)]
     if surface.strip is not None:
-        running.append(_connect_examples(service, surface))
+        running.append(_connect_examples(service, surface, surface.strip))
         arrivals.append(surface.strip.pick)
     _connect_ends(surface, running, arrivals)
     _connect_download(service, surface)
@@ -160,11 +160,11 @@ def _connect_every(service: Service, surface: Surface) -> Any:
     return event
 
 
-def _connect_examples(service: Service, surface: Surface) -> Any:
+def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -> Any:
     """Connect the examples, and return the event that answers one."""
     q, view = surface.question, surface.answer.view
     filled = [q.picture, q.menu, q.words, q.picker, view]
-    picked = surface.strip.pick(_example_handler(service), None, filled, **QUIET)
+    picked = strip.pick(_example_handler(service), None, filled, **QUIET)
     return _switch_after(picked.then, surface).then(
         _ask_handler(service, surface.model),
         surface.inputs,

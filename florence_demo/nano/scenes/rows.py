@@ -14,6 +14,7 @@ from florence_demo.data.example import Example
 from florence_demo.data.forms import numbers_of
 from florence_demo.data.reading import READERS, Reader
 from florence_demo.data.source import DataSource
+from florence_demo.nano.scenes.types import Scene
 
 SCENES = "scenes:"
 
@@ -39,14 +40,21 @@ def read_scenes(source: DataSource) -> Iterator[Example]:
     library = Library.drawn() if folder == "drawn" else Library.load(Path(folder))
     for seed in range(first, first + count):
         scene = make_scene(seed, library=library)
-        for t in scene.truths:
-            yield Example(
-                scene.image,
-                t.task,
-                t.text,
-                t.region,
-                t.answer,
-                t.detections,
-                where=f"scene {seed}",
-                tags=(scene.kind,),
-            )
+        yield from rows_of(scene, f"scene {seed}")
+
+
+def rows_of(scene: Scene, where: str = "") -> list[Example]:
+    """Return every truth of a scene as a row, in the scene's order; all share its picture."""
+    return [
+        Example(
+            scene.image,
+            t.task,
+            t.text,
+            t.region,
+            t.answer,
+            t.detections,
+            where=where,
+            tags=(scene.kind,),
+        )
+        for t in scene.truths
+    ]

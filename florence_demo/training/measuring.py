@@ -1,0 +1,126 @@
+"""What a model in training answers: its numbers before and after, a few answers on the way.
+
+Knows which rows are asked and where the figures go. Does not know how a step is taken
+(``trainer``) or how an answer is judged (``evaluation``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from florence_demo.data.example import Example
+from florence_demo.data.rows import spread
+from florence_demo.engine.engine import Engine
+from florence_demo.engine.request import Options
+from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
+from florence_demo.evaluation.report import Report
+from florence_demo.files import write_json
+from florence_demo.models.loading import LoadedModel
+from florence_demo.pictures.images import display_copy
+from florence_demo.training.config import TrainConfig
+from florence_demo.training.status import SAMPLES_FOLDER, RunFiles
+from florence_demo.training.trainable import plain_copy
+
+if TYPE_CHECKING:
+    import torch
+
+_SHOWN = 1_000
+"""Letters of a question or an answer that a run tells as it learns."""
+_SAMPLES = 4
+_THUMBNAIL = 240
+"""Pixels of the longer side of a picture beside an answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measuring:
+    """Ask a model questions about the validation rows; only the first process works.
+
+    Attributes:
+        config: The run's settings.
+        files: Where the run tells what happens.
+        loaded: The model as it came, with its processor.
+        device: Where answers are computed.
+        rows: The validation rows.
+    """
+
+    config: TrainConfig
+    files: RunFiles
+    loaded: LoadedModel
+    device: torch.device
+    rows: Sequence[Example]
+
+    def before(self) -> dict[str, float]:
+        """Return the numbers of the model as it came; a resumed run has them already."""
+        path = self.config.out / "before" / "numbers.json"
+        if self.config.resume and path.is_file():
+            before: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            self.files.tell(state="measuring", message="Measuring the model as it is")
+            before = self.numbers("before", self.loaded.model)
+        self.files.tell(before=before)
+        return before
+
+    def numbers(self, name: str, model: Any) -> dict[str, float]:
+        """Write a report into the run's folder and return each task's first number.
+
+        Args:
+            name: Of the report's folder.
+            model: What is asked, with or without an adapter.
+        """
+        rows = spread(self.rows, self.config.answers)
+        if self.files.silent or not rows:
+            return {}
+        report = self._ask(model, rows)
+        report.write(self.config.out / name)
+        firsts: dict[str, float] = {}
+        seen: set[str] = set()
+        for row in report.rows:
+            if row.task not in seen:
+                seen.add(row.task)
+                # Not a number: no row told anything, such as a caption that names no known thing.
+                if math.isfinite(row.value):
+                    firsts[row.key] = round(row.value, 5)
+        write_json(self.config.out / name / "numbers.json", firsts)
+        return firsts
+
+    def samples(self, model: Any) -> tuple[dict[str, Any], ...]:
+        """Return a few answers of a model, as the page shows them."""
+        rows = spread(self.rows, min(_SAMPLES, self.config.answers))
+        if not rows:
+            return ()
+        return tuple(
+            {
+                "question": f"{j.example.task} {j.example.text}".strip()[:_SHOWN],
+                "answer": (j.prediction.text or j.prediction.raw)[:_SHOWN],
+                "truth": (j.example.answer or j.example.target(j.prediction.size))[:_SHOWN],
+                "score": round(j.score, 4),
+                "where": j.example.where,
+                "picture": self._thumbnail(i, j.example),
+            }
+            for i, j in enumerate(self._ask(model, rows, bootstrap=0).judged)
+        )
+
+    def _thumbnail(self, number: int, example: Example) -> str:
+        """Write a small copy of a picture once and return its name."""
+        path = self.config.out / SAMPLES_FOLDER / f"{number}.jpg"
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(display_copy(example.load(), _THUMBNAIL)[0])
+        return path.name
+
+    def _ask(self, model: Any, rows: Sequence[Example], bootstrap: int = 200) -> Report:
+        import torch
+
+        dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        # A copy: the engine packs weights its own way, and may not disturb the run.
+        copy = plain_copy(model, dtype, self.device)
+        engine = Engine(replace(self.loaded, model=copy, device=self.device, dtype=dtype))
+        options = Options(num_beams=1, max_new_tokens=self.config.max_new_tokens)
+        settings = EvaluateConfig(
+            model=self.config.model, data=self.config.data, bootstrap=bootstrap, options=options
+        )
+        return evaluate(engine, rows, settings)

@@ -1,0 +1,85 @@
+"""Which rows a run learns from, and which it is measured on.
+
+Knows what is done with rows that cannot be used: a few are left out and told, many stop the run.
+Does not know file formats (``data``) or what becomes of the rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from florence_demo.data.example import Example
+from florence_demo.data.reading import as_source, open_data, tell_problems
+from florence_demo.data.rows import split_rows
+from florence_demo.data.source import DataSource
+from florence_demo.errors import DatasetError
+from florence_demo.training.config import TrainConfig
+
+log = logging.getLogger(__name__)
+
+MOST_UNUSABLE = 0.1
+"""Share of rows that may be left out; more is a mistake in the data, not in a row."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Hold the rows of a run.
+
+    Attributes:
+        learned: The rows to learn from.
+        measured: The rows to measure on.
+        left_out: What is wrong with each row that is left out.
+    """
+
+    learned: list[Example]
+    measured: list[Example]
+    left_out: tuple[str, ...]
+
+
+def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
+    """Return the rows of a run.
+
+    No picture is in both parts where they are split here; with two sources that is the person's
+    care.
+
+    Args:
+        config: Its settings.
+        too_long: Says what of a row does not fit into the model, or "".
+
+    Raises:
+        DatasetError: The data cannot be read, or too many of its rows cannot be used.
+    """
+    left_out: list[str] = []
+    data = as_source(config.data)
+    rows = _usable(data, config, config.limit, too_long, left_out)
+    eval_data = config.eval_data
+    if not eval_data and data.identity == ("hub", TrainConfig.data, ""):
+        eval_data = replace(data, part="validation")
+    if eval_data:
+        valid = _usable(as_source(eval_data), config, None, too_long, left_out)
+    else:
+        rows, valid = split_rows(rows, config.seed)
+    return Split(rows, valid, tuple(left_out))
+
+
+def _usable(
+    source: DataSource,
+    config: TrainConfig,
+    limit: int | None,
+    too_long: Callable[[Example], str],
+    left_out: list[str],
+) -> list[Example]:
+    problems: list[str] = []
+    rows = open_data(source, tasks=config.tasks, limit=limit, problems=problems)
+    fitting = []
+    for row in rows:
+        problem = too_long(row)
+        problems.append(problem) if problem else fitting.append(row)
+    if problems:
+        log.warning("%s", tell_problems(problems))
+        left_out += problems
+    if len(problems) > MOST_UNUSABLE * (len(fitting) + len(problems)):
+        raise DatasetError(f"Too many rows of “{source}” are not usable. {tell_problems(problems)}")
+    return fitting

@@ -109,7 +109,7 @@ class _Run:
         files.tell(state="starting", message="Opening the model")
         self.args = self._arguments()
         # Opened on the CPU: the Trainer moves it, each process to its own device.
-        self.loaded = load_model(config.model, device="cpu", dtype="fp32")
+        self.loaded = load_model(config.model, device="cpu", dtype="fp32", trust=config.trust)
         model = self.loaded.model
         positions = int(model.config.text_config.max_position_embeddings)
         self.collator = Collator(self.loaded.processor, positions)
@@ -292,7 +292,7 @@ class _Run:
         engine = Engine(loaded)
         options = Options(num_beams=1, max_new_tokens=self.config.max_new_tokens)
         settings = EvaluateConfig(
-            model=self.config.model, data=self.config.data, bootstrap=bootstrap, options=options
+            model=self.loaded.title, data=self.config.data, bootstrap=bootstrap, options=options
         )
         return evaluate(engine, rows, settings)
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from florence_demo.engine.engine import MAX_BATCH
 from florence_demo.engine.request import Options
+from florence_demo.models.catalogue import Named
 from florence_demo.output.export import EXPORTERS
 from florence_demo.pictures.decoder import open_own
 from florence_demo.prediction import Prediction
@@ -84,12 +85,12 @@ class Model:
 
     Attributes:
         component: The component that holds its name, rendered inside the surface if ``output``.
-        resolve: Turns the component's value into a name for the engines, or raises.
+        resolve: Turns the component's value into what the engines take, or raises.
         render: Whether the surface places the component beside the Ask button.
     """
 
     component: Any
-    resolve: Callable[[Any], str]
+    resolve: Callable[[Any], Named]
     render: bool = False
 
 

@@ -22,6 +22,7 @@ from florence_demo.engine.request import Options, Stopped
 from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
 from florence_demo.evaluation.report import Report
+from florence_demo.models.catalogue import Named
 from florence_demo.serving.asking import Service, on_zero_gpu
 from florence_demo.tasks import TASKS
 from florence_demo.training.config import Bounds
@@ -58,14 +59,14 @@ class Wish:
     """Hold what a visitor wants measured.
 
     Attributes:
-        model: Name or folder, checked.
+        model: What to ask, checked.
         data: Where the questions are.
         tasks: Names of tasks; all where empty.
         limit: Most questions.
         options: How answers are searched.
     """
 
-    model: str
+    model: Named
     data: Data
     tasks: tuple[str, ...] = ()
     limit: int = 200
@@ -192,7 +193,7 @@ def measure(service: Service, wish: Wish) -> Iterator[Report | tuple[int, int, s
             engine = service.engines.get(wish.model)
             told(0, len(examples))
             config = EvaluateConfig(
-                model=wish.model, data=wish.data.title, options=wish.options, batch_size=8
+                model=engine.loaded.title, data=wish.data.title, options=wish.options, batch_size=8
             )
             report = evaluate(engine, examples, config, told)
             found = (*problems, *report.failures)

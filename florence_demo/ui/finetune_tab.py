@@ -167,7 +167,7 @@ def _connect_start(
         )  # fmt: skip
         config = config_of(watch.service, chosen, values)
         wanted = (result_name or "").strip()
-        stem = f"{chosen.title.rpartition('/')[2]}-{Path(config.model).name}"
+        stem = f"{chosen.title.rpartition('/')[2]}-{Path(str(config.model)).name}"
         named = wanted or watch.runs.free_name(stem)
         return watch.show(watch.runs.start(config, named, chosen.upload))
 

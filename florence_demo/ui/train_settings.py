@@ -191,7 +191,7 @@ def connect_settings(
         every = found.eval_every or 0
         return (
             found.mode, length, unit, found.batch_size, found.learning_rate, found.answers, every,
-            found.max_new_tokens, _advice(source),
+            found.max_new_tokens, _advice(source.name),
         )  # fmt: skip
 
     told = [*picker.inputs, *settings.inputs]

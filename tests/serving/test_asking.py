@@ -75,7 +75,7 @@ def test_a_visitor_cannot_name_a_folder(name):
 
 
 def test_hub_ids_are_for_open_apps_only():
-    assert service().check_model("owner/name") == "owner/name"
+    assert service().check_model("owner/name").source == "owner/name"
     with pytest.raises(CheckpointError, match="no model"):
         service(open_hub=False).check_model("owner/name")
 

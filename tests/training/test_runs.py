@@ -273,6 +273,17 @@ def test_settings_are_read_as_they_were_written(runs: Runs) -> None:
     assert run.config() == replace(CONFIG, out=folder)
 
 
+@pytest.mark.parametrize("name", ["nano", "owner/name"])
+def test_a_model_that_a_visitor_chose_stays_a_visitors(
+    runs: Runs, tmp_path: Path, name: str
+) -> None:
+    spec = spec_of(name, VISITOR)
+    run = runs.start(replace(CONFIG, model=spec), "mine")
+    assert run.config().model == spec
+    assert run.config().trust == VISITOR
+    assert CONFIG.trust == OPERATOR
+
+
 def test_the_newest_run_is_shown_and_odd_folders_are_passed_over(
     runs: Runs, machine: Machine
 ) -> None:

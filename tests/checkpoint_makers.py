@@ -5,15 +5,39 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
+from florence_demo.checkpoints.converting import convert_checkpoint
+from florence_demo.checkpoints.info import CheckpointInfo
+from florence_demo.checkpoints.inspection import inspect_checkpoint
+from florence_demo.checkpoints.opening import Opened, open_checkpoint
+from florence_demo.checkpoints.trust import OPERATOR
 from tests.micro_florence import micro_model, micro_processor
 
 Tensors = dict[str, torch.Tensor]
+
+PICKLES = replace(OPERATOR, pickle=True)
+"""The trust of an operator who allows pickles."""
+
+
+def open_folder(folder: Path, base: Path | None = None, **how: Any) -> Opened:
+    """Look into a folder, and its base's, and open it."""
+    looked = None if base is None else inspect_checkpoint(base)
+    return open_checkpoint(inspect_checkpoint(folder), base=looked, **how)
+
+
+def convert_folder(
+    folder: Path, target: Path, base: Path | None = None, **how: Any
+) -> CheckpointInfo:
+    """Look into a folder, and its base's, and convert it."""
+    looked = None if base is None else inspect_checkpoint(base)
+    return convert_checkpoint(inspect_checkpoint(folder), target, base=looked, **how)
+
 
 _BACK = (
     (r"^model\.language_model\.", "language_model.model."),

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING
 
 from florence_demo.checkpoints.cost import check_cost
 from florence_demo.checkpoints.info import CheckpointInfo
-from florence_demo.checkpoints.inspection import (
-    inspect_checkpoint,
-)
+from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.checkpoints.names import FLORENCE_TOKENS, TIED
+from florence_demo.checkpoints.opening import (
+    open_checkpoint,
+    ready,
+    settings_of,
+    stored_tensors,
+)
 from florence_demo.checkpoints.processors import MASK_ID
 from florence_demo.checkpoints.reading import brief, reading
+from florence_demo.checkpoints.trust import OPERATOR, Trust
 from florence_demo.checkpoints.vocabularies import BART_TOKENS, NoTokenizerError
 from florence_demo.checkpoints.weights import empty_model, fill, stored_dtype
 from florence_demo.errors import CheckpointError
@@ -28,35 +33,28 @@ if TYPE_CHECKING:
         Florence2ForConditionalGeneration,
         Florence2Processor,
     )
-from florence_demo.checkpoints.opening import (
-    ResolveBase,
-    open_checkpoint,
-    ready,
-    settings_of,
-    stored_tensors,
-)
 
 
 def convert_checkpoint(
-    src: Path,
+    info: CheckpointInfo,
     dst: Path,
     *,
+    base: CheckpointInfo | None = None,
+    tokenizers: Iterable[Path] = (),
+    trust: Trust = OPERATOR,
     dtype: torch.dtype | None = None,
-    resolve_base: ResolveBase | None = None,
-    allow_pickle: bool = False,
-    tokenizers: Iterable[Path] | None = None,
 ) -> CheckpointInfo:
     """Write any checkpoint as a native folder that plain ``transformers`` opens.
 
     The same source gives the same bytes. The folder appears whole under its name or not at all.
 
     Args:
-        src: Any checkpoint; an adapter is merged into its base.
+        info: Any checkpoint; an adapter is merged into its base.
         dst: The folder to make.
-        dtype: Type of the parameters; None keeps the stored one.
-        resolve_base: As for ``open_checkpoint``.
-        allow_pickle: As for ``open_checkpoint``.
+        base: As for ``open_checkpoint``.
         tokenizers: As for ``open_checkpoint``.
+        trust: As for ``open_checkpoint``.
+        dtype: Type of the parameters; None keeps the stored one.
 
     Raises:
         CheckpointError: If it cannot be opened whole, or there is something under the new name.
@@ -64,17 +62,7 @@ def convert_checkpoint(
     dst = Path(dst)
     if os.path.lexists(dst):
         raise CheckpointError(f"{dst} is already there; choose another name.")
-    try:
-        opened = open_checkpoint(
-            src,
-            dtype=dtype,
-            resolve_base=resolve_base,
-            allow_pickle=allow_pickle,
-            tokenizers=tokenizers,
-        )
-        model, processor = opened.model, opened.processor
-    except NoTokenizerError:
-        model, processor = _without_tokenizer(Path(src), dtype, allow_pickle)
+    model, processor = _opened(info, base, tokenizers, trust, dtype)
     try:
         dst.parent.mkdir(parents=True, exist_ok=True)
         # A hidden neighbour is on the same disk, so the last step is one rename.
@@ -93,8 +81,25 @@ def convert_checkpoint(
     return inspect_checkpoint(dst)
 
 
+def _opened(
+    info: CheckpointInfo,
+    base: CheckpointInfo | None,
+    tokenizers: Iterable[Path],
+    trust: Trust,
+    dtype: torch.dtype | None,
+) -> tuple[Florence2ForConditionalGeneration, Florence2Processor | CLIPImageProcessor]:
+    """Return what is to be written, without a tokenizer where there is none."""
+    try:
+        opened = open_checkpoint(info, base=base, tokenizers=tokenizers, trust=trust, dtype=dtype)
+    except NoTokenizerError:
+        if base is not None:
+            raise
+        return _without_tokenizer(info, dtype, trust)
+    return opened.model, opened.processor
+
+
 def _without_tokenizer(
-    src: Path, dtype: torch.dtype | None, allow_pickle: bool
+    info: CheckpointInfo, dtype: torch.dtype | None, trust: Trust
 ) -> tuple[Florence2ForConditionalGeneration, CLIPImageProcessor]:
     """Return what can be converted of a checkpoint that lacks a tokenizer: all but that.
 
@@ -103,8 +108,8 @@ def _without_tokenizer(
     """
     from transformers import CLIPImageProcessor
 
-    info = inspect_checkpoint(src)
-    with reading(src), stored_tensors(info, allow_pickle) as tensors:
+    src = info.path
+    with reading(src), stored_tensors(info, trust) as tensors:
         config, picture = settings_of(src, info, tensors)
         if info.tokens != BART_TOKENS + len(FLORENCE_TOKENS) and "image_token_id" not in config:
             raise NoTokenizerError(
@@ -112,7 +117,7 @@ def _without_tokenizer(
                 " Add its file tokenizer.json."
             )
         config.setdefault("image_token_id", MASK_ID)
-        check_cost(config, picture, info.parameters)
+        check_cost(config, picture, info.parameters, trust.cost)
         model = empty_model(config)
         fill(model, tensors, dtype or stored_dtype(info.dtype), "cpu")
         ready(model, src, info)

@@ -1,29 +1,27 @@
-"""Open any Florence-2 checkpoint, and write it as a native one.
+"""Open any Florence-2 checkpoint that was looked into (``inspection``).
 
-Knows in which order the parts work: look (``inspection``), rename (``names``),
-fill (``weights``), add a processor (``processors``). Never runs or imports anything of a folder and
-never changes it. The functions that a folder is only looked at with need no torch.
+Knows in which order the parts work: rename (``names``), fill (``weights``), add a processor
+(``processors``), merge an adapter (``adapters``). Looks for nothing: a base and where a tokenizer
+may be are given to it. Never runs or imports anything of a folder and never changes it.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.checkpoints.adapter_config import read_adapter_config
 from florence_demo.checkpoints.adapters import Merge, merge_adapter
 from florence_demo.checkpoints.config import admitted_generation
-from florence_demo.checkpoints.cost import Cost, check_cost
+from florence_demo.checkpoints.cost import check_cost
 from florence_demo.checkpoints.info import CheckpointInfo, StoredTensor
 from florence_demo.checkpoints.inspection import (
     contradictions,
-    inspect_checkpoint,
     native_settings,
     native_shapes,
     read_headers,
@@ -31,6 +29,7 @@ from florence_demo.checkpoints.inspection import (
 from florence_demo.checkpoints.names import native_generation
 from florence_demo.checkpoints.processors import load_processor, picture_settings
 from florence_demo.checkpoints.reading import brief, read_json, reading
+from florence_demo.checkpoints.trust import OPERATOR, Trust
 from florence_demo.checkpoints.weights import empty_model, fill, stored_dtype
 from florence_demo.errors import CheckpointError
 
@@ -43,11 +42,6 @@ if TYPE_CHECKING:
     )
 
 log = logging.getLogger(__name__)
-
-ResolveBase = Callable[[str], Path]
-
-MAX_BESIDE = 500
-"""Folders looked into for a tokenizer beside a checkpoint that has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,49 +65,40 @@ class Opened:
 
 
 def open_checkpoint(
-    folder: Path,
+    info: CheckpointInfo,
     *,
+    base: CheckpointInfo | None = None,
+    tokenizers: Iterable[Path] = (),
+    trust: Trust = OPERATOR,
     dtype: torch.dtype | None = None,
     device: str | torch.device = "cpu",
-    resolve_base: ResolveBase | None = None,
-    allow_pickle: bool = False,
-    tokenizers: Iterable[Path] | None = None,
-    limit: Cost | None = None,
 ) -> Opened:
     """Return the model and the processor of any Florence-2 checkpoint or adapter.
 
     Args:
-        folder: A native or a 2024 checkpoint, or a LoRA adapter over either.
+        info: A native or a 2024 checkpoint, or a LoRA adapter over either.
+        base: What an adapter changes.
+        tokenizers: Folders to take a tokenizer from where the model has none, looked at in turn.
+        trust: Whether it may be pickled, and what a question to it may take.
         dtype: Type of the parameters; None keeps the stored one.
         device: Where they go.
-        resolve_base: Returns the folder of a model by its name, for an adapter's base and for a
-            tokenizer that is lacking; raises CheckpointError where it cannot.
-        allow_pickle: Whether the operator allows a ``pytorch_model.bin`` from this place.
-        tokenizers: Folders to take a tokenizer from where this one has none; None looks into the
-            folders beside it, which is not for a visitor's upload.
-        limit: What a question to it may take; None, for an operator's own, is any amount.
 
     Raises:
         CheckpointError: If it cannot be opened whole; the sentence says why.
     """
-    folder = Path(folder)
-    info = inspect_checkpoint(folder)
     if info.layout == "adapter":
-        opened = open_checkpoint(
-            _base_of(info, resolve_base),
-            dtype=dtype,
-            device=device,
-            resolve_base=resolve_base,
-            allow_pickle=allow_pickle,
-            tokenizers=tokenizers,
-            limit=limit,
-        )
-        return switch_adapter(opened, folder, allow_pickle=allow_pickle)
-    others = _other_folders(info, tokenizers, resolve_base)
-    with reading(folder), stored_tensors(info, allow_pickle) as tensors:
+        if base is None:
+            raise CheckpointError(
+                f"{info.path.name} is an adapter of {info.base or 'another model'}, which is not"
+                f" here: put the folder {PurePath(info.base or 'of that model').name} beside it."
+            )
+        how: dict[str, Any] = {"tokenizers": tokenizers, "dtype": dtype, "device": device}
+        return switch_adapter(open_checkpoint(base, trust=trust, **how), info, trust)
+    folder = info.path
+    with reading(folder), stored_tensors(info, trust) as tensors:
         config, picture = settings_of(folder, info, tensors)
-        check_cost(config, picture, info.parameters, limit)
-        processor = load_processor(folder, config, picture, others)
+        check_cost(config, picture, info.parameters, trust.cost)
+        processor = load_processor(folder, config, picture, tokenizers)
         model = empty_model(config)
         model.config.image_token_id = processor.image_token_id
         notes = fill(model, tensors, dtype or stored_dtype(info.dtype), device)
@@ -139,29 +124,28 @@ def ready(model: Florence2ForConditionalGeneration, folder: Path, info: Checkpoi
     model.eval()
 
 
-def switch_adapter(opened: Opened, folder: Path | None, *, allow_pickle: bool = False) -> Opened:
+def switch_adapter(opened: Opened, info: CheckpointInfo | None, trust: Trust = OPERATOR) -> Opened:
     """Take the merged adapter out of a model and merge another, without reading the base again.
 
     Nobody may use the model meanwhile. If the new adapter cannot be merged, the one in use stays.
 
     Args:
         opened: A base, or a base with an adapter merged; it is used up.
-        folder: The new adapter; None leaves the base alone.
-        allow_pickle: Whether the operator allows an ``adapter_model.bin`` from this place.
+        info: The new adapter; None leaves the base alone.
+        trust: Whether it may be pickled.
 
     Raises:
         CheckpointError: If it is no adapter, or not one of this base.
     """
     base = opened.base or opened.info
-    if folder is None:
+    if info is None:
         if opened.merge is not None:
             opened.merge.toggle(opened.model)
         return Opened(opened.model, opened.processor, base)
-    folder = Path(folder)
-    info = inspect_checkpoint(folder)
+    folder = info.path
     if info.layout != "adapter":
         raise CheckpointError(f"{folder.name} is a whole model, not an adapter of one.")
-    with reading(folder), stored_tensors(info, allow_pickle) as tensors:
+    with reading(folder), stored_tensors(info, trust) as tensors:
         config = read_adapter_config(read_json(folder / "adapter_config.json"))
         merge = merge_adapter(opened.model, tensors, config, instead_of=opened.merge)
     log.info("merged %s into %s", folder.name, base.path.name)
@@ -169,89 +153,19 @@ def switch_adapter(opened: Opened, folder: Path | None, *, allow_pickle: bool = 
     return Opened(opened.model, opened.processor, info, base, merge)
 
 
-def adapter_base(folder: Path, resolve_base: ResolveBase | None = None) -> Path | None:
-    """Return the folder of the model that an adapter changes; None if it is no adapter.
-
-    Args:
-        folder: A checkpoint.
-        resolve_base: As for ``open_checkpoint``.
-
-    Raises:
-        CheckpointError: If it is no checkpoint, or an adapter whose base is not to be had.
-    """
-    info = inspect_checkpoint(folder)
-    return _base_of(info, resolve_base) if info.layout == "adapter" else None
-
-
-def _base_of(info: CheckpointInfo, resolve_base: ResolveBase | None) -> Path:
-    """Return the folder of an adapter's base: as it is resolved, or of its name beside it."""
-    if not info.base:
-        raise CheckpointError(
-            f"{info.path.name} is an adapter that does not name its base: add "
-            "base_model_name_or_path to adapter_config.json."
-        )
-    # Only the last part of the name counts here, so an adapter cannot name a folder elsewhere.
-    beside = info.path.absolute().parent / PurePath(info.base).name
-    try:
-        if resolve_base is None:
-            raise CheckpointError(
-                f"{info.path.name} is an adapter of {info.base}, which is not here: put the "
-                f"folder {beside.name} beside it."
-            )
-        folder = resolve_base(info.base)
-    except CheckpointError:
-        if not _is_beside(beside, info.path.absolute()):
-            raise
-        folder = beside
-    if inspect_checkpoint(folder).layout == "adapter":
-        raise CheckpointError(f"The base of {info.path.name} is an adapter itself, not a model.")
-    return folder
-
-
-def _is_beside(folder: Path, adapter: Path) -> bool:
-    """Say whether a folder that an adapter names lies beside it and holds a model."""
-    try:
-        inside = folder.name not in ("", "..") and folder != adapter
-        return inside and (folder / "config.json").is_file()
-    except (OSError, ValueError):  # a name that no file system takes
-        return False
-
-
 @contextmanager
-def stored_tensors(info: CheckpointInfo, allow_pickle: bool) -> Iterator[list[StoredTensor]]:
+def stored_tensors(info: CheckpointInfo, trust: Trust) -> Iterator[list[StoredTensor]]:
     """Yield a checkpoint's tensors; those of a pickle from a private copy that goes afterwards."""
     files = [info.path / name for name in info.files]
     if not info.pickled:
         yield read_headers(files)
         return
-    if not allow_pickle:
+    if not trust.pickle:
         raise CheckpointError(f"{info.path.name} was not opened. {info.problems[0]}")
     from florence_demo.checkpoints.pickles import unpickled
 
     with tempfile.TemporaryDirectory(prefix="florence-demo-") as private:
         yield read_headers(unpickled(files, Path(private)))
-
-
-def _other_folders(
-    info: CheckpointInfo, tokenizers: Iterable[Path] | None, resolve_base: ResolveBase | None
-) -> Iterator[Path]:
-    """Yield where else a tokenizer may be; the base is asked for last, it may be a download."""
-    yield from _beside(info.path) if tokenizers is None else tokenizers
-    if info.base and resolve_base is not None:
-        try:
-            yield resolve_base(info.base)
-        except CheckpointError as exc:
-            log.info("no tokenizer from the base of %s: %s", info.path.name, exc)
-
-
-def _beside(folder: Path) -> list[Path]:
-    """Return the folder around a checkpoint and those in it: a run keeps its tokenizer there."""
-    around = folder.absolute().parent
-    try:
-        inner = [path for path in islice(around.iterdir(), MAX_BESIDE) if path.is_dir()]
-    except OSError:
-        inner = []
-    return [around, *sorted(path for path in inner if path.name != folder.name)]
 
 
 def _generation(folder: Path, info: CheckpointInfo, tokens: int) -> GenerationConfig:

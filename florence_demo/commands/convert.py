@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from florence_demo.checkpoints.converting import convert_checkpoint
+from florence_demo.checkpoints.trust import OPERATOR
 from florence_demo.commands.options import add_pickle
-from florence_demo.models.finding import folder_of
+from florence_demo.models.catalogue import spec_at
+from florence_demo.models.finding import find
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """Write the copy and print what it is."""
+    trust = replace(OPERATOR, pickle=args.allow_pickle)
+    found = find(spec_at(args.source), trust)
     info = convert_checkpoint(
-        args.source, args.target, resolve_base=folder_of, allow_pickle=args.allow_pickle
+        found.info, args.target, base=found.base, tokenizers=found.tokenizers, trust=trust
     )
     print("\n".join(info.sentences()))
     return 0

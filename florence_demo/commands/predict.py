@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from florence_demo.checkpoints.trust import OPERATOR
 from florence_demo.commands.options import add_model
 from florence_demo.errors import InputError
 from florence_demo.tasks import task_named
@@ -39,8 +41,9 @@ def command(args: argparse.Namespace) -> int:
         raise InputError("--save takes one picture: ask for them one by one.")
     options = Options(max_new_tokens=args.max_new_tokens, num_beams=args.beams)
     options.check()
-    load = {"device": args.device, "dtype": args.dtype, "allow_pickle": args.allow_pickle}
-    engine = Engine(load_model(args.model, **load))
+    trust = replace(OPERATOR, pickle=args.allow_pickle)
+    loaded = load_model(args.model, device=args.device, dtype=args.dtype, trust=trust)
+    engine = Engine(loaded)
     failed = 0
     for source in args.images:
         try:

@@ -1,26 +1,40 @@
-"""The models one can ask for by name. To add one, add a ``ModelSpec`` to ``_CATALOGUE``."""
+"""The models one can ask for by name. To add one, add a ``ModelSpec`` to ``_CATALOGUE``.
+
+A ``ModelSpec`` is made once, where a name comes in, by what whoever gave it may name. It travels as
+it is, into another process too, and is never parsed again: an id of the hub stays one, whatever
+folders are called.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Literal, get_args
 
+from florence_demo.checkpoints.trust import Trust
 from florence_demo.errors import CheckpointError, plain
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
+HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
+
+Size = Literal["", "base", "large"]
+
+
 @dataclass(frozen=True)
 class ModelSpec:
-    """Hold one entry of the catalogue.
+    """Hold one entry of the catalogue, or a model that somebody named.
 
     Attributes:
         name: What a person types: "base-ft".
         title: What the page shows.
-        source: A folder, or an id on the Hugging Face hub.
+        source: An absolute path of a folder, or an id on the Hugging Face hub, which never is one.
         revision: Commit of the hub repository, None for its newest.
         note: What a person should know before choosing it.
         public: Whether it is one of the catalogue, rather than a folder or id that somebody typed.
+        size: Which of Microsoft's sizes it has, "" where its folder says so.
     """
 
     name: str
@@ -29,6 +43,42 @@ class ModelSpec:
     revision: str | None = None
     note: str = ""
     public: bool = True
+    size: Size = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def folder(self) -> Path | None:
+        """Its folder where it is one of this machine, None for a model of the hub."""
+        path = Path(self.source)
+        return path if path.is_absolute() else None
+
+    @classmethod
+    def from_json(cls, values: Any) -> ModelSpec:
+        """Return the spec whose ``asdict`` was written; of the catalogue's, its own entry.
+
+        Raises:
+            ValueError: The values are not those of a spec.
+        """
+        given = dict(values) if isinstance(values, dict) else {}
+        named = {f.name for f in fields(cls)}
+        if not {"name", "title", "source"} <= set(given) <= named:
+            raise ValueError(f"a model has {', '.join(sorted(named))}, not {sorted(given)[:9]}")
+        spec = cls(**given)
+        revision = "" if spec.revision is None else spec.revision
+        texts = (spec.name, spec.title, spec.source, spec.note, revision)
+        if not all(isinstance(text, str) and "\0" not in text for text in texts):
+            raise ValueError("a model's name, title and source are texts")
+        if type(spec.public) is not bool or spec.size not in get_args(Size):
+            raise ValueError("a model's size or kind is none")
+        if spec.public and spec.name not in MODELS:
+            raise ValueError(f"the catalogue has no model {plain(spec.name)}")
+        return MODELS[spec.name] if spec.public else spec
+
+
+Named = str | ModelSpec
+"""What an operator or a program names a model by: a text, which ``spec_of`` reads, or a value."""
 
 
 _HUB = "florence-community/Florence-2-"
@@ -44,29 +94,33 @@ _CATALOGUE = (
         " about photographs.",
     ),
     ModelSpec(
-        "base",
-        "Florence-2-base",
-        _HUB + "base",
-        note="Microsoft's small model, 0.23 billion parameters, 0.5 GB to download.",
-    ),
-    ModelSpec(
-        "large",
-        "Florence-2-large",
-        _HUB + "large",
-        note="Microsoft's large model, 0.77 billion parameters, 1.6 GB to download.",
-    ),
-    ModelSpec(
         "base-ft",
         "Florence-2-base-ft",
         _HUB + "base-ft",
         "0b03b6f15a4a211370fb204aee4e7dd48887ea37",
         note="Microsoft's small model, tuned further on many tasks. A good first choice.",
+        size="base",
     ),
     ModelSpec(
         "large-ft",
         "Florence-2-large-ft",
         _HUB + "large-ft",
         note="Microsoft's large model, tuned further on many tasks: the best answers.",
+        size="large",
+    ),
+    ModelSpec(
+        "base",
+        "Florence-2-base",
+        _HUB + "base",
+        note="Microsoft's small model, 0.23 billion parameters, 0.5 GB to download.",
+        size="base",
+    ),
+    ModelSpec(
+        "large",
+        "Florence-2-large",
+        _HUB + "large",
+        note="Microsoft's large model, 0.77 billion parameters, 1.6 GB to download.",
+        size="large",
     ),
 )
 
@@ -74,27 +128,52 @@ _CATALOGUE = (
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _CATALOGUE}
 
 
-def resolve_spec(name: str) -> ModelSpec:
+def spec_of(name: str, trust: Trust) -> ModelSpec:
     """Return the catalogue's entry, or one made for a folder or a hub id.
 
+    Args:
+        name: What somebody typed.
+        trust: What they may name.
+
     Raises:
-        CheckpointError: The name is none of the three.
+        CheckpointError: The name is none of the three, or of a kind that is not allowed.
     """
     name = name.strip()
     if name in MODELS:
         return MODELS[name]
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") != 1
+    folder = _folder_called(name) if trust.folders else None
+    if folder is not None:
+        return spec_at(folder, name)
+    if trust.hub and HUB_ID.fullmatch(name):
+        return hub_spec(name)
+    others = (
+        *(("a folder with a checkpoint",) if trust.folders else ()),
+        *(("an id of the Hugging Face hub such as owner/name",) if trust.hub else ()),
+    )
+    raise CheckpointError(
+        f"There is no model “{plain(name)}”: choose {', or '.join((model_names(), *others))}."
+    )
+
+
+def spec_at(folder: Path, name: str = "") -> ModelSpec:
+    """Return the model in a folder that the operator named, or that this program made or listed."""
+    folder = folder.absolute()
+    return ModelSpec(name or str(folder), folder.name, str(folder), public=False)
+
+
+def hub_spec(name: str) -> ModelSpec:
+    """Return the model with an id of the hub."""
+    return ModelSpec(name, name, name, public=False)
+
+
+def model_names() -> str:
+    """Return the names of the catalogue, for a sentence."""
+    return ", ".join(MODELS)
+
+
+def _folder_called(name: str) -> Path | None:
     try:
         folder = Path(name).expanduser()
-        if name and folder.is_dir():
-            return ModelSpec(name, folder.name, str(folder), public=False)
+        return folder if name and folder.is_dir() else None
     except (OSError, RuntimeError, ValueError):  # too long, no such person's home, a zero byte
-        looks_like_path = True
-    if looks_like_path:
-        known = ", ".join(MODELS)
-        raise CheckpointError(
-            f"There is no model “{plain(name)}”: choose one of {known}, a folder with a"
-            " checkpoint, or an id of the Hugging Face hub such as"
-            " florence-community/Florence-2-base-ft."
-        )
-    return ModelSpec(name, name, name, public=False)
+        return None

@@ -1,115 +1,188 @@
-"""From a model's name to its folder: of the catalogue, a path, or the hub."""
+"""From a model's name to its folders, each looked into once: the catalogue's, a path, the hub's.
+
+Knows where a base and a tokenizer may come from that a folder lacks, and what a visitor's
+checkpoint may not name. Opens no weights (``loading``).
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from pathlib import Path
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePath
 
+from florence_demo.checkpoints.info import CheckpointInfo
+from florence_demo.checkpoints.inspection import inspect_checkpoint
+from florence_demo.checkpoints.trust import Trust
 from florence_demo.errors import CheckpointError, plain
-from florence_demo.models.catalogue import MODELS, ModelSpec, resolve_spec
+from florence_demo.models.catalogue import (
+    HUB_ID,
+    MODELS,
+    ModelSpec,
+    Named,
+    hub_spec,
+    model_names,
+    spec_of,
+)
 from florence_demo.models.hub import Progress, download
 
-VISITOR_BYTES = 8_000_000_000
-"""What a visitor may have fetched of a model of the hub; Florence-2-large in fp32 has 3.1 GB."""
+log = logging.getLogger(__name__)
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+MAX_BESIDE = 500
+"""Folders looked into for a tokenizer beside a checkpoint that has none."""
 
 
-def count_parameters(folder: Path, resolve_base: Callable[[str], Path]) -> int:
-    """Return how many parameters a checkpoint's model has; of an adapter, its base has.
+@dataclass(frozen=True)
+class Found:
+    """Hold a model that is on this machine and not opened yet.
+
+    Attributes:
+        spec: What was asked for.
+        info: What its folder holds.
+        base: Of an adapter, what its base's folder holds.
+        tokenizers: Where else its tokenizer may be; nothing is looked at or fetched before it is
+            asked for.
+        trust: What it may do.
+    """
+
+    spec: ModelSpec
+    info: CheckpointInfo
+    base: CheckpointInfo | None
+    tokenizers: Iterable[Path]
+    trust: Trust
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the model has; of an adapter, its base has."""
+        return (self.base or self.info).parameters
+
+
+def find(model: Named, trust: Trust, progress: Progress | None = None) -> Found:
+    """Return a model's folders, fetched where needed, and what they hold.
 
     Args:
-        folder: A checkpoint.
-        resolve_base: Returns the folder of an adapter's base by its name.
+        model: Its name in the catalogue, its folder, its id on the hub, or what it is.
+        trust: What it may do, and what a name may say.
+        progress: Called while files are downloaded.
 
     Raises:
-        CheckpointError: If it is no checkpoint, or an adapter whose base is not to be had.
+        CheckpointError: There is no such model, the hub cannot be reached, the folder holds
+            something else, or an adapter's base is not to be had.
     """
-    from florence_demo.checkpoints.inspection import inspect_checkpoint
-    from florence_demo.checkpoints.opening import adapter_base
+    spec = spec_of(model, trust) if isinstance(model, str) else model
+    info = inspect_checkpoint(folder_of(spec, trust, progress))
+    base = _base_of(info, trust, progress) if info.layout == "adapter" else None
+    return Found(spec, info, base, _Elsewhere(base or info, trust, progress), trust)
 
-    return inspect_checkpoint(adapter_base(folder, resolve_base) or folder).parameters
 
-
-def base_of(
-    name: str, progress: Progress | None = None, *, trusted: bool = True, open_hub: bool = True
-) -> Path | None:
-    """Return the folder of the model under an adapter; None if the name is of no such adapter.
+def folder_of(spec: ModelSpec, trust: Trust, progress: Progress | None = None) -> Path:
+    """Return the folder of a model, fetched from the hub where it is one of the hub.
 
     Args:
-        name: As ``load_model`` takes it; only folders of this machine are looked into.
-        progress: Called while the base is downloaded.
-        trusted: As for ``load_model``.
-        open_hub: As for ``load_model``.
-    """
-    from florence_demo.checkpoints.opening import adapter_base
-
-    try:
-        folder = Path(resolve_spec(name).source)
-        if not folder.is_dir():
-            return None
-        limit = None if trusted else VISITOR_BYTES
-        return adapter_base(
-            folder,
-            lambda base: folder_of(
-                base, progress, paths=trusted, open_hub=open_hub, max_bytes=limit
-            ),
-        )
-    except CheckpointError:
-        # Loading it will say what is wrong.
-        return None
-
-
-def folder_of(
-    name: str,
-    progress: Progress | None = None,
-    *,
-    paths: bool = True,
-    open_hub: bool = True,
-    max_bytes: int | None = VISITOR_BYTES,
-) -> Path:
-    """Return the folder of a model named by catalogue name, hub id or path.
-
-    Args:
-        name: What it is called.
+        spec: The model.
+        trust: How much may be fetched.
         progress: Called while files are downloaded.
-        paths: Whether it may be a path; if not, nothing tells whether there is such a path.
-        open_hub: Whether it may be any id of the hub.
-        max_bytes: What may be fetched of a model outside the catalogue; None is any amount.
+
+    Raises:
+        CheckpointError: It cannot be fetched, or a part of this project is missing.
+    """
+    folder = spec.folder
+    if folder is None:
+        limit = None if spec.public else trust.download
+        return download(spec.source, spec.revision, plain(spec.title), progress, limit)
+    if spec.public and not folder.is_dir():
+        raise CheckpointError(
+            f"The folder of “{spec.name}” is missing: get the whole project again, or choose"
+            " another model."
+        )
+    return folder
+
+
+def spec_of_base(name: str, trust: Trust) -> ModelSpec:
+    """Return the model that a checkpoint names as its base.
+
+    Args:
+        name: A stranger's word; without trust, nothing tells whether there is such a path.
+        trust: What it may name.
 
     Raises:
         CheckpointError: There is none, or its name is of a kind that is not allowed.
     """
     # Microsoft's own repositories hold the same weights in the 2024 layout, under these names.
     short = name.removeprefix("microsoft/Florence-2-")
-    if not paths and short not in MODELS:
-        if not _HUB_ID.fullmatch(name):
-            raise CheckpointError(
-                f"The checkpoint names “{plain(name)}” as its base, which is no model of the hub. "
-                "A folder of another machine cannot be found here: put the base's folder beside "
-                "it, or name a model of the hub in adapter_config.json."
-            )
-        spec = ModelSpec(name, name, name, public=False)
-    else:
-        spec = resolve_spec(short if short in MODELS else name)
-    folder = Path(spec.source)
-    if (paths or spec.public) and folder.is_dir():
-        return folder
-    if not open_hub and not spec.public:
+    if short in MODELS:
+        return MODELS[short]
+    if trust.folders:
+        return spec_of(name, trust)
+    if not HUB_ID.fullmatch(name):
+        raise CheckpointError(
+            f"The checkpoint names “{plain(name)}” as its base, which is no model of the hub. "
+            "A folder of another machine cannot be found here: put the base's folder beside "
+            "it, or name a model of the hub in adapter_config.json."
+        )
+    if not trust.hub:
         raise CheckpointError(
             f"The checkpoint is built on “{plain(name)}”, which is not fetched here: upload a"
-            f" whole checkpoint, or one built on a model of this list: {', '.join(MODELS)}."
+            f" whole checkpoint, or one built on a model of this list: {model_names()}."
         )
-    return fetch(spec, progress, max_bytes)
+    return hub_spec(name)
 
 
-def fetch(spec: ModelSpec, progress: Progress | None, max_bytes: int | None) -> Path:
-    """Return the folder of a model that is not on this machine yet."""
-    if Path(spec.source).is_absolute():
+def _base_of(info: CheckpointInfo, trust: Trust, progress: Progress | None) -> CheckpointInfo:
+    """Return what an adapter's base is: as it is named, or the folder of its name beside it."""
+    if not info.base:
         raise CheckpointError(
-            f"The folder of “{spec.name}” is missing: get the whole project again, or choose"
-            " another model."
+            f"{info.path.name} is an adapter that does not name its base: add "
+            "base_model_name_or_path to adapter_config.json."
         )
-    limit = None if spec.public else max_bytes
-    return download(spec.source, spec.revision, plain(spec.title), progress, limit)
+    try:
+        folder = folder_of(spec_of_base(info.base, trust), trust, progress)
+    except CheckpointError:
+        # Only the last part of the name counts here, so an adapter cannot name a folder elsewhere.
+        folder = info.path.absolute().parent / PurePath(info.base).name
+        if not _is_beside(folder, info.path.absolute()):
+            raise
+    base = inspect_checkpoint(folder)
+    if base.layout == "adapter":
+        raise CheckpointError(f"The base of {info.path.name} is an adapter itself, not a model.")
+    return base
+
+
+def _is_beside(folder: Path, adapter: Path) -> bool:
+    """Say whether a folder that an adapter names lies beside it and holds a model."""
+    try:
+        inside = folder.name not in ("", "..") and folder != adapter
+        return inside and (folder / "config.json").is_file()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """Give folders that may have a model's tokenizer, the one that may be a download at last."""
+
+    info: CheckpointInfo
+    trust: Trust
+    progress: Progress | None
+
+    def __iter__(self) -> Iterator[Path]:
+        """Yield the folders beside it where they may be looked into, then its base's."""
+        if self.trust.folders:
+            yield from _beside(self.info.path)
+        if self.info.base:
+            try:
+                base = spec_of_base(self.info.base, self.trust)
+                yield folder_of(base, self.trust, self.progress)
+            except CheckpointError as exc:
+                log.info("no tokenizer from the base of %s: %s", self.info.path.name, exc)
+
+
+def _beside(folder: Path) -> list[Path]:
+    """Return the folder around a checkpoint and those in it: a run keeps its tokenizer there."""
+    around = folder.absolute().parent
+    try:
+        inner = [path for path in islice(around.iterdir(), MAX_BESIDE) if path.is_dir()]
+    except OSError:
+        inner = []
+    return [around, *sorted(path for path in inner if path.name != folder.name)]

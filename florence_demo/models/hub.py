@@ -48,12 +48,6 @@ def download(
         CheckpointError: The hub cannot be reached or has no such model, or it is too large.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     if progress:
         progress(0.0, f"Asking the hub for {title}")
@@ -73,22 +67,34 @@ def download(
         )
     except CheckpointError:
         raise
-    except GatedRepoError as exc:
-        raise CheckpointError(
+    except Exception as exc:  # whatever the client and the network between raise
+        raise _in_a_sentence(exc, source, title) from exc
+
+
+def _in_a_sentence(exc: Exception, source: str, title: str) -> CheckpointError:
+    """Return what a person is told about what the hub's client raised."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(exc, GatedRepoError):
+        return CheckpointError(
             f"{plain(source)} asks for permission: accept its terms on the hub and log in with"
             " `hf auth login`."
-        ) from exc
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as exc:
-        raise CheckpointError(
+        )
+    if isinstance(exc, RepositoryNotFoundError | RevisionNotFoundError | HFValidationError):
+        return CheckpointError(
             f"The hub has no model “{plain(source)}”: check the spelling, or log in with"
             " `hf auth login` if it is private."
-        ) from exc
-    except Exception as exc:  # whatever the client and the network between raise
-        log.info("%s could not be fetched", source, exc_info=True)
-        raise CheckpointError(
-            f"{title} is not on this machine and the Hugging Face hub cannot be reached: check"
-            " the connection, or go on with “nano”, which is embedded."
-        ) from exc
+        )
+    log.info("%s could not be fetched", source, exc_info=exc)
+    return CheckpointError(
+        f"{title} is not on this machine and the Hugging Face hub cannot be reached: check"
+        " the connection, or go on with “nano”, which is embedded."
+    )
 
 
 def _measured(source: str, revision: str | None, max_bytes: int) -> str | None:

@@ -1,8 +1,7 @@
-"""The models one can ask for by name, and the way from a name to a model in memory.
+"""From a model that was found to a model in memory.
 
-Knows the catalogue, devices and number formats. Does not know tasks, prompts or answers;
-what a folder holds and how to open it is ``checkpoints``' business. torch and transformers are
-imported when a model is loaded, not before.
+Knows devices and number formats. Does not know tasks, prompts or answers; how a folder is opened is
+``checkpoints``' business. torch and transformers are imported when a model is loaded, not before.
 """
 
 from __future__ import annotations
@@ -12,16 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from florence_demo.checkpoints.trust import OPERATOR, Trust
 from florence_demo.machine import in_bytes
+from florence_demo.models.catalogue import ModelSpec, Named
+from florence_demo.models.devices import choose_device, choose_dtype, short_dtype
+from florence_demo.models.finding import Found, find
 from florence_demo.models.hub import Progress
 
 if TYPE_CHECKING:
     import torch
 
     from florence_demo.checkpoints.opening import Opened
-from florence_demo.models.catalogue import ModelSpec, resolve_spec
-from florence_demo.models.devices import choose_device, choose_dtype, short_dtype
-from florence_demo.models.finding import VISITOR_BYTES, count_parameters, fetch, folder_of
 
 log = logging.getLogger(__name__)
 
@@ -75,67 +75,64 @@ class LoadedModel:
 
 
 def load_model(
-    name: str,
+    model: Named,
     *,
     device: str = "auto",
     dtype: str = "auto",
+    trust: Trust = OPERATOR,
     progress: Progress | None = None,
-    trusted: bool = True,
-    open_hub: bool = True,
-    allow_pickle: bool = False,
 ) -> LoadedModel:
-    """Load a model by its name in the catalogue, its folder or its hub id.
+    """Find a model by its name in the catalogue, its folder or its hub id, and load it.
 
     Args:
-        name: "base-ft", "./checkpoints/mine", "somebody/florence-2-docvqa".
+        model: "base-ft", "./checkpoints/mine", "somebody/florence-2-docvqa", or what it is.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto", "fp32", "bf16", "fp16", "int8".
+        trust: What it may do.
         progress: Called while files are downloaded and opened.
-        trusted: Whether the folder may name other folders of this machine, as an adapter names its
-            base, and whether a download and a question may take any amount; a visitor's may not.
-        open_hub: Whether it may name any model of the hub as its base, or the catalogue's alone.
-        allow_pickle: Whether pickled weights may be read, in a process of their own.
 
     Raises:
         CheckpointError: There is no such model, the hub cannot be reached, or the folder holds
             something else.
     """
-    from florence_demo.checkpoints.cost import VISITORS
+    # Before anything is fetched for a device that is not there.
+    target = choose_device(device)
+    return load(find(model, trust, progress), target, dtype, progress)
+
+
+def load(
+    found: Found, device: torch.device, dtype: str = "auto", progress: Progress | None = None
+) -> LoadedModel:
+    """Load a model that was found.
+
+    Args:
+        found: Where it is and what it may do.
+        device: Where it goes.
+        dtype: "auto", "fp32", "bf16", "fp16", "int8".
+        progress: Told that it is opened.
+
+    Raises:
+        CheckpointError: It cannot be opened whole.
+    """
     from florence_demo.checkpoints.opening import open_checkpoint
     from florence_demo.machine import model_memory
 
-    spec = resolve_spec(name)
-    target = choose_device(device)
-    folder = Path(spec.source)
-    if not folder.is_dir():
-        folder = fetch(spec, progress, None if trusted else VISITOR_BYTES)
     if progress:
-        progress(1.0, f"Opening {spec.title}")
-
-    def resolve_base(base: str) -> Path:
-        return folder_of(
-            base,
-            progress,
-            paths=trusted,
-            open_hub=open_hub,
-            max_bytes=None if trusted else VISITOR_BYTES,
-        )
-
+        progress(1.0, f"Opening {found.spec.title}")
     opened = open_checkpoint(
-        folder,
-        dtype=choose_dtype(dtype, target, count_parameters(folder, resolve_base)),
-        device=str(target),
-        resolve_base=resolve_base,
-        tokenizers=None if trusted else (),
-        limit=None if trusted else VISITORS,
-        allow_pickle=allow_pickle,
+        found.info,
+        base=found.base,
+        tokenizers=found.tokenizers,
+        trust=found.trust,
+        dtype=choose_dtype(dtype, device, found.parameters),
+        device=device,
     )
     loaded = LoadedModel(
-        spec,
-        folder,
+        found.spec,
+        found.info.path,
         opened.model,
         opened.processor,
-        target,
+        device,
         next(opened.model.parameters()).dtype,
         sum(sum(kind.values()) for kind in model_memory(opened.model).values()),
         opened,
@@ -145,13 +142,12 @@ def load_model(
     return loaded
 
 
-def switch_model(loaded: LoadedModel, name: str, *, allow_pickle: bool = False) -> LoadedModel:
+def switch_model(loaded: LoadedModel, found: Found) -> LoadedModel:
     """Exchange the adapter of a model for another of the same base, without reading the base.
 
     Args:
         loaded: A model with an adapter, which nobody uses meanwhile; it is used up.
-        name: The other adapter's folder.
-        allow_pickle: As for ``load_model``.
+        found: The other adapter.
 
     Raises:
         CheckpointError: The other adapter cannot be merged; the first one is in again.
@@ -159,9 +155,7 @@ def switch_model(loaded: LoadedModel, name: str, *, allow_pickle: bool = False) 
     from florence_demo.checkpoints.opening import switch_adapter
 
     assert loaded.opened is not None
-    spec = resolve_spec(name)
-    folder = Path(spec.source)
-    opened = switch_adapter(loaded.opened, folder, allow_pickle=allow_pickle)
-    switched = replace(loaded, spec=spec, folder=folder, opened=opened)
+    opened = switch_adapter(loaded.opened, found.info, found.trust)
+    switched = replace(loaded, spec=found.spec, folder=found.info.path, opened=opened)
     log.info("switched %s to %s", loaded.title, switched.describe())
     return switched

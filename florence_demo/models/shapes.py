@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.bounded_json import load_json
+from florence_demo.checkpoints.trust import OPERATOR
 from florence_demo.errors import FlorenceDemoError
-from florence_demo.models.catalogue import MODELS, resolve_spec
+from florence_demo.models.catalogue import Named, spec_of
 
 _MOST = 1_000_000
 """No size of a model is larger."""
@@ -101,15 +102,18 @@ _BASE = Shape(768, _STRIDES, (128, 256, 512, 1024), _DEPTHS, 768, 6, 3072, 51289
 _LARGE = Shape(768, _STRIDES, (256, 512, 1024, 2048), _DEPTHS, 1024, 12, 4096, 51289, 577)
 
 
-def shape_of(model: str) -> Shape | None:
+_SIZES = {"base": _BASE, "large": _LARGE}
+
+
+def shape_of(model: Named) -> Shape | None:
     """Return the sizes of a model by name or folder, None where they are not known here."""
-    if model in MODELS and model != "nano":
-        return _LARGE if model.startswith("large") else _BASE
     try:
-        folder = Path(resolve_spec(model).source)
+        spec = spec_of(model, OPERATOR) if isinstance(model, str) else model
     except FlorenceDemoError:
         return None
-    return _shape_in(folder)
+    if spec.size:
+        return _SIZES[spec.size]
+    return None if spec.folder is None else _shape_in(spec.folder)
 
 
 def _shape_in(folder: Path) -> Shape | None:
@@ -162,7 +166,7 @@ def _picture_settings(folder: Path) -> dict[str, Any]:
     raise KeyError("size")
 
 
-def is_small(model: str) -> bool:
+def is_small(model: Named) -> bool:
     """Whether a model is as small as nano."""
     shape = shape_of(model)
     return shape is not None and shape.tower + shape.language < SMALL

@@ -9,22 +9,22 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import cached_property
 from typing import Any, TypeVar
 
 from PIL import Image
 
+from florence_demo.checkpoints.trust import OPERATOR
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.request import OnStep, Options, Request
-from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
-from florence_demo.models.catalogue import ASSETS, MODELS
+from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.annotate import annotate
 from florence_demo.output.export import EXPORTERS
 from florence_demo.output.overlay import overlay
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 EXAMPLES = ASSETS / "examples"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _R = TypeVar("_R")
 
 PICTURE_TASKS = tuple(task for task in TASKS.values() if task.needs == "nothing")
@@ -83,12 +82,7 @@ class Service:
         self._fetching: Counter[str] = Counter()
         self._fetching_lock = threading.Lock()
         self.engines = engines or EngineCache(
-            config.max_models,
-            device=config.device,
-            dtype=config.dtype,
-            trusted=False,
-            open_hub=config.open_hub,
-            allow_pickle=config.allow_pickle,
+            config.max_models, device=config.device, dtype=config.dtype, trust=config.trust()
         )
         self._predict = _with_gpu(self._predict_here)
         self._predict_all = _with_gpu(self._predict_all_here)
@@ -96,23 +90,28 @@ class Service:
     def warm_up(self) -> None:
         """Load the first model so that the first answer does not wait for it."""
         try:
-            self.engines.get(self.config.model)
+            self.engines.get(self.given)
         except FlorenceDemoError as exc:
             log.warning("%s", exc)
 
-    def check_model(self, name: str) -> str:
-        """Return the model's name where a visitor may ask for it.
+    @cached_property
+    def given(self) -> ModelSpec:
+        """The model chosen at first, which may be a folder: its name is the operator's word.
+
+        Raises:
+            CheckpointError: There is no such model.
+        """
+        return spec_of(self.config.model, OPERATOR)
+
+    def check_model(self, name: object) -> ModelSpec:
+        """Return the model that a visitor names.
 
         Raises:
             CheckpointError: It is neither in the catalogue nor an allowed id of the hub.
         """
-        name = (name or "").strip()
-        if name in MODELS:
-            return name
-        if self.config.open_hub and _HUB_ID.fullmatch(name) and not Path(name).exists():
-            return name
-        also = " or an id of the Hugging Face hub (owner/name)" if self.config.open_hub else ""
-        raise CheckpointError(f"There is no model “{name}”: choose {', '.join(MODELS)}{also}.")
+        if name == self.config.model:
+            return self.given
+        return spec_of(str(name or ""), self.config.trust())
 
     # -- pictures ---------------------------------------------------------------------------
 
@@ -171,7 +170,7 @@ class Service:
         task: str,
         text: str,
         region: Region | None,
-        model: str,
+        model: Named,
         options: Options,
         progress: Callable[[float, str], None] | None = None,
     ) -> Iterator[tuple[dict[str, Any], Prediction | None]]:
@@ -185,7 +184,7 @@ class Service:
             task: Name of the task.
             text: Words; dropped where the task takes none, since the page hides the box then.
             region: Box in pixels; dropped likewise.
-            model: A name that ``check_model`` returned, or a trusted folder.
+            model: What ``check_model`` returned, or a folder that this program made or listed.
             options: How the answer is searched.
             progress: Told about downloads.
         """
@@ -210,7 +209,7 @@ class Service:
     def ask_all(
         self,
         image: Image.Image | None,
-        model: str,
+        model: Named,
         options: Options,
         progress: Callable[[float, str], None] | None = None,
     ) -> Iterator[tuple[str, list[Shown]]]:
@@ -218,7 +217,7 @@ class Service:
 
         Args:
             image: The picture.
-            model: A name that ``check_model`` returned, or a trusted folder.
+            model: What ``check_model`` returned, or a folder that this program made or listed.
             options: How the answers are searched.
             progress: Told about downloads.
 
@@ -247,11 +246,11 @@ class Service:
         else:
             yield from _stream(lambda on_step: predict(*question, on_step=on_step))
 
-    # A shared GPU's process is sent these arguments; an engine could not be, its name can.
+    # A shared GPU's process is sent these arguments; an engine could not be, its model's spec can.
 
     def _predict_here(
         self,
-        model: str,
+        model: Named,
         image: Image.Image,
         task: str,
         text: str,
@@ -265,7 +264,7 @@ class Service:
 
     def _predict_all_here(
         self,
-        model: str,
+        model: Named,
         image: Image.Image,
         options: Options,
         *,

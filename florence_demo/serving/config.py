@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from florence_demo.checkpoints.trust import VISITOR, Trust
 from florence_demo.data.source import DATA_LIMITS, DataLimits
 from florence_demo.serving.gate import Rules
 
@@ -57,6 +58,11 @@ class AppConfig:
         if self.public:
             return replace(self, open_hub=False, allow_pickle=False, training=training)
         return replace(self, training=training)
+
+    def trust(self) -> Trust:
+        """Return what a visitor may name, and what a model may do that a visitor opens."""
+        given = self.resolved()
+        return replace(VISITOR, hub=given.open_hub, pickle=given.allow_pickle)
 
     def data_limits(self) -> DataLimits:
         """Return what an upload of data may come to."""

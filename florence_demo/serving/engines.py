@@ -12,53 +12,69 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from florence_demo.checkpoints.trust import OPERATOR, Trust
 from florence_demo.engine.engine import Engine
 from florence_demo.machine import release_memory
-from florence_demo.models.finding import base_of
+from florence_demo.models.catalogue import MODELS, ModelSpec, Named, spec_of
+from florence_demo.models.devices import choose_device
+from florence_demo.models.finding import Found, find
 from florence_demo.models.hub import Progress
-from florence_demo.models.loading import load_model, switch_model
+from florence_demo.models.loading import load, switch_model
 
 
 class EngineCache:
     """Keep the engines used last, so that a model is loaded once."""
 
-    def __init__(self, max_models: int = 1, **load: Any) -> None:
-        """Take how many models may be in memory and what ``load_model`` is given.
+    def __init__(
+        self,
+        max_models: int = 1,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        trust: Trust = OPERATOR,
+    ) -> None:
+        """Take how many models may be in memory and how they are loaded.
 
         Args:
             max_models: At least 1; nano does not count, it is smaller than a picture.
-            load: ``device``, ``dtype``, ``trusted``, ``open_hub``, ``allow_pickle`` for
-                ``load_model``.
+            device: As for ``load_model``.
+            dtype: As for ``load_model``.
+            trust: What names may say, and what models may do.
         """
         self.max_models = max(1, max_models)
-        self._load = load
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
-        self._stamps: dict[str, object] = {}
+        self.device = device
+        self.dtype = dtype
+        self.trust = trust
+        self._engines: OrderedDict[ModelSpec, Engine] = OrderedDict()
+        self._stamps: dict[ModelSpec, object] = {}
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
-    def get(self, name: str, progress: Progress | None = None) -> Engine:
+    def get(self, model: Named, progress: Progress | None = None) -> Engine:
         """Return the engine of a model, loading it at first use.
+
+        Args:
+            model: A name, or what it names.
+            progress: Called while files are downloaded and opened.
 
         Raises:
             CheckpointError: The model cannot be loaded; those in memory stay.
         """
-        engine = self._held(name)
+        spec = spec_of(model, self.trust) if isinstance(model, str) else model
+        engine = self._held(spec)
         if engine is not None:
             return engine
         # One load at a time; models in memory go on answering meanwhile.
         with self._loading, _nothing_left():
-            engine = self._held(name)
+            engine = self._held(spec)
             if engine is None:
-                stamp = _stamp(name)
-                engine = self._switched(name, progress) or Engine(
-                    load_model(name, progress=progress, **self._load)
-                )
+                stamp, device = _stamp(spec.folder), choose_device(self.device)
+                found = find(spec, self.trust, progress)
+                engine = self._switched(found) or Engine(load(found, device, self.dtype, progress))
                 with self._lock:
-                    self._make_room(name)
-                    self._engines[name], self._stamps[name] = engine, stamp
+                    self._make_room(spec)
+                    self._engines[spec], self._stamps[spec] = engine, stamp
                 release_memory()
             return engine
 
@@ -67,48 +83,48 @@ class EngineCache:
         with self._lock:
             return list(self._engines.values())
 
-    def drop(self, name: str) -> bool:
+    def drop(self, model: Named) -> bool:
         """Forget a model and give its memory back; say whether it was there."""
+        spec = spec_of(model, self.trust) if isinstance(model, str) else model
         with self._lock:
-            found = self._engines.pop(name, None) is not None
+            found = self._engines.pop(spec, None) is not None
         if found:
             release_memory()
         return found
 
-    def _held(self, name: str) -> Engine | None:
+    def _held(self, spec: ModelSpec) -> Engine | None:
         """Return a model in memory, unless its folder holds other weights by now."""
-        stamp = _stamp(name)
+        stamp = _stamp(spec.folder)
         with self._lock:
             # A model whose folder is gone, or is being written this moment, goes on answering.
-            if name in self._engines and stamp in (None, self._stamps[name]):
-                self._engines.move_to_end(name)
-                return self._engines[name]
+            if spec in self._engines and stamp in (None, self._stamps[spec]):
+                self._engines.move_to_end(spec)
+                return self._engines[spec]
             return None
 
-    def _switched(self, name: str, progress: Progress | None) -> Engine | None:
+    def _switched(self, found: Found) -> Engine | None:
         """Return an engine for an adapter whose base is in memory under another adapter."""
-        limits = {key: self._load[key] for key in ("trusted", "open_hub") if key in self._load}
-        base = base_of(name, progress, **limits)
+        if found.base is None:
+            return None
+        base = found.base.path
         with self._lock:
-            siblings = [n for n, e in self._engines.items() if base and e.loaded.base == base]
+            siblings = [s for s, e in self._engines.items() if e.loaded.base == base]
             if not siblings:
                 return None
             # Nobody new finds it meanwhile; those who hold it are answered before the change.
             sibling = self._engines.pop(siblings[-1])
-        allowed = bool(self._load.get("allow_pickle"))
         try:
-            return sibling.hand_over(
-                lambda loaded: switch_model(loaded, name, allow_pickle=allowed)
-            )
+            return sibling.hand_over(lambda loaded: switch_model(loaded, found))
         except BaseException:
             if not sibling.retired:
                 with self._lock:
                     self._engines[siblings[-1]] = sibling
             raise
 
-    def _make_room(self, name: str) -> None:
-        others = [n for n in self._engines if n != "nano"]
-        limit = self.max_models - (name != "nano")
+    def _make_room(self, spec: ModelSpec) -> None:
+        nano = MODELS["nano"]
+        others = [held for held in self._engines if held != nano]
+        limit = self.max_models - (spec != nano)
         for old in others[: max(0, len(others) - limit)]:
             del self._engines[old]
 
@@ -127,10 +143,9 @@ def _nothing_left() -> Iterator[None]:
         raise
 
 
-def _stamp(name: str) -> object:
+def _stamp(folder: Path | None) -> object:
     """Return what changes when a folder is written anew, as a resumed training does; else None."""
-    folder = Path(name)
-    if not folder.is_dir():
+    if folder is None or not folder.is_dir():
         return None
     try:
         files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".json", ".bin"))

@@ -18,6 +18,7 @@ from florence_demo.engine.request import Options, Stopped
 from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
 from florence_demo.evaluation.report import Report
+from florence_demo.models.catalogue import Named
 from florence_demo.serving.asking import Service, on_zero_gpu
 from florence_demo.serving.streaming import Line, stream
 
@@ -40,7 +41,7 @@ class Wish:
         options: How answers are searched.
     """
 
-    model: str
+    model: Named
     data: Data
     tasks: tuple[str, ...] = ()
     limit: int = 200
@@ -82,7 +83,7 @@ def _measured(service: Service, wish: Wish, line: Line[Progress]) -> Report:
     engine = service.engines.get(wish.model)
     told(0, len(examples))
     config = EvaluateConfig(
-        model=wish.model, data=wish.data.title, options=wish.options, batch_size=8
+        model=engine.loaded.title, data=wish.data.title, options=wish.options, batch_size=8
     )
     report = evaluate(engine, examples, config, told)
     found = (*problems, *report.failures)

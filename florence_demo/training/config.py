@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.bounded_json import load_json
+from florence_demo.checkpoints.trust import OPERATOR, VISITOR, Trust
 from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError
 from florence_demo.files import write_json
+from florence_demo.models.catalogue import ModelSpec, Named
 from florence_demo.training.status import LIVE, read_status
 from florence_demo.training.trainable import MODES, Mode
 
@@ -93,7 +95,7 @@ class TrainConfig:
     """Hold the settings of a run; the defaults are those of the 2024 article.
 
     Attributes:
-        model: Where to start: a name, a folder or a hub id.
+        model: Where to start: a text of the operator's, which names a model, or what it is.
         data: What to learn from, as ``open_data`` takes it: a text of the operator's, or a source.
         eval_data: What to measure on; empty takes the part "validation" of the default data, and
             splits off a twentieth of other data.
@@ -127,7 +129,7 @@ class TrainConfig:
         resume: Go on from the last checkpoint in ``out``.
     """
 
-    model: str = "base-ft"
+    model: Named = "base-ft"
     data: Spec = "HuggingFaceM4/DocumentVQA"
     eval_data: Spec = ""
     out: Path = Path("runs/docvqa")
@@ -181,14 +183,23 @@ class TrainConfig:
                 "With patience, a checkpoint is kept at each measurement: leave out save_every."
             )
 
+    @property
+    def trust(self) -> Trust:
+        """What the model may do: a text is an operator's word, a value came from the page."""
+        return OPERATOR if isinstance(self.model, str) else VISITOR
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "out": str(self.out)}
 
 
+_VALUES: dict[str, type] = {"model": ModelSpec, "data": DataSource, "eval_data": DataSource}
+"""Settings that may be a value instead of an operator's text."""
+
+
 def _fits(name: str, value: Any, default: Any) -> bool:
     """Whether a setting that is no number is of its kind."""
-    if name in ("data", "eval_data") and isinstance(value, DataSource):
+    if isinstance(value, _VALUES.get(name, ())):
         return True
     if isinstance(default, tuple):
         return isinstance(value, tuple) and all(map(_is_text, value))
@@ -211,6 +222,8 @@ def read_settings(folder: Path) -> TrainConfig:
     try:
         values = load_json(folder / CONFIG_FILE)
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        if isinstance(values.get("model"), dict):
+            values["model"] = ModelSpec.from_json(values["model"])
         for name in ("data", "eval_data"):
             if isinstance(values.get(name), dict):
                 values[name] = DataSource.from_json(values[name])

@@ -68,7 +68,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     files.tell(state="starting", message="Opening the model")
     args = arguments(config)
     # Opened on the CPU: the Trainer moves it, each process to its own device.
-    loaded = load_model(config.model, device="cpu", dtype="fp32")
+    loaded = load_model(config.model, device="cpu", dtype="fp32", trust=config.trust)
     positions = int(loaded.model.config.text_config.max_position_embeddings)
     collator = Collator(loaded.processor, positions)
     files.tell(message="Checking the data")

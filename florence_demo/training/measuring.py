@@ -121,6 +121,6 @@ class Measuring:
         engine = Engine(replace(self.loaded, model=copy, device=self.device, dtype=dtype))
         options = Options(num_beams=1, max_new_tokens=self.config.max_new_tokens)
         settings = EvaluateConfig(
-            model=self.config.model, data=self.config.data, bootstrap=bootstrap, options=options
+            model=self.loaded.title, data=self.config.data, bootstrap=bootstrap, options=options
         )
         return evaluate(engine, rows, settings)

@@ -10,16 +10,17 @@ from pathlib import Path
 
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD
 from florence_demo.data.source import Spec
+from florence_demo.models.catalogue import Named
 from florence_demo.models.shapes import is_small
 from florence_demo.training.config import TrainConfig
 from florence_demo.training.trainable import Mode
 
 
-def recipe(model: str, data: Spec, mode: Mode) -> TrainConfig:
+def recipe(model: Named, data: Spec, mode: Mode) -> TrainConfig:
     """Return settings to begin with.
 
     Args:
-        model: Name or folder.
+        model: Where to start.
         data: As ``open_data`` takes it.
         mode: What learns.
     """
@@ -37,7 +38,7 @@ def recipe(model: str, data: Spec, mode: Mode) -> TrainConfig:
     return replace(start, learning_rate=1e-4 if lora else start.learning_rate, batch_size=8)
 
 
-def first_mode(model: str) -> Mode:
+def first_mode(model: Named) -> Mode:
     """Return what should learn at first: all of a small model, adapters of a large one."""
     return "full" if is_small(model) else "lora"
 
@@ -55,7 +56,7 @@ class DemoConfig:
         resume: Go on with the run in ``out``.
     """
 
-    model: str = "nano"
+    model: Named = "nano"
     out: Path = Path("runs/forms")
     lora: bool = False
     steps: int = 240

@@ -13,6 +13,7 @@ import gradio as gr
 from PIL import Image
 
 from florence_demo.engine.request import Options
+from florence_demo.models.catalogue import Named
 from florence_demo.output.overlay import overlay
 from florence_demo.pictures.images import display_copy
 from florence_demo.serving.asking import Service, Shown
@@ -72,7 +73,7 @@ def summary(answers: list[Shown]) -> dict[str, Any]:
 
 
 def all_handler(
-    service: Service, resolve: Callable[[Any], str]
+    service: Service, resolve: Callable[[Any], Named]
 ) -> Callable[..., Iterator[tuple[Any, ...]]]:
     """Return what the button does; its outputs are those of ``opened`` and the cards before."""
 

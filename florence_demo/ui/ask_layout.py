@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from florence_demo.models.catalogue import Named
 from florence_demo.output.export import EXPORTERS
 from florence_demo.pictures.decoder import open_own
 from florence_demo.serving.asking import ANNOTATED, EXAMPLES, load_examples
@@ -36,7 +37,7 @@ class Model:
     """
 
     component: Any
-    resolve: Callable[[Any], str]
+    resolve: Callable[[Any], Named]
     render: bool = False
 
 

@@ -20,6 +20,7 @@ from florence_demo.checkpoints.folders import checkpoint_under, list_checkpoints
 from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.errors import InputError
 from florence_demo.machine import device_memory, in_bytes
+from florence_demo.models.catalogue import ModelSpec, spec_at
 from florence_demo.models.finding import folder_of
 from florence_demo.serving.asking import Service
 from florence_demo.ui.ask_layout import Model
@@ -159,7 +160,8 @@ def _connect_finding(service: Service, parts: _Parts) -> None:
     ) -> tuple[str | None, str]:
         """Fetch a checkpoint from the hub by its id and say what it holds."""
         checked = service.check_model(name)
-        return _described(folder_of(checked, lambda done, what: progress(done, desc=what)))
+        trust = service.config.trust()
+        return _described(folder_of(checked, trust, lambda done, what: progress(done, desc=what)))
 
     looked = [parts.folder, parts.card, parts.memory]
     parts.refresh.click(look_again, None, looked, api_visibility="private")
@@ -181,14 +183,15 @@ def _connect_loading(service: Service, parts: _Parts) -> None:
             raise InputError("Choose a checkpoint first: a folder, an upload or a hub id.")
         service.scratch.touch(Path(path))
         info = inspect_checkpoint(Path(path))
-        engine = service.engines.get(path, lambda done, what: progress(done, desc=what))
+        spec = spec_at(info.path)
+        engine = service.engines.get(spec, lambda done, what: progress(done, desc=what))
         done = f"**Loaded:** {_escape(engine.loaded.describe())}. Ask it below."
         return path, f"{_card(info.sentences())}\n\n{done}", memory_bar(service.engines)
 
     @friendly
     def close_loaded(path: str | None) -> tuple[None, str, str]:
         """Forget the loaded checkpoint and give its memory back."""
-        if not path or not service.engines.drop(path):
+        if not path or not service.engines.drop(spec_at(Path(path))):
             raise InputError("No checkpoint is in memory: describe one above and load it.")
         return None, "Unloaded; its memory is free again.", memory_bar(service.engines)
 
@@ -203,10 +206,10 @@ def _described(path: Path) -> tuple[str, str]:
     return str(path), _card(inspect_checkpoint(path).sentences())
 
 
-def _resolve(path: Any) -> str:
+def _resolve(path: Any) -> ModelSpec:
     if not path:
         raise InputError("No checkpoint is loaded: choose one above and press Load.")
-    return str(path)
+    return spec_at(Path(path))
 
 
 def _names(root: Path) -> list[str]:

@@ -145,7 +145,7 @@ def _connect_start(
         chosen = picker.chosen(data, folder, upload, hub)
         config = config_of(watch.service, chosen, chosen_settings)
         wanted = (result_name or "").strip()
-        stem = f"{chosen.title.rpartition('/')[2]}-{Path(config.model).name}"
+        stem = f"{chosen.title.rpartition('/')[2]}-{Path(str(config.model)).name}"
         named = wanted or watch.runs.free_name(stem)
         return watch.show(watch.runs.start(config, named, chosen.upload))
 

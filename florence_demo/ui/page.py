@@ -147,7 +147,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                 )
                 build_surface(
                     service,
-                    Model(model, _resolver(service, config), render=True),
+                    Model(model, service.check_model, render=True),
                     api="ask",
                 )
             with gr.Tab("Fine-tuned checkpoints", id="checkpoints") as opened:
@@ -181,11 +181,3 @@ def _model_info(config: AppConfig) -> str:
         " and are fetched at first use."
     )
     return base + (" Any hub id works too." if config.open_hub else "")
-
-
-def _resolver(service: Service, config: AppConfig) -> Any:
-    def resolve(name: Any) -> str:
-        # The operator's own choice may be a folder; a visitor's may not.
-        return config.model if name == config.model else service.check_model(str(name or ""))
-
-    return resolve

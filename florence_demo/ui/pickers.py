@@ -20,14 +20,13 @@ from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
 from florence_demo.data.reading import upload_help
 from florence_demo.data.source import DataSource
 from florence_demo.errors import InputError
-from florence_demo.models.catalogue import ASSETS, MODELS
+from florence_demo.models.catalogue import ASSETS, MODELS, ModelSpec, spec_at
 from florence_demo.serving.asking import Service
 from florence_demo.ui.components import SafeFiles
 from florence_demo.ui.handlers import friendly
 
 _OWN = "checkpoint: "
 """Before the name of a checkpoint under the allowed root, which a catalogue name never begins."""
-_ORDER = ("nano", "base-ft", "large-ft", "base", "large")
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """For events that are no action of a person."""
@@ -47,21 +46,21 @@ def model_choices(service: Service) -> list[tuple[str, str]]:
     root = service.config.checkpoints
     names = [str(p.relative_to(root)) for p in list_checkpoints(root) if p != root]
     own = [(f"{_OWN}{name}", f"{_OWN}{name}") for name in names]
-    known = [(MODELS[name].title, name) for name in _ORDER]
+    known = [(spec.title, spec.name) for spec in MODELS.values()]
     given = service.config.model
     return known + ([] if given in MODELS else [(given, given)]) + own
 
 
-def model_of(service: Service, value: Any) -> str:
-    """Return the name or folder of a chosen model.
+def model_of(service: Service, value: Any) -> ModelSpec:
+    """Return a chosen model.
 
     Raises:
         CheckpointError: There is no such model, or a visitor may not name it.
     """
     name = str(value or "")
     if name.startswith(_OWN):
-        return str(checkpoint_under(service.config.checkpoints, name.removeprefix(_OWN)))
-    return name if name == service.config.model else service.check_model(name)
+        return spec_at(checkpoint_under(service.config.checkpoints, name.removeprefix(_OWN)))
+    return service.check_model(name)
 
 
 @dataclass(frozen=True, eq=False)

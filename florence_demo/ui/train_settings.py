@@ -213,7 +213,7 @@ class Settings:
 
     def filled(self, found: TrainConfig) -> tuple[Any, ...]:
         """Return the values of ``advised`` for the settings of a recipe."""
-        return *(s.shown(found) for s in SETTINGS if s.advised), _advice(found.model)
+        return *(s.shown(found) for s in SETTINGS if s.advised), _advice(str(found.model))
 
 
 def build_settings(service: Service) -> Settings:

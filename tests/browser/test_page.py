@@ -253,6 +253,6 @@ def test_a_checkpoint_is_chosen_described_loaded_asked_and_unloaded(page, pictur
     answer = tab.get_by_role("region", name="Answer")
     expect(answer.get_by_text("A fake answer")).to_be_visible()
     assert engines.engine.asked[-1] == ("docvqa", "What is the total?", None)
-    assert engines.names[-1].endswith("checkpoints/mine")
+    assert engines.names[-1].source.endswith("checkpoints/mine")
     tab.get_by_role("button", name="Unload").click()
     expect(tab.get_by_text("Unloaded", exact=False)).to_be_visible()

@@ -9,11 +9,16 @@ import pytest
 import torch
 
 from florence_demo.checkpoints import opening as checkpoints
-from florence_demo.checkpoints.converting import convert_checkpoint
 from florence_demo.checkpoints.inspection import inspect_checkpoint
-from florence_demo.checkpoints.opening import open_checkpoint
 from florence_demo.errors import CheckpointError
-from tests.checkpoint_makers import Micro, copied, edit_json, write_json
+from tests.checkpoint_makers import (
+    Micro,
+    convert_folder,
+    copied,
+    edit_json,
+    open_folder,
+    write_json,
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +89,13 @@ def test_unknown_fields_are_never_looked_at(
     sound = {"native": native, "original": original}[layout]
     for folder in (sound, changed(sound, tmp_path / "it", "config.json", section, **values)):
         with pytest.raises(CheckpointError):
-            open_checkpoint(folder)
+            open_folder(folder)
     assert built[0] == built[1]
 
 
 def test_the_model_is_the_same_beside_unknown_fields(micro, native, tmp_path):
     folder = changed(native, tmp_path / "it", "config.json", "text_config", num_labels=1_000)
-    opened = open_checkpoint(folder)
+    opened = open_folder(folder)
     assert opened.model.config.text_config.num_labels == 3
     expected = micro.model.state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in opened.model.state_dict().items())
@@ -156,7 +161,7 @@ def test_a_value_out_of_its_range_is_named_before_anything_is_built(
     monkeypatch.setattr(checkpoints, "empty_model", lambda _: pytest.fail("a model was built"))
     monkeypatch.setattr(checkpoints, "load_processor", lambda *_: pytest.fail("so was this"))
     folder = changed(native, tmp_path / "it", "config.json", section, **values)
-    for look in (inspect_checkpoint, open_checkpoint):
+    for look in (inspect_checkpoint, open_folder):
         with pytest.raises(CheckpointError, match=said) as caught:
             look(folder)
         one_sentence(caught)
@@ -165,7 +170,7 @@ def test_a_value_out_of_its_range_is_named_before_anything_is_built(
 def test_the_2024_layout_has_the_same_ranges(original, tmp_path):
     folder = changed(original, tmp_path / "it", "config.json", "vision_config", window_size=3000)
     with pytest.raises(CheckpointError, match="window_size"):
-        open_checkpoint(folder)
+        open_folder(folder)
 
 
 TOP_REFUSED = {
@@ -178,7 +183,7 @@ TOP_REFUSED = {
 def test_the_top_of_the_configuration_too(native, tmp_path, values):
     folder = changed(native, tmp_path / "it", "config.json", "", **values)
     with pytest.raises(CheckpointError, match=next(iter(values))) as caught:
-        open_checkpoint(folder)
+        open_folder(folder)
     one_sentence(caught)
 
 
@@ -206,14 +211,14 @@ GENERATION_REFUSED = {
 def test_odd_ways_to_generate_are_named(native, tmp_path, values):
     folder = changed(native, tmp_path / "it", "generation_config.json", "", **values)
     with pytest.raises(CheckpointError, match=next(iter(values))) as caught:
-        open_checkpoint(folder)
+        open_folder(folder)
     one_sentence(caught)
 
 
 def test_the_2024_layout_says_how_it_generates_within_the_same_ranges(original, tmp_path):
     folder = changed(original, tmp_path / "it", "config.json", "text_config", num_beams=10**9)
     with pytest.raises(CheckpointError, match="num_beams"):
-        open_checkpoint(folder)
+        open_folder(folder)
 
 
 def test_what_else_a_file_says_about_generating_is_dropped(native, tmp_path):
@@ -229,8 +234,8 @@ def test_what_else_a_file_says_about_generating_is_dropped(native, tmp_path):
     }
     folder = changed(native, tmp_path / "it", "generation_config.json", "", **odd)
     edit_json(folder / "generation_config.json", num_beams=4, repetition_penalty=1.5, min_length=3)
-    config = open_checkpoint(folder).model.generation_config
-    sound = open_checkpoint(native).model.generation_config.to_dict()
+    config = open_folder(folder).model.generation_config
+    sound = open_folder(native).model.generation_config.to_dict()
     kept = {"num_beams": 4, "repetition_penalty": 1.5, "min_length": 3}
     assert config.to_dict() == {**sound, **kept}
 
@@ -239,7 +244,7 @@ def test_settings_that_the_library_does_not_write_are_told(native, tmp_path):
     file = "generation_config.json"
     folder = changed(native, tmp_path / "it", file, "", num_beams=1, early_stopping=True)
     with pytest.raises(CheckpointError, match="could not be written") as caught:
-        convert_checkpoint(folder, tmp_path / "there")
+        convert_folder(folder, tmp_path / "there")
     one_sentence(caught)
     assert not (tmp_path / "there").exists()
 
@@ -276,7 +281,7 @@ def test_a_file_has_the_size_of_its_kind(native, tmp_path, file, data, said):
     folder = copied(native, tmp_path / "it")
     (folder / file).write_bytes(data)
     with pytest.raises(CheckpointError, match=said) as caught:
-        open_checkpoint(folder)
+        open_folder(folder)
     one_sentence(caught)
 
 
@@ -301,7 +306,7 @@ def test_odd_picture_settings_are_told(native, tmp_path, values):
     section = "image_processor"
     folder = changed(native, tmp_path / "it", "processor_config.json", section, **values)
     with pytest.raises(CheckpointError, match=r"processor_config\.json") as caught:
-        open_checkpoint(folder)
+        open_folder(folder)
     one_sentence(caught)
 
 
@@ -315,6 +320,6 @@ def test_what_else_a_file_says_about_pictures_is_dropped(native, tmp_path):
     }
     folder = changed(native, tmp_path / "it", "processor_config.json", "image_processor", **odd)
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "NoSuchTokenizer"}')
-    opened, sound = open_checkpoint(folder).processor, open_checkpoint(native).processor
+    opened, sound = open_folder(folder).processor, open_folder(native).processor
     assert opened.image_processor.to_dict() == sound.image_processor.to_dict()
     assert opened.num_image_tokens == 5

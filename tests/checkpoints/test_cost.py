@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from florence_demo.checkpoints import cost as checkpoint_cost
 from florence_demo.checkpoints import opening as checkpoints
 from florence_demo.checkpoints.config import admitted_config
 from florence_demo.checkpoints.cost import VISITORS, Cost, check_cost, first_question
 from florence_demo.checkpoints.names import native_config
+from florence_demo.checkpoints.trust import VISITOR
 from florence_demo.errors import CheckpointError
-from florence_demo.models.catalogue import MODELS
+from florence_demo.models.catalogue import MODELS, spec_at
 from florence_demo.models.loading import load_model
 from tests.checkpoint_makers import Micro
 
@@ -118,8 +119,8 @@ def test_it_grows_with_what_is_asked():
 
 def test_only_the_untrusted_are_bounded_and_before_the_model_is_built(tmp_path, monkeypatch):
     folder = Micro().native(tmp_path / "it")
-    monkeypatch.setattr(checkpoint_cost, "VISITORS", Cost(1.0, 1.0, 10**9))
+    dear = Cost(1.0, 1.0, 10**9)
     assert load_model(str(folder), device="cpu").weight_bytes
     monkeypatch.setattr(checkpoints, "empty_model", lambda _: pytest.fail("a model was built"))
     with pytest.raises(CheckpointError, match="TFLOP"):
-        load_model(str(folder), device="cpu", trusted=False)
+        load_model(spec_at(folder), device="cpu", trust=replace(VISITOR, cost=dear))

@@ -18,7 +18,7 @@ from florence_demo.checkpoints.inspection import (
     inspect_checkpoint,
 )
 from florence_demo.errors import CheckpointError
-from tests.checkpoint_makers import Micro, edit_json, write_json
+from tests.checkpoint_makers import Micro, edit_json, open_folder, write_json
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ def test_neither_torch_nor_the_weights_are_touched(micro, tmp_path):
     os.truncate(file, 8 + length)
     os.truncate(file, size)  # the weights are a hole of zeros now, the header is whole
     code = (
-        "import sys; from pathlib import Path; "
-        "from florence_demo.checkpoints.opening import inspect_checkpoint as look; "
+        "import sys; from pathlib import Path; import florence_demo.checkpoints.opening; "
+        "from florence_demo.checkpoints.inspection import inspect_checkpoint as look; "
         "print(look(Path(sys.argv[1])).tokens, {'torch', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -188,8 +188,6 @@ QUOTED = {
 
 @pytest.mark.parametrize(("file", "section", "values"), QUOTED.values(), ids=QUOTED)
 def test_what_a_stranger_wrote_is_quoted_short_and_plain(micro, tmp_path, file, section, values):
-    from florence_demo.checkpoints.opening import open_checkpoint
-
     folder = micro.original(tmp_path / "it")
     if file.startswith(("adapter", "model")):
         (folder / "model.safetensors").unlink()
@@ -199,7 +197,7 @@ def test_what_a_stranger_wrote_is_quoted_short_and_plain(micro, tmp_path, file, 
         (saved[section] if section else saved).update(values)
         write_json(folder / file, saved)
     with pytest.raises(CheckpointError) as caught:
-        open_checkpoint(folder)
+        open_folder(folder)
     text = str(caught.value)
     assert text.isprintable()
     assert len(text) < 400

@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from florence_demo.checkpoints.converting import convert_checkpoint
 from florence_demo.checkpoints.inspection import inspect_checkpoint
-from florence_demo.checkpoints.opening import open_checkpoint
 from florence_demo.checkpoints.pickles import unpickled
 from florence_demo.errors import CheckpointError
-from tests.checkpoint_makers import Micro, edit_json, original_tensors, write_json
+from tests.checkpoint_makers import (
+    PICKLES,
+    Micro,
+    convert_folder,
+    edit_json,
+    open_folder,
+    original_tensors,
+    write_json,
+)
 
 SHARED = "language_model.model.shared.weight"
 
@@ -56,15 +62,15 @@ def test_it_opens_where_it_is_allowed(micro, tmp_path, how):
     assert info.layout == "original"
     assert "pickle" in info.problems[0]
     with pytest.raises(CheckpointError, match="pickle"):
-        open_checkpoint(folder)
-    got = open_checkpoint(folder, allow_pickle=True).model.state_dict()
+        open_folder(folder)
+    got = open_folder(folder, trust=PICKLES).model.state_dict()
     assert all(torch.equal(got[k], v) for k, v in micro.model.state_dict().items())
 
 
 def test_the_copy_is_converted_and_the_pickle_stays(micro, tmp_path):
     folder = pickled(micro, tmp_path / "it")
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    info = convert_checkpoint(folder, tmp_path / "native", allow_pickle=True)
+    info = convert_folder(folder, tmp_path / "native", trust=PICKLES)
     assert info.files == ("model.safetensors",)
     assert not info.pickled
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
@@ -153,9 +159,8 @@ def test_an_adapter_may_be_a_pickle_too(micro, tmp_path):
     torch.save(tensors, folder / "adapter_model.bin")
     write_json(folder / "adapter_config.json", {"peft_type": "LORA", "r": 2, "lora_alpha": 2})
     edit_json(folder / "adapter_config.json", base_model_name_or_path="b")
-    resolve = {"b": base}.__getitem__
     with pytest.raises(CheckpointError, match="pickle"):
-        open_checkpoint(folder, resolve_base=resolve)
-    opened = open_checkpoint(folder, resolve_base=resolve, allow_pickle=True)
+        open_folder(folder, base)
+    opened = open_folder(folder, base, trust=PICKLES)
     name = "model.language_model.encoder.layers.0.self_attn.q_proj.weight"
     assert torch.equal(opened.model.get_parameter(name), micro.model.get_parameter(name) + 2)

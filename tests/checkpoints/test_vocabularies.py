@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from florence_demo.checkpoints.converting import convert_checkpoint
-from florence_demo.checkpoints.opening import open_checkpoint
 from florence_demo.checkpoints.vocabularies import MAX_ADDED, MAX_ADDED_LENGTH, MAX_PIECE
 from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import MODELS
-from tests.checkpoint_makers import Micro, copied, write_json
+from tests.checkpoint_makers import Micro, convert_folder, copied, open_folder, write_json
 
 NANO = Path(MODELS["nano"].source)
 
@@ -41,7 +39,7 @@ def texts(count: int = 500) -> list[str]:
 def check_equal(folder: Path, file: Path) -> None:
     from tokenizers import Tokenizer
 
-    truth, ours = Tokenizer.from_file(str(file)), open_checkpoint(folder).processor.tokenizer
+    truth, ours = Tokenizer.from_file(str(file)), open_folder(folder).processor.tokenizer
     truth.no_truncation()
     truth.no_padding()
     assert ours.get_vocab() == truth.get_vocab()
@@ -87,9 +85,9 @@ def test_a_saved_copy_has_the_same_tokens(tmp_path):
     """Of a vocabulary of whole words too, for which BART's class has no switch."""
     from transformers import AutoProcessor
 
-    convert_checkpoint(NANO, tmp_path / "copy")
-    ours = open_checkpoint(NANO).processor.tokenizer
-    again = open_checkpoint(tmp_path / "copy").processor.tokenizer
+    convert_folder(NANO, tmp_path / "copy")
+    ours = open_folder(NANO).processor.tokenizer
+    again = open_folder(tmp_path / "copy").processor.tokenizer
     elsewhere = AutoProcessor.from_pretrained(tmp_path / "copy").tokenizer
     for text in texts(100):
         assert again(text).input_ids == elsewhere(text).input_ids == ours(text).input_ids
@@ -179,7 +177,7 @@ def test_what_is_no_tokenizer_of_florence_is_told(native, tmp_path, layout, spoi
         folder = Micro().original(tmp_path / "it")
     spoil(folder)
     with pytest.raises(CheckpointError, match=said) as caught:
-        open_checkpoint(folder)
+        open_folder(folder)
     text = str(caught.value)
     assert "\n" not in text
     assert text.endswith(".")
@@ -193,7 +191,7 @@ def test_large_merges_are_not_read(native, tmp_path):
     write_json(folder / "vocab.json", vocab)
     (folder / "merges.txt").write_text("a b\n" * (2 << 20))
     with pytest.raises(CheckpointError, match="larger than 4 MB"):
-        open_checkpoint(folder)
+        open_folder(folder)
 
 
 def test_nothing_else_of_the_file_is_used(native, tmp_path):
@@ -202,7 +200,7 @@ def test_nothing_else_of_the_file_is_used(native, tmp_path):
     _set("decoder", REPLACE)(folder)
     _set("post_processor", {"type": "TemplateProcessing", "single": ["x"] * 100})(folder)
     (folder / "special_tokens_map.json").write_text('{"bos_token": "evil", "mask_token": "x"}')
-    ours, sound = (open_checkpoint(f).processor.tokenizer for f in (folder, native))
+    ours, sound = (open_folder(f).processor.tokenizer for f in (folder, native))
     for text in texts(50):
         ids = sound(text).input_ids
         assert ours(text).input_ids == ids

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.checkpoints.opening import open_checkpoint
 from florence_demo.decoding.decoder import Decoder
 from florence_demo.decoding.rules import DecodeOptions
@@ -94,7 +95,7 @@ def first_difference(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 def pair(folder: Path, pixels: Any, questions: list[str]) -> Pair:
     # Stored in fp16, where rounding alone decides between places side by side.
-    opened = open_checkpoint(folder, dtype=torch.float32)
+    opened = open_checkpoint(inspect_checkpoint(folder), dtype=torch.float32)
     if not torch.is_tensor(pixels):
         pixels = opened.processor.image_processor(images=pixels, return_tensors="pt")[
             "pixel_values"

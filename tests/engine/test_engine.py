@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from florence_demo.engine.engine import Engine
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.request import Options, Request, Stopped
 from florence_demo.errors import CheckpointError, InputError
-from florence_demo.models.catalogue import MODELS
+from florence_demo.models.catalogue import MODELS, spec_at
 from florence_demo.models.loading import load_model
 from florence_demo.serving import engines as engine_cache
 from florence_demo.serving.engines import EngineCache
@@ -146,13 +147,13 @@ def test_pieces_keep_characters_that_span_tokens(nano, text):
 def loads(monkeypatch):
     names: list[str] = []
 
-    def load(name, **_):
-        if name == "missing":
+    def find(spec, *_):
+        if spec.name == "owner/missing":
             raise CheckpointError("not here")
-        names.append(name)
-        return name
+        return SimpleNamespace(spec=spec, base=None)
 
-    monkeypatch.setattr(engine_cache, "load_model", load)
+    monkeypatch.setattr(engine_cache, "find", find)
+    monkeypatch.setattr(engine_cache, "load", lambda found, *_: names.append(found.spec.name))
     monkeypatch.setattr(engine_cache, "Engine", lambda loaded: object())
     return names
 
@@ -175,7 +176,7 @@ def test_a_load_that_fails_leaves_the_others(loads):
     cache = EngineCache()
     base = cache.get("base")
     with pytest.raises(CheckpointError):
-        cache.get("missing")
+        cache.get("owner/missing")
     assert cache.loaded() == [base]
 
 
@@ -191,16 +192,16 @@ def test_a_dropped_model_is_loaded_again(loads):
 def test_a_folder_that_was_written_anew_is_loaded_anew(loads, tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"first")
-    cache = EngineCache()
-    first = cache.get(str(tmp_path))
-    assert cache.get(str(tmp_path)) is first
+    cache, spec = EngineCache(), spec_at(tmp_path)
+    first = cache.get(spec)
+    assert cache.get(spec) is first
     weights.write_bytes(b"learned further")
-    assert cache.get(str(tmp_path)) is not first
-    second = cache.get(str(tmp_path))
+    assert cache.get(spec) is not first
+    second = cache.get(spec)
     assert cache.loaded() == [second]
     weights.unlink()
     tmp_path.rmdir()
-    assert cache.get(str(tmp_path)) is second, "a model in memory needs its folder no more"
+    assert cache.get(spec) is second, "a model in memory needs its folder no more"
 
 
 def test_pictures_with_other_colours_are_others():
@@ -247,9 +248,9 @@ def adapters(tmp_path) -> list[str]:
 
 def test_adapters_of_one_base_are_exchanged_without_reading_it_again(adapters, monkeypatch):
     loads = []
-    load = engine_cache.load_model
+    load = engine_cache.load
     monkeypatch.setattr(
-        engine_cache, "load_model", lambda name, **kw: loads.append(name) or load(name, **kw)
+        engine_cache, "load", lambda found, *how: loads.append(str(found.spec)) or load(found, *how)
     )
     cache, image = EngineCache(), picture(5)
     first = cache.get(adapters[0])
@@ -259,7 +260,7 @@ def test_adapters_of_one_base_are_exchanged_without_reading_it_again(adapters, m
     assert loads == [adapters[0]]
     assert len(cache.loaded()) == 1
     assert said[0].raw == said[2].raw
-    alone = Engine(load(adapters[1])).predict(image, TASKS["od"], options=QUICK)
+    alone = Engine(load_model(adapters[1])).predict(image, TASKS["od"], options=QUICK)
     assert said[1].raw == alone.raw != said[0].raw
     assert said[1].model == alone.model
     with pytest.raises(InputError, match="load it again"):

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.errors import CheckpointError
 from florence_demo.models import finding as models
-from florence_demo.models.finding import VISITOR_BYTES, folder_of
+from florence_demo.models.catalogue import spec_at, spec_of
+from florence_demo.models.finding import find, folder_of, spec_of_base
 from florence_demo.models.hub import DISK_KEPT, MAX_FILES, download
 from florence_demo.models.loading import load_model
 
@@ -131,11 +133,17 @@ def limits(monkeypatch):
 
 
 WAYS = {
-    "a visitor's model": (lambda: load_model("owner/name", trusted=False), VISITOR_BYTES),
+    "a visitor's model": (lambda: load_model("owner/name", trust=VISITOR), VISITOR.download),
     "an operator's model": (lambda: load_model("owner/name"), None),
-    "a look at one of the hub": (lambda: folder_of("owner/name"), VISITOR_BYTES),
-    "the base of an upload": (lambda: folder_of("owner/name", paths=False), VISITOR_BYTES),
-    "the catalogue": (lambda: load_model("base-ft", trusted=False), None),
+    "a look at one of the hub": (
+        lambda: folder_of(spec_of("owner/name", VISITOR), VISITOR),
+        VISITOR.download,
+    ),
+    "the base of an upload": (
+        lambda: folder_of(spec_of_base("owner/name", VISITOR), VISITOR),
+        VISITOR.download,
+    ),
+    "the catalogue": (lambda: load_model("base-ft", trust=VISITOR), None),
 }
 
 
@@ -153,8 +161,7 @@ def test_an_adapters_base_is_limited_like_its_adapter(limits, tmp_path):
         '{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "base_model_name_or_path": "owner/huge"}'
     )
     save_file({}, tmp_path / "adapter_model.safetensors")
-    for trusted in (True, False):
-        assert models.base_of(str(tmp_path), trusted=trusted) is None
+    for trust in (OPERATOR, VISITOR):
         with pytest.raises(CheckpointError, match="Enough"):
-            load_model(str(tmp_path), device="cpu", trusted=trusted)
-    assert limits == [None, None, VISITOR_BYTES, VISITOR_BYTES]
+            find(spec_at(tmp_path), trust)
+    assert limits == [None, VISITOR.download]

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-import json
 import weakref
-from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from florence_demo import machine
+from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.errors import CheckpointError
 from florence_demo.machine import in_bytes
 from florence_demo.models import devices as models
-from florence_demo.models.catalogue import MODELS, resolve_spec
+from florence_demo.models.catalogue import MODELS, spec_of
 from florence_demo.models.devices import BF16_FROM, choose_device, choose_dtype
-from florence_demo.models.finding import count_parameters, folder_of
 from florence_demo.models.loading import load_model
 from florence_demo.serving.engines import EngineCache
 
@@ -25,7 +22,7 @@ ADAPTER = "adapter_model.safetensors"
 def test_every_model_says_what_it_is(spec):
     assert spec.title
     assert spec.note.endswith(".")
-    assert resolve_spec(spec.name) is spec
+    assert spec_of(spec.name, VISITOR) is spec
 
 
 def test_nano_is_not_presented_as_microsofts():
@@ -35,14 +32,14 @@ def test_nano_is_not_presented_as_microsofts():
 
 
 def test_a_folder_and_a_hub_id_are_models_too(tmp_path):
-    assert resolve_spec(str(tmp_path)).source == str(tmp_path)
-    assert resolve_spec("somebody/florence").source == "somebody/florence"
+    assert spec_of(str(tmp_path), OPERATOR).source == str(tmp_path)
+    assert spec_of("somebody/florence", OPERATOR).source == "somebody/florence"
 
 
 @pytest.mark.parametrize("name", ["nope", "./missing", "/missing/folder", "a/b/c", ""])
 def test_an_unknown_name_lists_the_known(name):
     with pytest.raises(CheckpointError, match="base-ft"):
-        resolve_spec(name)
+        spec_of(name, OPERATOR)
 
 
 def test_without_a_hub_one_sentence_points_to_nano(monkeypatch, tmp_path):
@@ -85,16 +82,6 @@ def test_the_size_of_what_is_loaded_decides(smallest, dtype, monkeypatch):
     assert str(load_model("nano", device="cpu").dtype) == f"torch.{dtype}"
 
 
-def test_an_adapter_counts_as_its_base(tmp_path):
-    settings = {"peft_type": "LORA", "base_model_name_or_path": "nano", "r": 1, "lora_alpha": 1}
-    (tmp_path / "adapter_config.json").write_text(
-        json.dumps({**settings, "target_modules": ["q_proj"]})
-    )
-    save_file({"base_model.model.x.lora_A.weight": torch.zeros(1, 8)}, tmp_path / ADAPTER)
-    nano = Path(MODELS["nano"].source)
-    assert count_parameters(tmp_path, folder_of) == count_parameters(nano, folder_of) > 1_000_000
-
-
 def test_an_unknown_dtype_is_told():
     with pytest.raises(CheckpointError, match="fp32, bf16, fp16 or int8"):
         choose_dtype("int3", choose_device("cpu"))
@@ -105,111 +92,11 @@ def test_bytes_as_people_write_them(count, text):
     assert in_bytes(count) == text
 
 
-@pytest.mark.parametrize(
-    ("name", "paths", "found"),
-    [
-        pytest.param("nano", False, MODELS["nano"].source, id="catalogue"),
-        pytest.param("FOLDER", True, "FOLDER", id="path of a trusted checkpoint"),
-        pytest.param("FOLDER", False, None, id="path of a stranger's checkpoint"),
-    ],
-)
-def test_the_base_that_an_adapter_names(name, paths, found, tmp_path, monkeypatch):
-    monkeypatch.setattr("florence_demo.models.finding.download", lambda source, *_: source)
-    name, found = (str(tmp_path) if v == "FOLDER" else v for v in (name, found))
-    if found is None:
-        with pytest.raises(CheckpointError, match="another machine"):
-            folder_of(name, paths=paths)
-    else:
-        assert str(folder_of(name, paths=paths)) == found
-
-
-def test_microsofts_own_name_is_the_catalogues_model(monkeypatch):
-    monkeypatch.setattr("florence_demo.models.finding.download", lambda source, *_: source)
-    assert folder_of("microsoft/Florence-2-base-ft") == MODELS["base-ft"].source
-
-
-@pytest.mark.parametrize("open_hub", [True, False], ids=["open", "a Space"])
-def test_what_an_upload_names_is_fetched_where_visitors_may_fetch_it(open_hub, monkeypatch):
-    monkeypatch.setattr("florence_demo.models.finding.download", lambda source, *_: source)
-    assert folder_of("base-ft", paths=False, open_hub=open_hub)
-    if open_hub:
-        assert folder_of("owner/huge", paths=False, open_hub=True) == "owner/huge"
-    else:
-        with pytest.raises(CheckpointError, match="not fetched here"):
-            folder_of("owner/huge", paths=False, open_hub=False)
-
-
-def test_an_uploaded_adapter_cannot_fetch_a_base_of_its_choice(tmp_path, monkeypatch):
-    settings = {"peft_type": "LORA", "base_model_name_or_path": "owner/huge", "r": 1}
-    (tmp_path / "adapter_config.json").write_text(
-        json.dumps({**settings, "lora_alpha": 1, "target_modules": ["q_proj"]})
-    )
-    save_file({"base_model.model.x.lora_A.weight": torch.zeros(1, 8)}, tmp_path / ADAPTER)
-    monkeypatch.setattr(
-        "florence_demo.models.finding.download", lambda *_: pytest.fail("the hub was asked")
-    )
-    cache = EngineCache(device="cpu", trusted=False, open_hub=False)
-    with pytest.raises(CheckpointError, match="not fetched here"):
-        cache.get(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["~nobody_of_this_name/model", "x" * 300, "zero\0byte"],
-    ids=["no such home", "long", "zero byte"],
-)
-def test_a_name_that_no_file_system_takes_is_told(name):
-    with pytest.raises(CheckpointError, match="There is no model") as caught:
-        folder_of(name)
-    assert len(str(caught.value)) < 400
-
-
-@pytest.mark.parametrize("error", [OSError("x"), RuntimeError("x")], ids=repr)
-def test_whatever_the_hub_raises_is_a_sentence(error, monkeypatch):
-    def fail(*_args, **_kwargs):
-        raise error
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    with pytest.raises(CheckpointError, match="cannot be reached"):
-        folder_of("owner/model")
-
-
-PATHS = {
-    "a folder": lambda root: root,
-    "a file": lambda root: root / "here",
-    "nothing": lambda root: root / "gone",
-    "a home": lambda _: "~root",
-    "a folder beside": lambda _: "florence_demo",
-    "a nested folder": lambda _: "assets/nano/..",
-    "a long name": lambda _: "x/" * 5_000,
-    "markup": lambda _: "<img src=x>/[a](b)",
-}
-
-
-@pytest.mark.parametrize("name", PATHS.values(), ids=PATHS)
-def test_a_base_tells_nothing_about_this_machine(name, tmp_path, monkeypatch):
-    (tmp_path / "here").touch()
-    monkeypatch.setattr("florence_demo.models.finding.download", lambda *_: pytest.fail("hub"))
-    monkeypatch.setattr(Path, "is_dir", lambda _: pytest.fail("the disk was looked at"))
-    with pytest.raises(CheckpointError, match="another machine") as caught:
-        folder_of(str(name(tmp_path)), paths=False)
-    assert len(str(caught.value)) < 400
-    assert "<" not in str(caught.value)
-
-
-def test_a_folder_of_this_machine_is_no_id_of_the_hub(tmp_path, monkeypatch):
-    (tmp_path / "owner" / "name").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("florence_demo.models.finding.download", lambda *_: "fetched")
-    assert folder_of("owner/name", paths=False) == "fetched"
-    assert folder_of("owner/name") == Path("owner/name")
-
-
 def test_a_load_that_fails_leaves_nothing(tmp_path, monkeypatch):
     """Nor does its error, which whoever shows it may keep for a while."""
     held = []
 
-    def load(name, **_):
+    def load(*_):
         model = torch.nn.Linear(3, 3)
         held.append(weakref.ref(model))
         try:
@@ -217,7 +104,7 @@ def test_a_load_that_fails_leaves_nothing(tmp_path, monkeypatch):
         except ValueError as exc:
             raise CheckpointError(f"{len(model.weight)} rows are broken.") from exc
 
-    monkeypatch.setattr("florence_demo.serving.engines.load_model", load)
+    monkeypatch.setattr("florence_demo.serving.engines.load", load)
     cache = EngineCache(device="cpu")
     with pytest.raises(CheckpointError, match="broken") as caught:
         cache.get("nano")

@@ -6,6 +6,7 @@ import errno
 import pickle
 import sys
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -14,6 +15,7 @@ import pytest
 from gradio.data_classes import FileData, ImageData, ListFiles
 from PIL import Image
 
+from florence_demo.checkpoints.trust import VISITOR
 from florence_demo.engine.request import Options
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.output.export import EXPORTERS
@@ -74,8 +76,39 @@ def test_a_visitor_cannot_name_a_folder(name):
         service().check_model(name)
 
 
+def test_a_visitors_name_is_the_catalogues_or_the_hubs_never_the_disks(tmp_path, monkeypatch):
+    """Nor does the answer tell whether there is such a folder."""
+    (tmp_path / "owner" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("owner/here", "owner/gone"):
+        spec = service().check_model(name)
+        assert (spec.source, spec.folder, spec.public) == (name, None, False)
+    answers = []
+    for name in (str(tmp_path / "owner"), str(tmp_path / "ghost")):
+        with pytest.raises(CheckpointError, match="no model") as caught:
+            service(open_hub=False).check_model(name)
+        answers.append(str(caught.value).replace(name, ""))
+    assert answers[0] == answers[1]
+
+
+def test_the_operators_model_may_be_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    given = service(model="./mine", public=True)
+    assert given.check_model("./mine").folder == tmp_path / "mine"
+    assert service(model="owner/name", public=True).check_model("owner/name").folder is None
+    with pytest.raises(CheckpointError, match="no model"):
+        given.check_model("mine")
+
+
+def test_a_public_pages_models_may_do_no_more_than_its_visitors():
+    trust = Service(AppConfig(public=True, allow_pickle=True, open_hub=True)).engines.trust
+    assert trust == replace(VISITOR, hub=False)
+    assert AppConfig(allow_pickle=True).trust() == replace(VISITOR, pickle=True)
+
+
 def test_hub_ids_are_for_open_apps_only():
-    assert service().check_model("owner/name") == "owner/name"
+    assert service().check_model("owner/name").source == "owner/name"
     with pytest.raises(CheckpointError, match="no model"):
         service(open_hub=False).check_model("owner/name")
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import source_in
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError, InputError
 from florence_demo.files import write_json
+from florence_demo.models.catalogue import spec_of
 from florence_demo.training import runs as module
 from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
 from florence_demo.training.runs import DATA_FOLDER, Runs, clean_name, command
@@ -271,6 +273,17 @@ def test_settings_are_read_as_they_were_written(runs: Runs) -> None:
     run = runs.current()
     assert run is not None
     assert run.config() == replace(CONFIG, out=folder)
+
+
+@pytest.mark.parametrize("name", ["nano", "owner/name"])
+def test_a_model_that_a_visitor_chose_stays_a_visitors(
+    runs: Runs, tmp_path: Path, name: str
+) -> None:
+    spec = spec_of(name, VISITOR)
+    run = runs.start(replace(CONFIG, model=spec), "mine")
+    assert run.config().model == spec
+    assert run.config().trust == VISITOR
+    assert CONFIG.trust == OPERATOR
 
 
 def test_the_newest_run_is_shown_and_odd_folders_are_passed_over(

@@ -13,7 +13,7 @@ from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import FlorenceDemoError, InputError
-from florence_demo.models.catalogue import ASSETS
+from florence_demo.models.catalogue import ASSETS, spec_at
 from florence_demo.serving.asking import Service
 from florence_demo.training.config import TrainConfig
 from florence_demo.training.runs import Runs
@@ -65,7 +65,7 @@ def test_checkpoints_under_the_root_can_be_chosen(tmp_path: Path) -> None:
     assert [value for _, value in model_choices(given)] == [
         "nano", "base-ft", "large-ft", "base", "large", "checkpoint: mine"
     ]  # fmt: skip
-    assert model_of(given, "checkpoint: mine") == str(folder)
+    assert model_of(given, "checkpoint: mine") == spec_at(folder)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_the_hub_is_for_open_apps_only(tmp_path: Path) -> None:
 
 def test_settings_become_a_configuration(tmp_path: Path) -> None:
     found = config_of(service(tmp_path, device="cpu"), FORMS_DATA, values(limit=8, every=6))
-    assert (found.model, found.data, found.eval_data) == ("nano", DEMO_FORMS, DEMO_FORMS_HELD)
+    assert (str(found.model), found.data, found.eval_data) == ("nano", DEMO_FORMS, DEMO_FORMS_HELD)
     assert (found.steps, found.batch_size, found.limit, found.eval_every) == (12, 4, 8, 6)
     assert (found.device, found.log_every, found.max_new_tokens) == ("cpu", 1, 16)
     by_passes = config_of(service(tmp_path), FORMS_DATA, values(length=1.5, unit=PASSES))

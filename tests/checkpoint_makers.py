@@ -16,7 +16,7 @@ from florence_demo.checkpoints.converting import convert_checkpoint
 from florence_demo.checkpoints.info import CheckpointInfo
 from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.checkpoints.opening import Opened, open_checkpoint
-from florence_demo.checkpoints.trust import OPERATOR
+from florence_demo.trust import OPERATOR
 from tests.micro_florence import micro_model, micro_processor
 
 Tensors = dict[str, torch.Tensor]

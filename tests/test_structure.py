@@ -20,7 +20,7 @@ PACKAGE = PROJECT / "florence_demo"
 # sideways into another room of its floor. Files at the package's root are rooms of one.
 HOUSE: list[list[str]] = [
     ["errors", "prediction"],
-    ["codec", "machine", "files", "bounded_json"],
+    ["codec", "machine", "files", "bounded_json", "trust"],
     ["tasks"],
     ["pictures", "output", "checkpoints", "decoding"],
     ["models", "data"],
@@ -33,7 +33,7 @@ HOUSE: list[list[str]] = [
     ["__main__"],
 ]
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
-HALL = {"errors", "prediction", "codec", "tasks", "machine", "files", "bounded_json"}
+HALL = {"errors", "prediction", "codec", "tasks", "machine", "files", "bounded_json", "trust"}
 """What every room speaks."""
 DOORS = {"ui", "commands", "benchmark", "nano", "__main__"}
 """Where people come in: they know many rooms."""

@@ -21,10 +21,10 @@ from florence_demo.checkpoints.opening import (
 )
 from florence_demo.checkpoints.processors import MASK_ID
 from florence_demo.checkpoints.reading import brief, reading
-from florence_demo.checkpoints.trust import OPERATOR, Trust
 from florence_demo.checkpoints.vocabularies import BART_TOKENS, NoTokenizerError
 from florence_demo.checkpoints.weights import empty_model, fill, stored_dtype
 from florence_demo.errors import CheckpointError
+from florence_demo.trust import OPERATOR, Trust
 
 if TYPE_CHECKING:
     import torch

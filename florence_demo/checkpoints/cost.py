@@ -8,11 +8,11 @@ no files and no torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from florence_demo.checkpoints.processors import seen_size, stage_sizes
 from florence_demo.errors import CheckpointError
+from florence_demo.trust import Cost
 
 _NUMBER = 4
 """Bytes of a number, fp32."""
@@ -20,25 +20,6 @@ _BEAMS, _ANSWER = 3, 1024
 """Hypotheses and tokens of a long answer, as asked for unless a person says otherwise."""
 _PROMPT = 32
 """Places that must be left for a question."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Hold what a model takes.
-
-    Attributes:
-        operations: Multiplications and additions of a question.
-        memory: Bytes of its activations at their largest.
-        parameters: Of the model; each may take four bytes, however it is stored.
-    """
-
-    operations: float
-    memory: float
-    parameters: float = 0.0
-
-
-VISITORS = Cost(operations=15e12, memory=3e9, parameters=2e9)
-"""What a stranger's checkpoint may take; Florence-2-large takes 3.3e12, 0.6e9 and 0.8e9."""
 
 
 def check_cost(

@@ -29,9 +29,9 @@ from florence_demo.checkpoints.inspection import (
 from florence_demo.checkpoints.names import native_generation
 from florence_demo.checkpoints.processors import load_processor, picture_settings
 from florence_demo.checkpoints.reading import brief, read_json, reading
-from florence_demo.checkpoints.trust import OPERATOR, Trust
 from florence_demo.checkpoints.weights import empty_model, fill, stored_dtype
 from florence_demo.errors import CheckpointError
+from florence_demo.trust import OPERATOR, Trust
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from florence_demo.checkpoints.converting import convert_checkpoint
-from florence_demo.checkpoints.trust import OPERATOR
 from florence_demo.commands.options import add_pickle
 from florence_demo.models.catalogue import spec_at
 from florence_demo.models.finding import find
+from florence_demo.trust import OPERATOR
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

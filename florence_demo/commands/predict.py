@@ -8,10 +8,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from florence_demo.checkpoints.trust import OPERATOR
 from florence_demo.commands.options import add_model
 from florence_demo.errors import InputError
 from florence_demo.tasks import task_named
+from florence_demo.trust import OPERATOR
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from florence_demo.checkpoints.trust import Trust
 from florence_demo.errors import CheckpointError, plain
+from florence_demo.trust import Trust
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 

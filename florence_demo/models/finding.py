@@ -14,7 +14,6 @@ from pathlib import Path, PurePath
 
 from florence_demo.checkpoints.info import CheckpointInfo
 from florence_demo.checkpoints.inspection import inspect_checkpoint
-from florence_demo.checkpoints.trust import Trust
 from florence_demo.errors import CheckpointError, plain
 from florence_demo.models.catalogue import (
     HUB_ID,
@@ -26,6 +25,7 @@ from florence_demo.models.catalogue import (
     spec_of,
 )
 from florence_demo.models.hub import Progress, download
+from florence_demo.trust import Trust
 
 log = logging.getLogger(__name__)
 

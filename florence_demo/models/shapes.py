@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.bounded_json import load_json
-from florence_demo.checkpoints.trust import OPERATOR
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.models.catalogue import Named, spec_of
+from florence_demo.trust import OPERATOR
 
 _MOST = 1_000_000
 """No size of a model is larger."""

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from florence_demo.checkpoints.trust import OPERATOR
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.request import OnStep, Options, Request
@@ -37,6 +36,7 @@ from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.streaming import Line, stream
 from florence_demo.tasks import TASKS, Region
+from florence_demo.trust import OPERATOR
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from florence_demo.checkpoints.trust import VISITOR, Trust
 from florence_demo.data.source import DATA_LIMITS, DataLimits
 from florence_demo.serving.gate import Rules
+from florence_demo.trust import VISITOR, Trust
 
 
 @dataclass(frozen=True)

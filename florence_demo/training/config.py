@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.bounded_json import load_json
-from florence_demo.checkpoints.trust import OPERATOR, VISITOR, Trust
 from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError
 from florence_demo.files import write_json
 from florence_demo.models.catalogue import ModelSpec, Named
 from florence_demo.training.status import LIVE, read_status
 from florence_demo.training.trainable import MODES, Mode
+from florence_demo.trust import OPERATOR, VISITOR, Trust
 
 CONFIG_FILE = "train_config.json"
 """Where a run's folder keeps its settings."""

@@ -11,12 +11,12 @@ import pytest
 
 from florence_demo.checkpoints import opening as checkpoints
 from florence_demo.checkpoints.config import admitted_config
-from florence_demo.checkpoints.cost import VISITORS, Cost, check_cost, first_question
+from florence_demo.checkpoints.cost import check_cost, first_question
 from florence_demo.checkpoints.names import native_config
-from florence_demo.checkpoints.trust import VISITOR
 from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import MODELS, spec_at
 from florence_demo.models.loading import load_model
+from florence_demo.trust import VISITOR, VISITORS, Cost
 from tests.checkpoint_makers import Micro
 
 LARGE: dict[str, Any] = {

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from florence_demo.checkpoints.folders import unpack_upload
-from florence_demo.checkpoints.opening import Opened, open_checkpoint, switch_adapter
-from florence_demo.errors import CheckpointError
+from florence_demo.checkpoints.inspection import inspect_checkpoint
+from florence_demo.checkpoints.opening import Opened, switch_adapter
+from florence_demo.models.catalogue import spec_at
+from florence_demo.models.finding import find
+from florence_demo.trust import VISITOR
+from tests.checkpoint_makers import open_folder
 from tests.fuzz import make_checkpoints as make
 from tests.fuzz.door_checkpoints import about
 from tests.fuzz.doors import Door, Drive
@@ -46,16 +51,11 @@ def opened(folder: Path) -> Iterator[Drive]:
     base.mkdir()
     for name, data in make.native().items():
         (base / name).write_bytes(data)
-    held = [open_checkpoint(base)]
+    held = [open_folder(base)]
     before = _print_of(held[0])
 
-    def resolve(name: str) -> Path:
-        if name == "base":
-            return base
-        raise CheckpointError("There is no such model: choose another.")
-
     def merge(upload: Path) -> None:
-        held[0] = switch_adapter(held[0], upload)
+        held[0] = switch_adapter(held[0], inspect_checkpoint(upload))
         held[0] = switch_adapter(held[0], None)
 
     def drive(data: bytes) -> None:
@@ -63,8 +63,11 @@ def opened(folder: Path) -> Iterator[Drive]:
             try:
                 unpack_upload(upload.files, upload.target)
                 about(upload.target)
-                # Its own base is found, or another's that lies beside it is not.
-                open_checkpoint(upload.target, resolve_base=resolve, tokenizers=())
+                if inspect_checkpoint(upload.target).base == "base":
+                    open_folder(upload.target, base)
+                else:
+                    # A visitor's names no folder of this machine, nor fetches what it likes.
+                    find(spec_at(upload.target), replace(VISITOR, hub=False))
                 merge(upload.target)
             finally:
                 guard.check()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -12,7 +13,9 @@ from PIL import Image
 
 from florence_demo.checkpoints.folders import unpack_upload
 from florence_demo.checkpoints.inspection import inspect_checkpoint
+from florence_demo.models.catalogue import spec_at
 from florence_demo.tasks import TASKS
+from florence_demo.trust import VISITOR
 from tests.fuzz import make_checkpoints as make
 from tests.fuzz.doors import Door, Drive
 from tests.fuzz.guards import Guard
@@ -49,7 +52,9 @@ def opened(folder: Path) -> Iterator[Drive]:
             try:
                 unpack_upload(upload.files, upload.target)
                 about(upload.target)
-                loaded = load_model(str(upload.target), device="cpu", trusted=False, open_hub=False)
+                loaded = load_model(
+                    spec_at(upload.target), device="cpu", trust=replace(VISITOR, hub=False)
+                )
                 found = Engine(loaded).predict(
                     image, TASKS["docvqa"], "What is the date ?", options=options
                 )

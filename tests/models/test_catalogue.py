@@ -9,13 +9,13 @@ import gradio as gr
 import pytest
 
 from florence_demo import __main__ as cli
-from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import MODELS, ModelSpec, spec_of
 from florence_demo.models.finding import spec_of_base
 from florence_demo.models.shapes import is_small, shape_of
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
+from florence_demo.trust import OPERATOR, VISITOR
 from florence_demo.ui import build_app
 from tests.fakes import FakeEngines
 

@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from florence_demo.checkpoints import inspection
 from florence_demo.checkpoints.inspection import inspect_checkpoint
-from florence_demo.checkpoints.trust import OPERATOR, VISITOR, Trust
 from florence_demo.checkpoints.vocabularies import NoTokenizerError
 from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import MODELS, ModelSpec, spec_at, spec_of
 from florence_demo.models.finding import find, folder_of, spec_of_base
 from florence_demo.models.loading import load_model
 from florence_demo.serving.engines import EngineCache
+from florence_demo.trust import OPERATOR, VISITOR, Trust
 from tests.checkpoint_makers import Micro, copied, edit_json, open_folder, write_json
 
 CLOSED = replace(VISITOR, hub=False)

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.errors import CheckpointError
 from florence_demo.models import finding as models
 from florence_demo.models.catalogue import spec_at, spec_of
 from florence_demo.models.finding import find, folder_of, spec_of_base
 from florence_demo.models.hub import DISK_KEPT, MAX_FILES, download
 from florence_demo.models.loading import load_model
+from florence_demo.trust import OPERATOR, VISITOR
 
 GB = 10**9
 

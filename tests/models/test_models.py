@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from florence_demo import machine
-from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.errors import CheckpointError
 from florence_demo.machine import in_bytes
 from florence_demo.models import devices as models
@@ -14,6 +13,7 @@ from florence_demo.models.catalogue import MODELS, spec_of
 from florence_demo.models.devices import BF16_FROM, choose_device, choose_dtype
 from florence_demo.models.loading import load_model
 from florence_demo.serving.engines import EngineCache
+from florence_demo.trust import OPERATOR, VISITOR
 
 ADAPTER = "adapter_model.safetensors"
 

@@ -15,13 +15,13 @@ import pytest
 from gradio.data_classes import FileData, ImageData, ListFiles
 from PIL import Image
 
-from florence_demo.checkpoints.trust import VISITOR
 from florence_demo.engine.request import Options
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.output.export import EXPORTERS
 from florence_demo.serving.asking import ANNOTATED, Service
 from florence_demo.serving.config import AppConfig, openness
 from florence_demo.tasks import TASKS
+from florence_demo.trust import VISITOR
 from florence_demo.ui.components import RegionPicker, SafeFiles, SafeImage, TaskMenu
 from florence_demo.ui.handlers import friendly, message
 from tests.fakes import FakeEngine, FakeEngines, SlowEngine

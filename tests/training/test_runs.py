@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import source_in
 from florence_demo.data.source import DataLimits, DataSource
@@ -23,6 +22,7 @@ from florence_demo.training import runs as module
 from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
 from florence_demo.training.runs import DATA_FOLDER, Runs, clean_name, command
 from florence_demo.training.status import STATUS_FILE, STOP_FILE, RunFiles, read_status
+from florence_demo.trust import OPERATOR, VISITOR
 
 CONFIG = TrainConfig(model="nano", data="forms:0:8", steps=3)
 WAIT = "import sys; sys.stdin.read()"

@@ -90,6 +90,7 @@ def build_surface(
     surface = lay_out(model, api, task, examples)
     arrivals = _connect_picture(service, surface)
     running = [_connect_ask(service, surface), _connect_every(service, surface)]
+    _clear_with_the_picture(surface)
     if surface.strip is not None:
         running.append(_connect_examples(service, surface, surface.strip))
         arrivals.append(surface.strip.pick)
@@ -160,6 +161,13 @@ def _connect_every(service: Service, surface: Surface) -> Any:
     return event
 
 
+def _clear_with_the_picture(surface: Surface) -> None:
+    """Clear what is of the picture before: cards, the answer's other forms, the download."""
+    answer = surface.answer
+    before = [answer.cards, answer.saving, answer.parsed, answer.raw]
+    surface.question.picture.change(None, None, before, js=f"() => [{{}}, {_HIDE}, null, '']")
+
+
 def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -> Any:
     """Connect the examples, and return the event that answers one."""
     q, view = surface.question, surface.answer.view
@@ -176,18 +184,14 @@ def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -
 
 
 def _connect_ends(surface: Surface, running: list[Any], arrivals: list[Any]) -> None:
-    """Say how answers end that do not come: refused, stopped, or about the picture before.
+    """Say how answers end that do not come: refused, stopped, or about another picture.
 
     Args:
         surface: The surface.
         running: The events that answer.
         arrivals: The events by which another picture arrives.
     """
-    q, answer = surface.question, surface.answer
-    view = answer.view
-    # The cards, the answer in its other forms, and the download are of the picture before.
-    before = [answer.cards, answer.saving, answer.parsed, answer.raw]
-    q.picture.change(None, None, before, js=f"() => [{{}}, {_HIDE}, null, '']")
+    q, view = surface.question, surface.answer.view
     for each in running:
         each.failure(None, view, view, js=_NOT_ANSWERED)
     q.stop.click(None, view, view, js=_STOPPED, cancels=running, queue=False)

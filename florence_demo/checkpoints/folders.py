@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from florence_demo.checkpoints.info import listed
-from florence_demo.checkpoints.inspection import has_model
+from florence_demo.checkpoints.inspection import PICKLES, has_model
 from florence_demo.checkpoints.reading import LIMITS, MAX_MERGES, MERGES
 from florence_demo.errors import CheckpointError, plain
 from florence_demo.files import copy_at_most, folders_under, opened_zip, stays
@@ -32,7 +32,6 @@ _MOST = {
     "familiarity.safetensors": 64 << 20,
 }
 """Bytes of the files that have a size of their own; the weights share what an upload may be."""
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _ENTRIES = 20_000
 """Entries that a zip may have; a checkpoint has a dozen files."""
 _RATIO, _SLACK = 50, 64 << 20
@@ -188,7 +187,7 @@ def _taken(sizes: Mapping[str, int], limits: UploadLimits) -> list[str]:
     """
     kept = [n for n in sizes if n.lower().endswith(_KEPT) and not n.startswith(".")]
     if not any(name.endswith(".safetensors") for name in kept):
-        pickles = [name for name in sizes if name.lower().endswith(_PICKLES)]
+        pickles = [name for name in sizes if name.lower().endswith(PICKLES)]
         if pickles:
             raise CheckpointError(
                 f"The weights ({listed(pickles)}) are a pickle, which is not opened from an "

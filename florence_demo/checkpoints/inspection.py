@@ -28,7 +28,8 @@ _WEIGHTS = tuple(
     for name in ("model.safetensors", "pytorch_model.bin")
     for index in ("", ".index.json")
 )
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+"""How the names of files end that may be programs."""
 _SIZES = {
     (768, 6, (128, 256, 512, 1024)): "base 0.23B",
     (1024, 12, (256, 512, 1024, 2048)): "large 0.77B",
@@ -405,7 +406,7 @@ def _base(config: Mapping[str, Any]) -> str | None:
 
 
 def _ignored(names: set[str], read: tuple[str, ...]) -> tuple[str, ...]:
-    never = (".py", *_PICKLES)
+    never = (".py", *PICKLES)
     return tuple(sorted(n for n in names if n.endswith(never) and n not in read))
 
 

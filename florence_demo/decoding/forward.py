@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -167,10 +168,11 @@ class DecoderStep:
         batch, length, width = hidden.shape
         keys, values = [], []
         for layer in self.layers:
-            both = layer.cross_key_value(hidden.reshape(-1, width))
-            both = both.view(batch, length, 2, self.heads, -1)
-            keys.append(both[:, :, 0].permute(0, 2, 3, 1).flatten(0, 1).contiguous())
-            values.append(both[:, :, 1].transpose(1, 2).flatten(0, 1).contiguous())
+            both = layer.cross_key_value(rearrange(hidden, "b s c -> (b s) c"))
+            parts = {"b": batch, "two": 2, "h": self.heads}
+            key, value = rearrange(both, "(b s) (two h d) -> two b h s d", **parts)
+            keys.append(rearrange(key, "b h s d -> (b h) d s").contiguous())
+            values.append(rearrange(value, "b h s d -> (b h) s d").contiguous())
         other = ~torch.eye(beams, dtype=torch.bool, device=hidden.device)
         fresh = hidden.new_zeros(beams, beams).masked_fill_(other, -torch.inf)
         slots = (batch * self.heads, steps, beams, width // self.heads)
@@ -184,7 +186,7 @@ class DecoderStep:
             keys=[hidden.new_zeros(slots) for _ in self.layers],
             values=[hidden.new_zeros(slots) for _ in self.layers],
             mask=hidden.new_full((batch, 1, beams, steps, beams), -torch.inf),
-            fresh=fresh.view(1, 1, beams, 1, beams).repeat(batch, 1, 1, 1, 1),
+            fresh=repeat(fresh, "beam other -> b 1 beam 1 other", b=batch).contiguous(),
         )
 
     def __call__(self, tokens: Tensor, position: Tensor, cache: Cache) -> Tensor:

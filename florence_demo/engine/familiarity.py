@@ -89,10 +89,12 @@ class Familiarity:
             features: Image features (N, T, D) of N pictures, half of them used for the limit.
             share: Part of the training pictures that are to be familiar.
         """
+        from einops import rearrange
+
         features = np.asarray(features, np.float32)
         known, other = features[::2], features[1::2]
         middle = Gaussian.fit(known.mean(axis=1), 0.02)
-        places = Gaussian.fit(_places(known).reshape(-1, known.shape[-1]), 0.001)
+        places = Gaussian.fit(rearrange(_places(known), "n t d -> (n t) d"), 0.001)
         spread = Gaussian.fit(_quantiles(places, known), 0.02)
         none = np.array([[0, 1], [0, 1]], np.float32)
         fitted = cls(middle, places, spread, none, float("inf"))

@@ -190,11 +190,26 @@ def places_right(found: Detections, truth: Detections, use_labels: bool = True) 
     """
     if not len(found) and not len(truth):
         return 1.0, 1.0
+    return _agreeing(found, truth, 0.5, use_labels) / max(len(found), len(truth)), 1.0
+
+
+def f1(
+    found: Detections, truth: Detections, least: float = 0.5, use_labels: bool = True
+) -> Judgement:
+    """Judge by twice the boxes that agree one to one, over the boxes on both sides.
+
+    Args:
+        found: Detections of a picture.
+        truth: True detections of it.
+        least: Overlap from which two boxes agree.
+        use_labels: Whether they must also have the same name.
+    """
+    return 2.0 * _agreeing(found, truth, least, use_labels), float(len(found) + len(truth))
+
+
+def _agreeing(found: Detections, truth: Detections, least: float, use_labels: bool) -> int:
     iou = box_iou(found.xyxy, truth.xyxy)
-    if use_labels:
-        iou = iou * _same_label(found, truth)
-    most = max(len(found), len(truth))
-    return len(match(iou)) / most, 1.0
+    return len(match(iou * _same_label(found, truth) if use_labels else iou, least))
 
 
 def quads_right(found: Detections, truth: Detections) -> Judgement:

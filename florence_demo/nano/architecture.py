@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from transformers import (
     Florence2Config,
@@ -179,5 +180,6 @@ def square(pixels: Tensor) -> Tensor:
     assert pixels.shape[1:] == (SIDE, SIDE, 3), pixels.shape
     mean = torch.tensor([0.485, 0.456, 0.406], device=pixels.device)
     std = torch.tensor([0.229, 0.224, 0.225], device=pixels.device)
-    scaled: Tensor = (pixels.float() / 255 - mean) / std
-    return scaled.permute(0, 3, 1, 2)
+    scaled = (pixels.float() / 255 - mean) / std
+    turned: Tensor = rearrange(scaled, "b row column rgb -> b rgb row column")
+    return turned

@@ -38,6 +38,14 @@ def test_anls(text: str, references: list[str], value: float) -> None:
     assert metrics.anls(text, references) == (pytest.approx(value), 1)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "distance"),
+    [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 2)],
+)
+def test_wrong_characters(a: str, b: str, distance: int) -> None:
+    assert metrics.character_errors(a, [b])[0] == distance
+
+
 def test_error_rates() -> None:
     assert metrics.character_errors("abd", ["abc"]) == (1, 3)
     assert metrics.character_errors("a\nb", ["a b"]) == (0, 3)
@@ -118,6 +126,16 @@ def test_outlines_are_unions_and_any_size() -> None:
 )
 def test_places_right(found: Detections, truth: Detections, value: float) -> None:
     assert metrics.places_right(found, truth) == (value, 1)
+
+
+def test_f1_counts_boxes_with_the_right_label_once() -> None:
+    box = (0, 0, 10, 10)
+    twice, one = boxes(box, box, names="dog dog"), boxes(box, names="dog")
+    assert metrics.f1(twice, one) == (2, 3)
+    assert metrics.f1(twice, boxes(box, names="cat")) == (0, 3)
+    assert metrics.f1(twice, boxes(box, names="cat"), use_labels=False) == (2, 3)
+    assert metrics.f1(boxes((0, 0, 10, 7), names="dog"), one, least=0.75) == (0, 2)
+    assert metrics.f1(boxes(), one) == (0, 1)
 
 
 def test_classes_right_looks_at_matched_boxes_only() -> None:

@@ -14,7 +14,6 @@ from florence_demo.nano.architecture import Sizes, build_model, sinusoids
 from florence_demo.nano.export import export
 from florence_demo.nano.learning import samples as samples_module
 from florence_demo.nano.learning import store
-from florence_demo.nano.learning.glance import edit_distance, f1
 from florence_demo.nano.learning.heads import AnswerLoss, soft_places
 from florence_demo.nano.learning.learner import Learner, Shares
 from florence_demo.nano.learning.loop import TrainConfig, Trainer, load_matching, prepare, train
@@ -454,25 +453,6 @@ def test_an_interrupted_checkpoint_leaves_the_one_before(tmp_path: Path, monkeyp
         store.save_checkpoint(tmp_path, {"step": 2})
     monkeypatch.undo()
     assert store.load_checkpoint(tmp_path) == {"step": 1}
-
-
-# The cheap look
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "distance"),
-    [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("ab", "ba", 2)],
-)
-def test_edit_distance(a, b, distance):
-    assert edit_distance(a, b) == distance
-
-
-def test_f1_counts_boxes_with_the_right_label_once():
-    box = np.array([[0, 0, 10, 10]], np.float32)
-    twice = Detections(np.concatenate([box, box]), ("dog", "dog"))
-    assert f1(twice, Detections(box, ("dog",)), 0.5) == (2, 3)
-    assert f1(twice, Detections(box, ("cat",)), 0.5) == (0, 3)
-    assert f1(Detections.empty(), Detections(box, ("cat",)), 0.5) == (0, 1)
 
 
 def test_a_training_goes_on_from_a_shipped_folder(config, tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from florence_demo.codec import BINS
@@ -72,7 +73,7 @@ class DenseHead(nn.Module):
         # Edges are told from the cell they are seen in: the tower does not know where it looks.
         middle = (torch.arange(CELLS) + 0.5) / CELLS
         down, across = torch.meshgrid(middle, middle, indexing="ij")
-        centres = torch.stack([across, down, across, down], dim=-1).flatten(0, 1)
+        centres = rearrange([across, down] * 2, "side row column -> (row column) side")
         self.register_buffer("centres", centres, persistent=False)
 
     centres: Tensor
@@ -86,7 +87,7 @@ class DenseHead(nn.Module):
             features: (B, width, CELLS, CELLS), the tower's last map.
             batch: (B, N, ...) tensors under the names of ``Sample``'s attributes.
         """
-        x = self.norm(features.flatten(2).transpose(1, 2))
+        x = self.norm(rearrange(features, "b width row column -> b (row column) width"))
         hidden = F.gelu(self.hidden(x))
         classes, boxes, masks, colours = self.out(hidden).split(self.widths, dim=-1)
         truth = batch["classes"]
@@ -94,7 +95,7 @@ class DenseHead(nn.Module):
         solid = thing & (truth < TEXT_CLASS)
         losses = {
             # Most cells are empty: what stands in the others would hardly count.
-            "class": F.cross_entropy(classes.flatten(0, 1), truth.flatten())
+            "class": F.cross_entropy(rearrange(classes, "b n c -> (b n) c"), truth.flatten())
             + 2 * _mean_over(classes, truth.masked_fill(~solid, IGNORE)),
             "box": (boxes + self.centres - batch["boxes"]).abs()[thing].sum(-1).mean()
             if thing.any()
@@ -105,7 +106,7 @@ class DenseHead(nn.Module):
             "colour": _mean_over(colours, batch["colours"]),
         }
         text = truth == TEXT_CLASS
-        guesses = self.out_slots(hidden[text]).unflatten(-1, (SLOTS, len(ALPHABET) + 1))
+        guesses = rearrange(self.out_slots(hidden[text]), "n (slot c) -> n slot c", slot=SLOTS)
         slot = batch["slots"][text]
         losses["slots"] = _mean_over(guesses, slot) + 2 * _mean_over(
             guesses, slot.masked_fill(slot == 0, IGNORE)
@@ -150,7 +151,8 @@ class LetterHead(nn.Module):
         written = letters != IGNORE
         if not written.any():
             return features.sum() * 0, {}
-        said = self.out(self.norm(features.flatten(2).transpose(1, 2)[written]))
+        cells = rearrange(features, "b width row column -> b (row column) width")
+        said = self.out(self.norm(cells[written]))
         loss = F.cross_entropy(said, letters[written])
         right = (said.argmax(-1) == letters[written]).float().mean()
         return loss, {"letter_loss": loss.item(), "letter_acc": right.item()}
@@ -197,7 +199,8 @@ class CellHead(nn.Module):
         most = self.ASKED * len(cells)
         held = held[torch.randperm(len(held), device=held.device)[:most]]
         rows, columns = held.unbind(1)
-        said = self.out(self.norm(cells[rows, columns])).unflatten(-1, (5 + SLOTS, -1))
+        said = self.out(self.norm(cells[rows, columns]))
+        said = rearrange(said, "n (place width) -> n place width", place=5 + SLOTS)
         label = self.words[batch["classes"][rows, columns]]
         places = locations(batch["boxes"][rows, columns]) + self.first
         slots = batch["slots"][rows, columns]
@@ -240,4 +243,5 @@ class MarkHead(nn.Module):
 def _mean_over(logits: Tensor, targets: Tensor) -> Tensor:
     if not (targets != IGNORE).any():
         return logits.sum() * 0
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE)
+    flat = rearrange(logits, "... c -> (...) c")
+    return F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORE)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from einops import rearrange
 from timm.optim.muon import zeropower_via_newtonschulz
 from torch import Tensor, nn
 
@@ -153,4 +154,5 @@ def is_matrix(name: str, p: Tensor) -> bool:
 
 
 def _flat(p: Tensor) -> Tensor:
-    return p.reshape(p.shape[0], -1)
+    flat: Tensor = rearrange(p, "out ... -> out (...)")
+    return flat

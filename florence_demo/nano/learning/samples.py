@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange, reduce
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -130,7 +131,7 @@ def grid(scene: Scene) -> dict[str, Any]:
     instances = np.asarray(
         Image.fromarray(scene.instances).resize((SIDE // 4, SIDE // 4), Image.Resampling.NEAREST)
     )
-    parts = instances.reshape(CELLS, 4, CELLS, 4).transpose(0, 2, 1, 3).reshape(cells, 16)
+    parts = rearrange(instances, "(row y) (column x) -> (row column) (y x)", y=4, x=4)
     counts = np.stack(
         [(parts == i + 1).sum(axis=1) for i in range(len(scene.objects))] or [np.zeros(cells)], 1
     )
@@ -213,10 +214,11 @@ def marked_cells(truth: Truth, size: tuple[int, int]) -> NDArray[np.float32]:
     else:
         x1, y1, x2, y2 = (np.asarray(truth.region).reshape(2, 2) * scale).ravel().tolist()
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
-    shares: NDArray[np.float32] = (
-        np.asarray(canvas, np.float32).reshape(CELLS, 4, CELLS, 4).mean(axis=(1, 3)) / 16
+    covered = np.asarray(canvas, np.float32) / 16
+    shares: NDArray[np.float32] = reduce(
+        covered, "(row y) (column x) -> (row column)", "mean", y=4, x=4
     )
-    return shares.reshape(-1)
+    return shares
 
 
 def ask(truth: Truth, size: tuple[int, int], tokenizer: PreTrainedTokenizerFast) -> Question | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 
 from florence_demo.nano.scenes.types import TextLine
@@ -297,7 +298,9 @@ def place(
     """
     target = np.asarray(at, np.float32)
     quad = (line.quad - center) @ turn.T + target
-    corners = line.chars[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    corners = rearrange(
+        line.chars[:, [0, 1, 2, 1, 2, 3, 0, 3]], "n (corner xy) -> n corner xy", xy=2
+    )
     moved = (corners - center) @ turn.T + target
     chars = np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
     return TextLine(line.text, quad.astype(np.float32), chars.astype(np.float32))

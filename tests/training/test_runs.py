@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import source_in
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError, InputError
 from florence_demo.files import write_json
+from florence_demo.models.catalogue import spec_of
 from florence_demo.training import runs as module
 from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
 from florence_demo.training.runs import DATA_FOLDER, Runs, clean_name, command
@@ -274,9 +276,7 @@ def test_settings_are_read_as_they_were_written(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("name", ["nano", "owner/name"])
-def test_a_model_that_a_visitor_chose_stays_a_visitors(
-    runs: Runs, tmp_path: Path, name: str
-) -> None:
+def test_a_model_that_a_visitor_chose_stays_a_visitors(runs: Runs, name: str) -> None:
     spec = spec_of(name, VISITOR)
     run = runs.start(replace(CONFIG, model=spec), "mine")
     assert run.config().model == spec

@@ -62,7 +62,7 @@ def test_it_may_be_asked_for_and_built_upon() -> None:
         assert spec_of_base(NEW.name, trust) is NEW
 
 
-def test_its_size_is_told_before_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_size_is_told_before_it_is_here() -> None:
     assert shape_of(NEW.name) == shape_of(NEW) == shape_of("large")
     assert not is_small(NEW.name)
     unknown = ModelSpec("x", "X", "owner/x")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import source_in
 from florence_demo.data.source import DataLimits, DataSource
@@ -276,9 +277,7 @@ def test_settings_are_read_as_they_were_written(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize("name", ["nano", "owner/name"])
-def test_a_model_that_a_visitor_chose_stays_a_visitors(
-    runs: Runs, tmp_path: Path, name: str
-) -> None:
+def test_a_model_that_a_visitor_chose_stays_a_visitors(runs: Runs, name: str) -> None:
     spec = spec_of(name, VISITOR)
     run = runs.start(replace(CONFIG, model=spec), "mine")
     assert run.config().model == spec

@@ -1,6 +1,7 @@
 # make run    install what is needed and start the page
 # make test   install what is needed and run all tests
 # make check  lint and types
+# make fuzz   five minutes of hostile input at every door; ARGS="--seconds 60 --door pictures"
 # make bench  measure speed
 # make finetune-demo  teach nano to read ticked forms
 PYTHON ?= python3
@@ -8,13 +9,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check bench finetune-demo clean
+.PHONY: run test check fuzz bench finetune-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
 
 test: $(VENV)/.installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/.installed-dev
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m florence_demo benchmark $(ARGS)

@@ -1,0 +1,213 @@
+"""The door for answers: what a stranger's checkpoint may write is read, drawn and exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from hypothesis import strategies as st
+from PIL import Image
+
+from florence_demo.codec import Piece, lex
+from florence_demo.errors import InputError
+from florence_demo.export import EXPORTERS
+from florence_demo.prediction import Prediction
+from florence_demo.render import annotate, overlay
+from florence_demo.tasks import TASKS
+from tests.fuzz.doors import Door, Drive
+from tests.fuzz.mutations import TEXTS, Draw
+from tests.fuzz.oracle import Breach
+
+_FORMULA = tuple("=+-@\t\r\n")
+_DRAWN = 2_000_000
+"""Pixels up to which the answer is also drawn into its picture, to save time."""
+
+
+@contextmanager
+def opened(_folder: Path) -> Iterator[Drive]:
+    """Do with an answer all that the page can do with it."""
+    images: dict[tuple[int, int], Image.Image] = {}
+
+    def drive(data: bytes) -> None:
+        given = json.loads(data)
+        size = (given["size"][0], given["size"][1])
+        found = _prediction(given, size)
+        _check_markup(overlay(found))
+        _as_json(found.to_json())
+        _as_json(found.sentence())
+        if size[0] * size[1] <= _DRAWN:
+            image = images.setdefault(size, Image.new("RGB", size))
+            annotate(image, found.detections)
+        for name, exporter in EXPORTERS.items():
+            try:
+                written = exporter.write(found, None, "a")
+            except InputError:
+                if name != "mask":  # which holds 255 things
+                    raise
+            else:
+                _CHECKS.get(name, lambda *_: None)(written, found)
+
+    drive(_packed("BOXES", "cat<loc_1><loc_2><loc_3><loc_4>", (200, 100)))
+    yield drive
+
+
+def _prediction(given: dict[str, Any], size: tuple[int, int]) -> Prediction:
+    task = TASKS[given["task"]]
+    pieces: list[Piece] | str = given["raw"]
+    if given["scored"]:
+        pieces = [Piece(p.text, p.loc, p.tag, (-0.5,)) for p in lex(given["raw"])]
+    decoded = task.answer.decode(pieces, size)
+    parsed = task.parse(decoded.value)
+    return Prediction(
+        task.name, "a", given["raw"], decoded.text, size, decoded.detections, parsed, given["model"]
+    )
+
+
+class _Markup(HTMLParser):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        odd = [name for name, value in attrs if name.startswith("on") or "script:" in (value or "")]
+        if odd or tag in ("script", "img", "image", "a", "iframe", "foreignobject", "use", "b"):
+            raise Breach(f"a label became <{tag}> on the page")
+
+
+def _check_markup(text: str) -> None:
+    _Markup().feed(text)
+
+
+def _as_json(value: Any) -> None:
+    json.dumps(value, allow_nan=False)
+
+
+def _check_csv(written: bytes, found: Prediction) -> None:
+    """A spreadsheet must find a row for each thing, and no formula."""
+    csv.field_size_limit(10_000_000)
+    rows = list(csv.reader(io.StringIO(written.decode("utf-8-sig"), newline="")))
+    if len(rows) != 1 + len(found.detections):
+        raise Breach(f"the CSV has {len(rows) - 1} rows for {len(found.detections)} things")
+    # Many a program ends a row at a bare CR, quoted or not.
+    if b"\r" in written.replace(b'"', b"") and b'"' not in written:
+        raise Breach("the CSV has a line end inside of a cell without quotes")
+    for row in rows[1:]:
+        if len(row) != 9 or row[1].lstrip().startswith(_FORMULA) or row[1].startswith(_FORMULA):
+            raise Breach(f"the CSV has the row {row!r:.100}")
+
+
+def _check_zip(written: bytes, found: Prediction) -> None:
+    with zipfile.ZipFile(io.BytesIO(written)) as archive:
+        lines = archive.read("labels/a.txt").decode().splitlines()
+        names = archive.read("classes.txt").decode().split("\n")
+    if len(lines) != len(found.detections) or any(
+        int(line.split()[0]) >= len(names) - 1 for line in lines
+    ):
+        raise Breach("YOLO's lines are not those of the things")
+
+
+def _check_xml(written: bytes, found: Prediction) -> None:
+    if len(ElementTree.fromstring(written).findall("object")) != len(found.detections):
+        raise Breach("the XML has another number of objects")
+
+
+def _check_json(written: bytes, _found: Prediction) -> None:
+    json.loads(written.decode(), parse_constant=lambda c: _odd(c))
+
+
+def _odd(constant: str) -> None:
+    raise Breach(f"the JSON holds {constant}")
+
+
+_CHECKS: dict[str, Callable[[bytes, Prediction], None]] = {
+    "csv": _check_csv, "yolo": _check_zip, "voc": _check_xml, "json": _check_json,
+    "coco": _check_json,
+}  # fmt: skip
+
+
+def _packed(
+    answer: str, raw: str, size: tuple[int, int], *, scored: bool = False, model: str = "nano"
+) -> bytes:
+    task = next(t.name for t in TASKS.values() if t.answer.name == answer)
+    value = {"task": task, "raw": raw, "size": size, "scored": scored, "model": model}
+    return json.dumps(value).encode()
+
+
+_ANSWERS = ("TEXT", "BOXES", "PHRASES", "POLYGONS", "QUADS", "BOXES_OR_POLYGONS")
+_LARGE = (6300, 6300)
+
+
+def corpus() -> dict[str, Callable[[], bytes]]:
+    """Answers of as many tokens as a model may write, about the largest picture."""
+    ring = "<loc_1><loc_2><loc_990><loc_4><loc_500><loc_980>"
+    raws = {
+        "boxes": "cat<loc_0><loc_0><loc_999><loc_999>" * 800,
+        "points": "<loc_5>" * 4096,
+        "a long ring": "<loc_5><loc_900><loc_300>" * 1365,
+        "rings": f"{ring}<sep>" * 580,
+        "instances of two rings": f"<poly>{ring}<sep>{ring}</poly>" * 270,
+        "names": "".join(f"name {i}<loc_1><loc_1><loc_9><loc_9>" for i in range(800)),
+        "one name": "x" * 200_000 + "<loc_1><loc_1><loc_9><loc_9>",
+        "spaces": " " * 100_000,
+        "brackets": "<" * 50_000 + "<loc_" * 10_000,
+        "marks": "<ground>" * 10_000 + "<loc_1><loc_1><loc_9><loc_9>",
+        "tags": "<poly></poly><sep><and></s>" * 800,
+        "digits": "<loc_" + "9" * 5000 + "><loc_٣><loc_-1><loc_1e9>",
+    }
+    found = {
+        f"{answer}: {name}": (
+            lambda answer=answer, raw=raw: _packed(answer, raw, _LARGE, scored=True)
+        )
+        for answer in _ANSWERS
+        for name, raw in raws.items()
+    }
+    for i, text in enumerate(
+        (*TEXTS, "a\rb", "\r=1", "\u2028", " =1", "\x00=1", "<script>1</script>", "]]>&\"'")
+    ):
+        raw = f"{text}<loc_1><loc_1><loc_9><loc_9>"
+        found[f"the label {i}"] = lambda raw=raw: _packed("BOXES", raw, (200, 100))
+        found[f"the model {i}"] = lambda text=text: _packed("BOXES", "", (200, 100), model=text)
+    return found
+
+
+@st.composite
+def inputs(draw: Draw) -> bytes:
+    """Tokens in any order, names that hurt between them."""
+    words = st.one_of(
+        st.sampled_from(TEXTS), st.text(max_size=8), st.sampled_from(("cat", "a\rb", "<ground>"))
+    )
+    places = st.lists(st.integers(-1, 1001), max_size=12).map(
+        lambda n: "".join(f"<loc_{i}>" for i in n)
+    )
+    tags = st.sampled_from(
+        ("<poly>", "</poly>", "<sep>", "<and>", "</s>", "<s>", "<pad>", "<unk>", "<loc_")
+    )
+    raw = "".join(draw(st.lists(st.one_of(words, places, places, tags), max_size=20)))
+    side = st.one_of(st.integers(1, 1000), st.sampled_from([1, 2, 6300, 39_999_999]))
+    width = draw(side)
+    height = draw(st.integers(1, max(1, min(1000, 40_000_000 // width))))
+    model = draw(words)
+    return _packed(
+        draw(st.sampled_from(_ANSWERS)),
+        raw,
+        (width, height),
+        scored=draw(st.booleans()),
+        model=model,
+    )
+
+
+_QUICK = (
+    "BOXES: boxes",
+    "TEXT: spaces",
+    "QUADS: points",
+    "the label 8",
+    "the label 10",
+    "the label 24",
+)
+"""One of each kind, small enough for every run of the tests."""
+
+DOOR = Door("answers", corpus, inputs, opened, _QUICK)

@@ -20,7 +20,7 @@ from tests.fuzz.worker import Plan
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Findings]:
     """All doors in one process: what takes longest is to import what lies behind them."""
-    return drive(NAMES, Plan(seed=1, quick=True, drawn=30), tmp_path_factory.mktemp("fuzz"))
+    return drive(NAMES, Plan(seed=1, quick=True, drawn=10), tmp_path_factory.mktemp("fuzz"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,7 +36,7 @@ def test_a_door_opens_or_says_a_sentence(found: dict[str, Findings], name: str) 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     out = tmp_path_factory.mktemp("planted")
-    return drive(["planted"], Plan(drawn=20), out, watchdog=1.0)["planted"]
+    return drive(["planted"], Plan(drawn=20), out, watchdog=5.0)["planted"]
 
 
 SIGNS = {

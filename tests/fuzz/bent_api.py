@@ -19,8 +19,8 @@ _KEYS = (
     "event_id", "batched", "simple_format", "box", "size", "orig_name", "_type", "index",
 )  # fmt: skip
 _HEADERS = (
-    "Host", "Origin", "Cookie", "X-Forwarded-Host", "Range", "Transfer-Encoding", "Content-Type",
-    "x-gradio-user", "Connection",
+    "Host", "Origin", "Cookie", "X-Forwarded-Host", "Range", "Content-Type", "x-gradio-user",
+    "Connection",
 )  # fmt: skip
 
 

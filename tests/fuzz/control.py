@@ -24,6 +24,7 @@ _WAKING = 120.0
 _TOO_MUCH = 4 * MOST_MEMORY
 """Bytes above the idle process at which it is ended: others need the machine too."""
 _TICK = 0.1
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1"}
 _STARTS = 60
 _PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -180,7 +181,7 @@ def _one_process(found: Sequence[Findings], plan: Plan, watchdog: float) -> None
         process = subprocess.Popen(
             command,
             cwd=_PROJECT,
-            env={**os.environ, "TMPDIR": str(home), "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, "TMPDIR": str(home), **_ENVIRONMENT},
             stdout=log,
             stderr=subprocess.STDOUT,
         )

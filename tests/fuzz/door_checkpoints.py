@@ -97,7 +97,7 @@ def _bent_settings(draw: Draw) -> bytes:
         )
         try:
             settings = make.settings(base, name)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # bent already
         base[name] = dump(draw(bent_value(just(settings), keys=KEYS, value=value)))
     return of_files(base)

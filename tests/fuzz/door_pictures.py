@@ -156,7 +156,6 @@ _QUICK = (
     "PNG of 170 megapixels",
     "PNG with texts",
     "PNG with a frame outside",
-    "PNG of 39 megapixels in 16 bits of grey",
     "TIFF of 2^31",
     "TIFF with a string as its turn",
     "TIFF in a circle",

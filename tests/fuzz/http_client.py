@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +71,7 @@ def send(
         reply = http.client.HTTPResponse(connection, method=method if method == "HEAD" else "POST")
         try:
             reply.begin()
-            said = _lines(reply, until) if until else reply.read(_MOST)
+            said = _lines(reply, until) if until else _all(reply)
         except TimeoutError as exc:
             raise Breach(f"the server says nothing for {TIMEOUT:.0f} s") from exc
         except (http.client.HTTPException, ConnectionError, ValueError):
@@ -79,18 +79,21 @@ def send(
         return Reply(reply.status, {k.lower(): v for k, v in reply.getheaders()}, said)
 
 
+def _all(reply: http.client.HTTPResponse) -> bytes:
+    try:
+        return reply.read(_MOST)
+    except http.client.IncompleteRead as exc:  # it closed in the middle of a stream
+        return exc.partial
+
+
 def _lines(reply: http.client.HTTPResponse, until: tuple[bytes, ...]) -> bytes:
     lines = []
-    for line in _each(reply):
-        lines.append(line)
-        if line.startswith(until) or sum(map(len, lines[-1:])) > _MOST:
-            break
+    with contextlib.suppress(http.client.IncompleteRead):
+        while line := reply.readline(_MOST):
+            lines.append(line)
+            if line.startswith(until):
+                break
     return b"".join(lines)
-
-
-def _each(reply: http.client.HTTPResponse) -> Iterator[bytes]:
-    while line := reply.readline():
-        yield line
 
 
 def multipart(files: Iterable[tuple[str, bytes]], field_name: str = "files") -> tuple[str, bytes]:

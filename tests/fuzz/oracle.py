@@ -64,7 +64,7 @@ def judge(drive: Callable[[bytes], None], data: bytes) -> Verdict:
         if problem:
             # A long one says most at its beginning; others at the end, behind many rows.
             long = len(sentence) > LONGEST_SENTENCE
-            words = bare(sentence[:3000])[:40] if long else bare(sentence)[-60:]
+            words = bare(sentence[:3000])[:40] if long else bare(sentence)[-25:]
             said = f"{sentence[:200]} … {sentence[-200:]}" if long else sentence
             return Verdict("failed", f"{problem}: {said!r}", f"{problem}: {words}")
         return Verdict("refused", sentence, bare(sentence))

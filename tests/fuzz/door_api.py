@@ -23,7 +23,7 @@ from tests.fuzz.bent_api import bent_requests
 from tests.fuzz.doors import Door, Drive
 from tests.fuzz.http_client import Reply
 from tests.fuzz.make_api import corpus_of
-from tests.fuzz.oracle import Breach, Refused, bare, wrong_with
+from tests.fuzz.oracle import Breach, Refused, bare, brief, sign_of, wrong_with
 from tests.fuzz.served import API, PICTURE, Served, Step, file_at, question, served
 
 _STATUS = re.compile(r"4\d\d: [A-Z][A-Za-z ]+")
@@ -171,7 +171,7 @@ def _refusal(reply: Reply, given: bytes) -> str:
         raise Breach("an error without a word", said.strip()[-200:])
     problem = wrong_with(sentence, given)
     if problem:
-        raise Breach(f"{problem}: {bare(sentence)[:40]}", repr(sentence[:500]))
+        raise Breach(sign_of(problem, sentence), brief(sentence))
     return sentence
 
 

@@ -62,11 +62,7 @@ def judge(drive: Callable[[bytes], None], data: bytes) -> Verdict:
         sentence = str(exc)
         problem = wrong_with(sentence, data)
         if problem:
-            # A long one says most at its beginning; others at the end, behind many rows.
-            long = len(sentence) > LONGEST_SENTENCE
-            words = bare(sentence[:3000])[:40] if long else bare(sentence)[-25:]
-            said = f"{sentence[:200]} … {sentence[-200:]}" if long else sentence
-            return Verdict("failed", f"{problem}: {said!r}", f"{problem}: {words}")
+            return Verdict("failed", f"{problem}: {brief(sentence)}", sign_of(problem, sentence))
         return Verdict("refused", sentence, bare(sentence))
     except Breach as exc:
         return Verdict("failed", str(exc)[:2000], exc.sign)
@@ -110,6 +106,17 @@ def wrong_with(sentence: str, given: bytes = b"") -> str:
 def bare(sentence: str) -> str:
     """Return a sentence without its names and numbers, to count those that differ."""
     return _NOISE.sub("…", sentence)[:200]
+
+
+def sign_of(problem: str, sentence: str) -> str:
+    """Return what sentences with one problem have in common: their first words."""
+    return f"{problem}: {' '.join(bare(sentence[:2000]).split()[:3])}"
+
+
+def brief(sentence: str) -> str:
+    """Return a sentence in quotes, of a long one both ends."""
+    long = len(sentence) > LONGEST_SENTENCE
+    return repr(f"{sentence[:200]} … {sentence[-200:]}" if long else sentence)
 
 
 def _paths() -> set[str]:

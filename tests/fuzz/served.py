@@ -103,7 +103,7 @@ def served(folder: Path) -> Iterator[Served]:
     guard = Guard()
 
     from florence_demo import runs
-    from florence_demo.ui import LAUNCH, AppConfig, build_app
+    from florence_demo.ui import AppConfig, build_app
     from florence_demo.ui.service import Service
     from tests.fakes import FakeEngines
 
@@ -111,10 +111,7 @@ def served(folder: Path) -> Iterator[Served]:
     runs._launch = lambda *_: SimpleNamespace(pid=2**22 + 1, poll=lambda: 0)
     config = AppConfig(checkpoints=folder / "checkpoints", data=folder / "data")
     app = build_app(config, Service(config, FakeEngines()))
-    _, url, _ = app.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", max_file_size="50mb",
-        **LAUNCH,
-    )  # fmt: skip
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     port = int(re.sub(r"\D", "", url.rpartition(":")[2]))
     guard.ports.add(port)
     page = Served(port, guard, _events(app))

@@ -88,18 +88,28 @@ def wrong_with(sentence: str, given: bytes = b"") -> str:
         return "no sentence"
     if len(sentence) > LONGEST_SENTENCE:
         return "a sentence of more than 600 characters"
-    if "Traceback" in sentence:
-        return "a traceback"
     if "our side" in sentence:
         return "“our side” for what a stranger sent"
-    if _ADDRESS.search(sentence):
+    leak = leak_in(sentence, given)
+    if not leak and not _END.search(sentence.strip()):
+        return "no end to the sentence"
+    return leak
+
+
+def leak_in(text: str, given: bytes = b"") -> str:
+    """Return what of this machine an answer tells, "" where it tells nothing.
+
+    Args:
+        text: What a door says.
+        given: The input: what it says itself may be said back.
+    """
+    if "Traceback" in text:
+        return "a traceback"
+    if _ADDRESS.search(text):
         return "an address in memory"
-    # What a stranger knows may be said back.
-    own = sentence.replace(SECRET, "")
+    own = text.replace(SECRET, "")
     if any(path in own and path.encode() not in given for path in _paths()):
         return "a path of this machine"
-    if not _END.search(sentence.strip()):
-        return "no end to the sentence"
     return ""
 
 

@@ -23,7 +23,8 @@ from tests.fuzz.bent_api import bent_requests
 from tests.fuzz.doors import Door, Drive
 from tests.fuzz.http_client import Reply
 from tests.fuzz.make_api import corpus_of
-from tests.fuzz.oracle import Breach, Refused, bare, wrong_with
+from tests.fuzz.make_requests import packed
+from tests.fuzz.oracle import Breach, Refused, bare, brief, leak_in, sign_of, wrong_with
 from tests.fuzz.served import API, PICTURE, Served, Step, file_at, question, served
 
 _STATUS = re.compile(r"4\d\d: [A-Z][A-Za-z ]+")
@@ -56,7 +57,11 @@ def opened(folder: Path) -> Iterator[Drive]:
         for _ in range(3):
             _honest_question(page)
         yield drive
-        _honest_question(page)
+
+
+def last() -> bytes:
+    """An honest question: whatever came before, it must be answered."""
+    return packed(question(file_at(PICTURE)))
 
 
 def _honest_question(page: Served) -> None:
@@ -71,6 +76,8 @@ def _all_steps(page: Served, data: bytes) -> None:
     plan, known = json.loads(data), page.filled(data.decode()).encode()
     if "twins" in plan:
         return _alike(page, plan["twins"], known)
+    if data == last():
+        return _honest_question(page)
     refused = ""
     for step in plan["steps"]:
         reply = _step(page, step)
@@ -130,7 +137,7 @@ def _joined(page: Served, body: Any) -> Reply:
     session = body.get("session_hash") if isinstance(body, dict) else None
     if first.status != 200 or not isinstance(session, str) or not re.fullmatch(r"\w+", session):
         return first
-    return page.listen(f"{API}/queue/data?session_hash={session}")
+    return page.listen(session, first.json()["event_id"])
 
 
 def _dumped(page: Served, value: Any) -> bytes:
@@ -155,10 +162,9 @@ def _refusal(reply: Reply, given: bytes) -> str:
         raise Breach("the server closed the connection without an answer")
     if reply.status >= 500 and not (reply.status == 503 and said.strip()):
         raise Breach(f"status {reply.status} {bare(said)[:60]}", said[:300])
-    leak = wrong_with(f"{said[:100_000]}.", given)
+    leak = leak_in(said, given)
     # Where its own file lies is told to whoever sent it.
-    told = ("a path of this machine",) if reply.status >= 400 else ()
-    if leak in ("a traceback", "an address in memory", *told):
+    if leak and not (reply.status < 400 and leak == "a path of this machine"):
         raise Breach(f"{leak} in an answer", said[:300])
     if reply.status >= 400:
         return f"{reply.status}: {_detail(reply)[:200]}."
@@ -171,7 +177,7 @@ def _refusal(reply: Reply, given: bytes) -> str:
         raise Breach("an error without a word", said.strip()[-200:])
     problem = wrong_with(sentence, given)
     if problem:
-        raise Breach(f"{problem}: {bare(sentence)[:40]}", repr(sentence[:500]))
+        raise Breach(sign_of(problem, sentence), brief(sentence))
     return sentence
 
 
@@ -262,4 +268,4 @@ _QUICK = (
 )
 """One of each kind, small enough for every run of the tests."""
 
-DOOR = Door("api", corpus, inputs, opened, _QUICK)
+DOOR = Door("api", corpus, inputs, opened, _QUICK, last)

@@ -52,9 +52,8 @@ def opened(folder: Path) -> Iterator[Drive]:
             try:
                 unpack_upload(upload.files, upload.target)
                 about(upload.target)
-                loaded = load_model(
-                    spec_at(upload.target), device="cpu", trust=replace(VISITOR, hub=False)
-                )
+                trust = replace(VISITOR, hub=False)
+                loaded = load_model(spec_at(upload.target), device="cpu", trust=trust)
                 found = Engine(loaded).predict(
                     image, TASKS["docvqa"], "What is the date ?", options=options
                 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from florence_demo.pictures.images import LIMITS, display_copy, open_image
 from tests.fuzz import make_pictures as make
 from tests.fuzz.doors import Door, Drive
+from tests.fuzz.guards import Guard
 from tests.fuzz.hostile_pictures import corpus
 from tests.fuzz.mutations import Draw, among, bent_bytes, just
 from tests.fuzz.oracle import Breach
@@ -22,8 +23,14 @@ from tests.pictures.test_images import HEIC
 def opened(_folder: Path) -> Iterator[Drive]:
     """Take pictures as the page does."""
 
+    guard = Guard()
+
     def drive(data: bytes) -> None:
-        image = open_image(data)
+        with guard.watching():
+            try:
+                image = open_image(data)
+            finally:
+                guard.check()
         if image.mode != "RGB" or image.width * image.height > LIMITS.max_pixels or image.info:
             raise Breach(f"opened as {image.mode}, {image.size}, with {sorted(image.info)[:5]}")
         shown, _ = display_copy(image)

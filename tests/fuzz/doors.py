@@ -25,6 +25,7 @@ class Door:
         inputs: What Hypothesis draws.
         open: Prepares the door in a folder of its own, warmed up, and lends what drives it.
         quick: Names of the inputs of the corpus that the short form hands in.
+        last: Makes an honest input that must work after all others.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Door:
     inputs: Callable[[], SearchStrategy[bytes]]
     open: Callable[[Path], AbstractContextManager[Drive]]
     quick: tuple[str, ...]
+    last: Callable[[], bytes] | None = None
 
 
 SUFFIXES = {

@@ -193,13 +193,13 @@ def bent_value(
         kind = draw(st.sampled_from(("replace", "replace", "add", "remove", "double")))
         inner = holder[key]
         if kind == "add" and keys and isinstance(inner, dict):
-            inner[draw(st.sampled_from(keys))] = draw(value)
+            inner[draw(st.sampled_from(keys))] = copy.deepcopy(draw(value))
         elif kind == "remove" and holder is not root:
             del holder[key]
         elif kind == "double" and isinstance(inner, list) and len(inner) < 100:
             holder[key] = inner * draw(st.sampled_from([2, 50]))
         else:
-            holder[key] = draw(value)
+            holder[key] = copy.deepcopy(draw(value))  # what is put in is bent too
     return root[0]
 
 

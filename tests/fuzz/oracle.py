@@ -62,11 +62,7 @@ def judge(drive: Callable[[bytes], None], data: bytes) -> Verdict:
         sentence = str(exc)
         problem = wrong_with(sentence, data)
         if problem:
-            # A long one says most at its beginning; others at the end, behind many rows.
-            long = len(sentence) > LONGEST_SENTENCE
-            words = bare(sentence[:3000])[:40] if long else bare(sentence)[-25:]
-            said = f"{sentence[:200]} … {sentence[-200:]}" if long else sentence
-            return Verdict("failed", f"{problem}: {said!r}", f"{problem}: {words}")
+            return Verdict("failed", f"{problem}: {brief(sentence)}", sign_of(problem, sentence))
         return Verdict("refused", sentence, bare(sentence))
     except Breach as exc:
         return Verdict("failed", str(exc)[:2000], exc.sign)
@@ -92,24 +88,45 @@ def wrong_with(sentence: str, given: bytes = b"") -> str:
         return "no sentence"
     if len(sentence) > LONGEST_SENTENCE:
         return "a sentence of more than 600 characters"
-    if "Traceback" in sentence:
-        return "a traceback"
     if "our side" in sentence:
         return "“our side” for what a stranger sent"
-    if _ADDRESS.search(sentence):
+    leak = leak_in(sentence, given)
+    if not leak and not _END.search(sentence.strip()):
+        return "no end to the sentence"
+    return leak
+
+
+def leak_in(text: str, given: bytes = b"") -> str:
+    """Return what of this machine an answer tells, "" where it tells nothing.
+
+    Args:
+        text: What a door says.
+        given: The input: what it says itself may be said back.
+    """
+    if "Traceback" in text:
+        return "a traceback"
+    if _ADDRESS.search(text):
         return "an address in memory"
-    # What a stranger knows may be said back.
-    own = sentence.replace(SECRET, "")
+    own = text.replace(SECRET, "")
     if any(path in own and path.encode() not in given for path in _paths()):
         return "a path of this machine"
-    if not _END.search(sentence.strip()):
-        return "no end to the sentence"
     return ""
 
 
 def bare(sentence: str) -> str:
     """Return a sentence without its names and numbers, to count those that differ."""
     return _NOISE.sub("…", sentence)[:200]
+
+
+def sign_of(problem: str, sentence: str) -> str:
+    """Return what sentences with one problem have in common: their first words."""
+    return f"{problem}: {' '.join(bare(sentence[:2000]).split()[:3])}"
+
+
+def brief(sentence: str) -> str:
+    """Return a sentence in quotes, of a long one both ends."""
+    long = len(sentence) > LONGEST_SENTENCE
+    return repr(f"{sentence[:200]} … {sentence[-200:]}" if long else sentence)
 
 
 def _paths() -> set[str]:

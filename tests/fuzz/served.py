@@ -23,7 +23,6 @@ PICTURE, ZIP, UPLOADED = "@PICTURE@", "@ZIP@", "@UPLOADED@"
 
 API = "/gradio_api"
 _PIECE = 1 << 16
-_LAST = (b"process_completed", b"close_stream", b"unexpected_error")
 Step = dict[str, Any]
 
 
@@ -63,10 +62,11 @@ class Served:
         headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
         return self.request("POST", path, headers, _pieces(body))
 
-    def listen(self, path: str) -> Reply:
-        """Read the events of a queue up to the last one; other questions may still be waiting."""
-        until = tuple(b'data: {"msg":"%s"' % word for word in _LAST)
-        return self.request("GET", path, until=until)
+    def listen(self, session: str, event: str) -> Reply:
+        """Read a session's events up to the end of one; other questions may still be waiting."""
+        ends = b'data: {"msg":"process_completed","event_id":"%s"' % event.encode()
+        until = (ends, b'data: {"msg":"close_stream"', b'data: {"msg":"unexpected_error"')
+        return self.request("GET", f"{API}/queue/data?session_hash={session}", until=until)
 
     def upload(self, name: str, data: bytes) -> Reply:
         """Send a file."""
@@ -110,7 +110,7 @@ def served(folder: Path) -> Iterator[Served]:
     # A run is a process that takes the machine for minutes: this one is over at once.
     runs._launch = lambda *_: SimpleNamespace(pid=2**22 + 1, poll=lambda: 0)
     config = AppConfig(checkpoints=folder / "checkpoints", data=folder / "data")
-    app = build_app(service=Service(config, FakeEngines()))
+    app = build_app(config, Service(config, FakeEngines()))
     _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     port = int(re.sub(r"\D", "", url.rpartition(":")[2]))
     guard.ports.add(port)

@@ -160,6 +160,8 @@ def run(what: Door, plan: Plan, out: Path) -> None:
 
         _corpus(trial, corpus, plan, lambda: over(CORPUS_SHARE))
         _drawn(trial, what, plan, over)
+        if what.last is not None:
+            trial("at the end", what.last(), 0)
     trial.diary.write("done")
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from florence_demo.checkpoints.trust import OPERATOR, VISITOR
 from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import source_in
 from florence_demo.data.source import DataLimits, DataSource

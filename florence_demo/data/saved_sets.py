@@ -43,8 +43,8 @@ def read_saved(source: DataSource) -> Iterator[Example | DatasetError]:
 def read_hub(source: DataSource) -> Iterator[Example | DatasetError]:
     """Yield the question rows of a set on the Hugging Face hub."""
     if Path(source.location).exists():
-        # The package would take the folder for the set.
-        raise DatasetError(f"“{source.location}” is a folder here, not an id of the hub.")
+        # The package would take the folder for the set; nobody is told that there is one.
+        raise _not_opened(source)
     yield from _rows(source, _opened(source), _folders_of(source.location))
 
 
@@ -59,10 +59,14 @@ def _opened(source: DataSource) -> Any:
         return datasets.load_from_disk(source.location)
     except Exception as exc:
         # The package raises whatever its file systems raise; none of it is for a person.
-        raise DatasetError(
-            f"The set “{source.location}” cannot be opened ({type(exc).__name__}): check its name"
-            " and the connection, or save it with `save_to_disk` and name that folder."
-        ) from exc
+        raise _not_opened(source) from exc
+
+
+def _not_opened(source: DataSource) -> DatasetError:
+    return DatasetError(
+        f"The set “{source.location}” cannot be opened: check its name and the connection, or save"
+        " it with `save_to_disk` and name that folder."
+    )
 
 
 def _folders_of(hub_id: str) -> tuple[Path, ...]:

@@ -242,7 +242,7 @@ def _folders(service: Service) -> list[str]:
 
 def _hub_source(hub: str) -> DataSource:
     found = _HUB.fullmatch((hub or "").strip())
-    if found is None or Path(found[1]).exists():
+    if found is None:
         raise InputError("Type the id of a data set as the hub writes it: owner/name.")
     return DataSource("hub", found[1], found[2] or "")
 

@@ -121,6 +121,6 @@ def test_a_folder_is_no_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monke
     hub = Hub(monkeypatch, tmp_path)
     (tmp_path / "owner/name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DatasetError, match="is a folder here"):
+    with pytest.raises(DatasetError, match="cannot be opened"):
         open_data(DataSource("hub", "owner/name"))
     assert hub.asked == []

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from florence_demo.data.example import Example
 from florence_demo.data.formats import (
@@ -230,8 +231,14 @@ def open_data(
 
 
 def _bounded(rows: Rows, limits: DataLimits | None) -> Rows:
-    """Yield the rows, and refuse a stranger's when there are too many."""
+    """Yield the rows, and refuse a stranger's when there are too many or they take too long."""
+    began = monotonic()
     for count, row in enumerate(rows, 1):
+        if limits and monotonic() - began > limits.seconds:
+            raise DatasetError(
+                f"Reading the data takes more than {limits.seconds} s: upload a part of it, or let"
+                " the owner of this app put the folder where its data lies."
+            )
         if limits and count > limits.rows:
             raise DatasetError(
                 f"The data has more than {limits.rows:,} rows: upload a part of them, or let the"

@@ -24,6 +24,7 @@ class DataLimits:
         line_bytes: Bytes of one of its lines.
         values: Names, numbers and texts in a file of rows.
         rows: Number of rows.
+        seconds: Time of reading and checking them.
     """
 
     unpacked: int = 1 << 30
@@ -33,6 +34,7 @@ class DataLimits:
     line_bytes: int = 1 << 20
     values: int = 2_000_000
     rows: int = 50_000
+    seconds: int = 60
 
 
 DATA_LIMITS = DataLimits()
@@ -73,7 +75,11 @@ class DataSource:
 
     def moved(self, folder: Path) -> DataSource:
         """Return the source after its files were copied; they may lie nowhere else then."""
-        return replace(self, location=str(folder), root=str(folder))
+        limits = self.limits
+        if limits:
+            # They were read within their time once; a machine that trains takes longer.
+            limits = replace(limits, seconds=20 * limits.seconds)
+        return replace(self, location=str(folder), root=str(folder), limits=limits)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

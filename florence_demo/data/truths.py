@@ -100,7 +100,7 @@ def _rows(picture: Path, line: dict[str, Any], where: str) -> Iterator[Example]:
             _detections(truth.get("detections", [])),
             answers_of(truth.get("references", [])),
             where=where,
-            tags=tuple(str(line[k])[:_MAX_TAG] for k in _TAGS if k in line),
+            tags=tuple(line[k][:_MAX_TAG] for k in _TAGS if isinstance(line.get(k), str)),
         )
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -80,9 +81,13 @@ class Service:
         self.config = config.resolved()
         self.scratch = scratch or Scratch()
         self._fetching: Counter[str] = Counter()
-        self._fetching_lock = threading.Lock()
+        self._measuring: set[str] = set()
+        self._lock = threading.Lock()
         self.engines = engines or EngineCache(
-            config.max_models, device=config.device, dtype=config.dtype, trust=config.trust()
+            config.max_models,
+            device=config.device,
+            dtype=config.dtype,
+            trust=self.config.trust(),
         )
         self._predict = _with_gpu(self._predict_here)
         self._predict_all = _with_gpu(self._predict_all_here)
@@ -145,17 +150,36 @@ class Service:
         """
         if not (url or "").strip():
             raise InputError("Type the address of a picture first: https://….")
-        with self._fetching_lock:
+        with self._lock:
             if self._fetching[visitor] >= FETCHES:
                 raise InputError("Two of your pictures are being fetched already: wait for them.")
             self._fetching[visitor] += 1
         try:
             image = fetch_image(url.strip())
         finally:
-            with self._fetching_lock:
+            with self._lock:
                 self._fetching[visitor] -= 1
                 self._fetching += Counter()  # forgets those who wait for nothing
         return str(self.scratch.keep(as_jpeg(image), "picture.jpg")), *self.prepare(image)
+
+    @contextmanager
+    def measuring(self, visitor: str) -> Iterator[None]:
+        """Let one visitor measure once at a time: others wait for it.
+
+        Raises:
+            InputError: The same visitor is measuring already.
+        """
+        with self._lock:
+            if visitor in self._measuring:
+                raise InputError(
+                    "A measurement of yours is going on: wait for its end, or stop it."
+                )
+            self._measuring.add(visitor)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._measuring.discard(visitor)
 
     def room(self) -> int:
         """Return the bytes that uploads may still take: of the app's share, and of the disk."""

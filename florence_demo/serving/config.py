@@ -81,6 +81,7 @@ class AppConfig:
             questions_a_minute=120,
             uploads_a_minute=60,
             connections=64,
+            pages_a_minute=60,
         )
 
 

@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +20,14 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from florence_demo.bounded_json import JsonLimits, parse_json
+from florence_demo.serving.bodies import (
+    Held,
+    Refused,
+    files_alone,
+    metered,
+    read_question,
+    replayed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +37,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODY = JsonLimits(max_bytes=16 << 20, max_values=200_000, max_depth=40)
-"""A question with its picture as a data URL, and what the page sends back of a long answer."""
-
 VISITOR = "florence_demo.visitor"
 """Where a request's scope keeps the address of who asks."""
+BYTES = "florence_demo.bytes"
+"""Where it keeps the size of the question."""
 
+_HOST = re.compile(
+    r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9.])?)(?::\d{1,5})?"
+)
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 # What the page and a client of its API ask for; the rest of gradio's routes are not served.
@@ -48,6 +57,8 @@ _GET = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _ASKING = re.compile(r"/gradio_api/(?:queue/join|(?:call|call/v2|run|api)/[^/]+/?)")
+# Put together anew at each call, at a tenth of a second or more.
+_COSTLY = re.compile(r"/(?:|config/?|gradio_api/(?:info/?|openapi\.json))")
 _UPLOAD = "/gradio_api/upload"
 _QUIET = frozenset({"/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/"})
 _LOGIN = frozenset({"/login", "/login/"})
@@ -66,6 +77,7 @@ class Rules:
         questions_a_minute: Questions of one visitor in a minute, 0 for any number.
         uploads_a_minute: Uploads of one visitor in a minute, 0 for any number.
         connections: Requests of one visitor that may be open at a time.
+        pages_a_minute: Times in a minute that one visitor may load the page or its API's list.
     """
 
     hosts: tuple[str, ...] = ()
@@ -76,19 +88,7 @@ class Rules:
     questions_a_minute: int = 0
     uploads_a_minute: int = 0
     connections: int = 256
-
-
-@dataclass
-class Refused(Exception):
-    """Carry the answer to a request that is not admitted.
-
-    Attributes:
-        status: Of HTTP.
-        sentence: What is wrong and what to do.
-    """
-
-    status: int
-    sentence: str
+    pages_a_minute: int = 600
 
 
 @dataclass(eq=False)
@@ -98,17 +98,19 @@ class Gate:
     Attributes:
         app: What is behind.
         rules: What is admitted.
-        in_work: Returns the address of each question that waits or runs.
+        in_work: Returns the address and the bytes of each question that waits or runs.
         room: Returns the bytes that uploads may still take of the disk.
     """
 
     app: Asgi
     rules: Rules
-    in_work: Callable[[], Iterable[str]] = lambda: ()
+    in_work: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
     room: Callable[[], int] = lambda: 1 << 62
     _open: dict[str, int] = field(default_factory=dict)
     _asked: Counts = field(default_factory=lambda: Counts())
     _uploaded: Counts = field(default_factory=lambda: Counts())
+    _pages: Counts = field(default_factory=lambda: Counts())
+    _held: Held = field(default_factory=Held)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -124,9 +126,10 @@ class Gate:
         self._open[visitor] = self._open.get(visitor, 0) + 1
         try:
             self._admit(scope, headers, visitor)
-            if scope["method"] == "POST":
-                receive = await self._body(scope, headers, visitor, receive)
-            await self._behind(scope, receive, guarded)
+            with self._held.counting(visitor) as take:
+                if scope["method"] == "POST":
+                    receive = await self._body(scope, headers, receive, take)
+                await self._behind(scope, receive, guarded)
         except Refused as exc:
             await guarded.refuse(exc)
         finally:
@@ -161,7 +164,7 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: dict[str, str], visitor: str) -> None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._is_ours(_host_name(f"//{host}"), scope):
+        if not _HOST.fullmatch(host) or not self._is_ours(_host_name(f"//{host}"), scope):
             raise Refused(
                 400,
                 f"This page is not served under the name {_plain(host)}: use its own address, or"
@@ -171,7 +174,7 @@ class Gate:
         named = "" if self.rules.forwarded else headers.get("x-forwarded-host", "")
         if named and not self._is_ours(_host_name(f"//{named}"), scope):
             raise Refused(400, f"This page is not served under the name {_plain(named)}.")
-        if origin is not None and not self._is_ours(_host_name(origin), scope):
+        if origin is not None and not self._may_ask(origin, host, scope):
             raise Refused(403, "Pages of other sites may not ask this one.")
         if self._open[visitor] > self.rules.connections:
             raise Refused(429, "Too many connections are open from your address: close some tabs.")
@@ -185,6 +188,18 @@ class Gate:
         )
         if not known:
             raise Refused(404, "There is nothing at this address.")
+        if _COSTLY.fullmatch(path):
+            self._count(self._pages, visitor, self.rules.pages_a_minute)
+
+    def _may_ask(self, origin: str, host: str, scope: Scope) -> bool:
+        scheme, _, name = origin.partition("://")
+        if scheme not in ("http", "https") or not _HOST.fullmatch(name):
+            return False
+        # Another program's page on this machine has this machine's name, and a port of its own.
+        local = _host_name(origin) in _LOCAL
+        return (name == host.lower() if local else True) and self._is_ours(
+            _host_name(origin), scope
+        )
 
     def _is_ours(self, name: str, scope: Scope) -> bool:
         if name in _LOCAL or name == _bound(scope):
@@ -195,32 +210,42 @@ class Gate:
         )
 
     async def _body(
-        self, scope: Scope, headers: dict[str, str], visitor: str, receive: Receive
+        self, scope: Scope, headers: dict[str, str], receive: Receive, take: Callable[[int], None]
     ) -> Receive:
         """Check what a request brings before anything reads it, and return how to read it."""
-        if scope["path"] == _UPLOAD:
+        path, visitor, length = scope["path"], scope[VISITOR], _length(headers)
+        kind = headers.get("content-type", "")
+        if path == _UPLOAD:
             self._count(self._uploaded, visitor, self.rules.uploads_a_minute)
-            most = min(self.rules.upload_bytes, self.room())
-            return _metered(receive, most, _length(headers), self.rules.upload_bytes)
-        if scope["path"] in _LOGIN:
-            return _metered(receive, 1 << 16, _length(headers), 1 << 16)
-        if _ASKING.fullmatch(scope["path"]):
-            self._count(self._asked, visitor, self.rules.questions_a_minute)
-            if sum(1 for each in self.in_work() if each == visitor) >= self.rules.in_work:
-                raise Refused(
-                    429,
-                    f"{self.rules.in_work} of your questions are waiting already: wait for their"
-                    " answers, then ask on.",
-                )
-        if not headers.get("content-type", "").startswith("application/json"):
+            most, room = self.rules.upload_bytes, self.room()
+            large = f"The upload is larger than {most >> 20:,} MB: send less at a time."
+            refused = Refused(413, large)
+            if room < most:
+                refused = Refused(507, "There is no room for uploads now: try again in an hour.")
+            return files_alone(metered(receive, min(most, room), length, refused), kind)
+        if path in _LOGIN:
+            return metered(receive, 1 << 16, length, Refused(413, "That is no name and password."))
+        if _ASKING.fullmatch(path):
+            self._check_share(visitor)
+        if not kind.startswith("application/json"):
             raise Refused(415, "Send the question as JSON (Content-Type: application/json).")
-        body = await _read(receive, _length(headers))
-        try:
-            if not isinstance(parse_json(body, BODY), dict):
-                raise ValueError("is not an object with named values")
-        except ValueError as exc:
-            raise Refused(400, f"What was sent {exc}.") from exc
-        return _replayed(body, receive)
+        body = await read_question(receive, length, take)
+        scope[BYTES] = len(body)
+        return replayed(body, receive)
+
+    def _check_share(self, visitor: str) -> None:
+        self._count(self._asked, visitor, self.rules.questions_a_minute)
+        waiting, held = Counter[str](), Counter[str]()
+        for who, size in self.in_work():
+            waiting[who] += 1
+            held[who] += size
+        if waiting[visitor] >= self.rules.in_work:
+            raise Refused(
+                429,
+                f"{self.rules.in_work} of your questions are waiting already: wait for their"
+                " answers, then ask on.",
+            )
+        self._held.check(visitor, held)
 
     @staticmethod
     def _count(counts: Counts, visitor: str, most: int) -> None:
@@ -310,53 +335,6 @@ class _Guarded:
 def _is_plain(start: Message) -> bool:
     kind = dict(start.get("headers", ())).get(b"content-type", b"")
     return bool(kind.startswith(b"text/plain"))
-
-
-async def _read(receive: Receive, length: int | None) -> bytes:
-    """Return a whole body, of which no more is kept than is admitted."""
-    too_large = Refused(413, f"A question may bring {BODY.max_bytes >> 20} MB: upload the picture.")
-    if length is not None and length > BODY.max_bytes:
-        raise too_large
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "What was sent did not arrive whole: send it again.")
-        body += message.get("body", b"")
-        if len(body) > BODY.max_bytes:
-            raise too_large
-        if not message.get("more_body"):
-            return bytes(body)
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a way to read a body that was read already."""
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def again() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return again
-
-
-def _metered(receive: Receive, most: int, length: int | None, usual: int) -> Receive:
-    """Return a way to read a body that ends with a refusal where it is too large."""
-    too_large = Refused(413, f"The upload is larger than {usual >> 20:,} MB: send less at a time.")
-    if most < usual:
-        too_large = Refused(507, "There is no room for uploads now: try again in an hour.")
-    if length is not None and length > most:
-        raise too_large
-    taken = 0
-
-    async def metered() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > most:
-            raise too_large
-        return message
-
-    return metered
 
 
 def _headers(scope: Scope) -> dict[str, str]:

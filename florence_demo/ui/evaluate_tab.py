@@ -16,6 +16,7 @@ from florence_demo.data.chosen import Upload
 from florence_demo.engine.request import Options
 from florence_demo.evaluation.report import Report
 from florence_demo.serving.asking import Service
+from florence_demo.serving.gate import visitor_of
 from florence_demo.serving.measuring import REPORT_FILES, Wish, measure, write_report
 from florence_demo.tasks import TASKS
 from florence_demo.training.config import Bounds
@@ -43,6 +44,8 @@ from florence_demo.ui.report_panel import (
 
 MOST = 5_000
 """Questions that a visitor may have asked in one go."""
+MOST_IN_PUBLIC = 200
+"""The same on a page for strangers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
         laid.inputs,
         laid.outputs,
         api_name="evaluate",
-        concurrency_limit=1,
+        concurrency_limit=2,
         concurrency_id="evaluate",
         show_progress="hidden",
     )
@@ -142,6 +145,8 @@ def _laid_out(service: Service) -> _EvaluateTab:
 def _evaluate_handler(
     service: Service, picker: DataPicker
 ) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    most = MOST_IN_PUBLIC if service.config.public else MOST
+
     @friendly_stream
     def evaluate_model(
         data: str,
@@ -153,6 +158,7 @@ def _evaluate_handler(
         most_questions: float = 200,
         beams: float = 3,
         longest_answer: float = 256,
+        request: gr.Request | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Ask a model questions with known answers; returns the numbers and a report's files."""
         search = Options(
@@ -163,15 +169,16 @@ def _evaluate_handler(
             model_of(service, model),
             picker.chosen(data, folder, upload, hub),
             tuple(name for name in TASKS if isinstance(tasks, list) and name in tasks),
-            number_of("Most questions", most_questions, Bounds(MOST)),
+            number_of("Most questions", most_questions, Bounds(most)),
             search,
         )
         nothing = [gr.skip() for _ in REPORT_FILES]
-        for news in measure(service, wish):
-            if isinstance(news, Report):
-                paths = write_report(news, service.scratch.new_served_folder())
-                yield report_panel(news), gr.update(visible=True), *paths
-            else:
-                yield progress_panel(*news), gr.update(visible=False), *nothing
+        with service.measuring(visitor_of(request)):
+            for news in measure(service, wish):
+                if isinstance(news, Report):
+                    paths = write_report(news, service.scratch.new_served_folder())
+                    yield report_panel(news), gr.update(visible=True), *paths
+                else:
+                    yield progress_panel(*news), gr.update(visible=False), *nothing
 
     return evaluate_model

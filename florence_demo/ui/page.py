@@ -15,7 +15,7 @@ from florence_demo.output.overlay import OVERLAY_CSS
 from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.serving.gate import VISITOR, Gate
+from florence_demo.serving.gate import BYTES, VISITOR, Gate
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
@@ -109,8 +109,8 @@ class Page(gr.Blocks):
         )
         yield
 
-    def _in_work(self) -> Iterator[str]:
-        """Yield who asked each question that waits or runs."""
+    def _in_work(self) -> Iterator[tuple[str, int]]:
+        """Yield who asked each question that waits or runs, and its bytes."""
         unread = self._queue.pending_event_ids_session
         if len(unread) > 2 * SESSIONS:
             # Answers that nobody fetched are given up one by one; their names would stay.
@@ -119,7 +119,8 @@ class Page(gr.Blocks):
         waiting = [e for q in self._queue.event_queue_per_concurrency_id.values() for e in q.queue]
         running = [e for job in self._queue.active_jobs if job for e in job]
         for event in (*waiting, *running):
-            yield event.request.scope.get(VISITOR, "")
+            scope = event.request.scope
+            yield scope.get(VISITOR, ""), scope.get(BYTES, 0)
 
 
 def build_app(config: AppConfig | None = None, service: Service | None = None) -> Page:

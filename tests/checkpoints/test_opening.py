@@ -564,8 +564,8 @@ def test_conversion_gives_the_same_bytes(original, tmp_path):
     moved = copied(original, tmp_path / "another name")
     convert_folder(moved, tmp_path / "one")
     code = (
-        "import sys; from pathlib import Path; from florence_demo.checkpoints.converting import *; "
-        "convert_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "import sys; from pathlib import Path; from tests.checkpoint_makers import *; "
+        "convert_folder(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     env = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code, original, tmp_path / "two"], check=True, env=env)

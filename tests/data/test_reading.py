@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from florence_demo.data.folders import list_data, take_data
 from florence_demo.data.formats import write_jsonl
 from florence_demo.data.reading import READERS, Reader, open_data, parse_source, source_in
 from florence_demo.data.rows import distinct_pictures, split_rows
-from florence_demo.data.source import DATA_LIMITS
+from florence_demo.data.source import DATA_LIMITS, DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.prediction import Detections
 from florence_demo.serving.asking import Service
@@ -353,3 +354,20 @@ def test_a_new_format_is_in_the_help_of_each_command_that_takes_data(
     said = " ".join(capsys.readouterr().out.split())
     missing = [reader.help for reader in READERS.values() if reader.help not in said]
     assert missing == []
+
+
+def test_a_strangers_rows_are_read_within_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("florence_demo.data.reading.monotonic", lambda: next(now))
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(picture)
+    row = '{"image": "a.png", "prefix": "<CAPTION>", "suffix": "a"}\n'
+    (tmp_path / "annotations.jsonl").write_text(row * 9)
+    source = DataSource("jsonl", str(tmp_path), root=str(tmp_path), limits=DATA_LIMITS)
+    with pytest.raises(DatasetError, match="takes more than 60 s"):
+        open_data(source)
+    assert len(open_data(replace(source, limits=None))) == 9
+    # A training's process has the time that it needs.
+    assert source.moved(tmp_path).limits.seconds == 1200

@@ -60,4 +60,6 @@ def test_files_elsewhere_are_not_held_even_by_a_link(tmp_path: Path) -> None:
 def test_a_copy_keeps_to_its_new_folder(tmp_path: Path) -> None:
     limits = DataLimits(rows=3)
     moved = DataSource("jsonl", "/old", root="/old", limits=limits).moved(tmp_path)
-    assert moved == DataSource("jsonl", str(tmp_path), "", str(tmp_path), limits)
+    assert moved == DataSource(
+        "jsonl", str(tmp_path), "", str(tmp_path), DataLimits(rows=3, seconds=1200)
+    )

@@ -341,3 +341,14 @@ def test_a_shared_gpu_is_sent_what_can_be_sent(monkeypatch):
     assert shown["sentence"] == found.text == "A fake answer"
     *_, (_, everything) = given.ask_all(IMAGE, "nano", Options())
     assert everything
+
+
+def test_one_visitor_measures_once_at_a_time():
+    given = service()
+    with given.measuring("one"):
+        with pytest.raises(InputError, match="is going on"), given.measuring("one"):
+            pass
+        with given.measuring("another"):
+            pass
+    with given.measuring("one"):
+        pass

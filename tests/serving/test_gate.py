@@ -8,10 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from florence_demo.serving.gate import BODY, Counts, Gate, Rules
+from florence_demo.serving import bodies
+from florence_demo.serving.bodies import BODY
+from florence_demo.serving.gate import Counts, Gate, Rules
 
 JSON = {"content-type": "application/json"}
 ASK = "/gradio_api/call/ask"
+UPLOAD = "/gradio_api/upload"
+FORM = {"content-type": "multipart/form-data; boundary=mark"}
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    """Return a form of parts, each with what stands behind "form-data"."""
+    whole = b"".join(
+        b"--mark\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + body + b"\r\n"
+        for head, body in parts
+    )
+    return whole + b"--mark--\r\n"
+
+
+FILE = 'name="files"; filename="a.png"'
 
 
 class App:
@@ -178,7 +194,7 @@ def test_what_the_page_uses_is_served(path):
         (b"", "not valid JSON"),
         (b"[]", "not an object"),
         (b'{"data": [' + b"[" * 100 + b"]" * 100 + b"]}", "nested deeper"),
-        (b'{"data": [' + b"1," * 200_000 + b"1]}", "more than 200,000 values"),
+        (b'{"data": [' + b"1," * 2_000 + b"1]}", "more than 2,000 values"),
         (b'{"data": [NaN]}', "is no number"),
         (b'{"data": [1e999]}', "is no number"),
         (rb'{"data": ["\ud800"]}', "half of a character"),
@@ -227,12 +243,10 @@ def test_a_form_of_another_site_is_no_question(kind):
 
 @pytest.mark.parametrize("stated", [True, False], ids=["length", "pieces"])
 def test_an_upload_is_bounded(stated):
-    headers = {"content-length": "300"} if stated else {}
+    headers = {**FORM, "content-length": "300"} if stated else FORM
     given = gate(upload_bytes=250)
-    pieces = [b"x" * 100] * 3
-    status, _, body = ask(
-        given, "/gradio_api/upload", method="POST", headers=headers, pieces=pieces
-    )
+    pieces = [form((FILE, b"x" * 100))[:100], b"x" * 100, b"x" * 100]
+    status, _, body = ask(given, UPLOAD, method="POST", headers=headers, pieces=pieces)
     assert status == 413
     assert "larger than" in json.loads(body)["detail"]
 
@@ -240,12 +254,126 @@ def test_an_upload_is_bounded(stated):
 def test_an_upload_needs_room_on_the_disk():
     given = gate()
     given.room = lambda: 100
-    status, _, body = ask(given, "/gradio_api/upload", method="POST", body=b"x" * 200)
+    sent = form((FILE, b"x" * 200))
+    status, _, body = ask(given, UPLOAD, method="POST", headers=FORM, body=sent)
     assert (status, "no room" in json.loads(body)["detail"]) == (507, True)
 
 
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000], ids=lambda n: f"pieces of {n}")
+def test_a_form_of_files_arrives_as_it_was_sent(size):
+    app = App()
+    sent = form((FILE, b"\r\n\r\n--mar" * 9), (FILE, b"Content-Disposition: form-data\r\n\r\n"))
+    pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
+    assert ask(gate(app), UPLOAD, method="POST", headers=FORM, pieces=pieces)[0] == 200
+    assert app.bodies == [sent]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("multipart/form-data; boundary=mark; charset=punycode", form((FILE, b"x")), 415),
+        ("multipart/form-data; charset=idna; boundary=mark", form((FILE, b"x")), 415),
+        ("multipart/form-data; boundary=" + "x" * 5000, b"", 415),
+        ("multipart/form-data", b"", 415),
+        ("text/plain", b"", 415),
+        (FORM["content-type"], form(('name="files"', b"x" * 99)), 400),
+        (FORM["content-type"], form((FILE, b"x"), ('name="abc-abcdefgh"', b"x")), 400),
+        (FORM["content-type"], form((f'{FILE}; x="{"y" * 9000}"', b"x")), 400),
+        (FORM["content-type"], form(*[(FILE, b"")] * 1001), 400),
+    ],
+    ids=["codec", "codec first", "boundary", "no boundary", "no form", "field", "second field",
+         "long header", "many"],
+)  # fmt: skip
+def test_what_is_no_file_is_not_parsed(kind, body, status):
+    app = App()
+    got, _, said = ask(gate(app), UPLOAD, method="POST", headers={"content-type": kind}, body=body)
+    assert got == status
+    assert json.loads(said)["detail"].endswith((".", "."))
+    assert app.bodies == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"data": ["x" * 200_000]},
+        {"data": ["data:image/png;base64," + "A" * 200_000] * 2},
+        {"data": ["data:" + "é" * 200_000]},
+        {"x" * 200_000: 1},
+    ],
+    ids=["words", "two pictures", "no picture", "a name"],
+)
+def test_only_a_picture_is_long(values):
+    status, _, said = ask(
+        gate(),
+        ASK,
+        method="POST",
+        headers=JSON,
+        body=json.dumps(values, ensure_ascii=False).encode(),
+    )
+    assert (status, "more than 100,000 letters" in json.loads(said)["detail"]) == (400, True)
+
+
+def test_what_one_visitor_holds_is_bounded(monkeypatch):
+    monkeypatch.setattr(bodies, "HELD_OF_ONE", 1000)
+    monkeypatch.setattr(bodies, "HELD", 1500)
+    waiting = [("1.1.1.1", 990)]
+    given = Gate(App(), Rules(), in_work=lambda: waiting)
+    body = json.dumps({"data": ["x" * 900]}).encode()
+
+    def status(client, body=b"{}"):
+        return ask(given, ASK, method="POST", headers=JSON, body=body, client=client)[0]
+
+    assert status("2.2.2.2", body) == 200
+    assert status("2.2.2.2", body * 2) == 503
+    waiting.append(("1.1.1.1", 20))
+    assert status("1.1.1.1") == 503
+    waiting.append(("3.3.3.3", 900))
+    assert status("2.2.2.2") == 503
+    del waiting[:]
+    assert status("1.1.1.1") == 200
+    assert not given._held._of
+
+
+def test_a_question_arrives_in_time(monkeypatch):
+    monkeypatch.setattr(bodies, "SECONDS", 0.01)
+    sent = []
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": ASK, "client": ("9.9.9.9", 5)}
+    scope["headers"] = headers
+    run(gate()(scope, receive, send))
+    assert sent[0]["status"] == 408
+
+
+@pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info", "/gradio_api/openapi.json"])
+def test_what_is_put_together_anew_has_a_rate(path):
+    given = gate(pages_a_minute=2)
+    assert [ask(given, path)[0] for _ in range(3)] == [200, 200, 429]
+    assert ask(given, "/assets/a.js")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil@127.0.0.1", "127.0.0.1/evil", "localhost?evil", "localhost:evil", "localhost#"]
+)
+def test_a_host_is_a_name_and_a_port(host):
+    assert ask(gate(), headers={"host": host})[0] == 400
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "http://127.0.0.1:7860", "http://evil@localhost:7860"]
+)
+def test_another_program_of_this_machine_is_another_site(origin):
+    assert ask(gate(), "/gradio_api/info", headers={"origin": origin})[0] == 403
+
+
 def test_one_visitors_share_of_the_queue_is_bounded():
-    waiting = ["1.1.1.1"] * 3 + ["2.2.2.2"]
+    waiting = [("1.1.1.1", 10)] * 3 + [("2.2.2.2", 10)]
     given = Gate(App(), Rules(in_work=3), in_work=lambda: waiting)
 
     def status(client):
@@ -258,7 +386,7 @@ def test_one_visitors_share_of_the_queue_is_bounded():
 
 
 def test_a_visitor_behind_our_proxy_is_who_the_proxy_says():
-    given = Gate(App(), Rules(in_work=1, forwarded=True), in_work=lambda: ["3.3.3.3"])
+    given = Gate(App(), Rules(in_work=1, forwarded=True), in_work=lambda: [("3.3.3.3", 10)])
     for value, status in [("3.3.3.3", 429), ("1.2.3.4, 3.3.3.3", 429), ("3.3.3.3, 5.5.5.5", 200)]:
         headers = {**JSON, "x-forwarded-for": value}
         assert ask(given, ASK, method="POST", headers=headers, body=b"{}")[0] == status
@@ -270,9 +398,14 @@ def test_a_visitor_behind_our_proxy_is_who_the_proxy_says():
 )
 def test_a_visitor_may_ask_so_often_in_a_minute(rule, path):
     given = gate(**{rule: 2})
-    statuses = [ask(given, path, method="POST", headers=JSON, body=b"{}")[0] for _ in range(3)]
+    sent = (
+        {"headers": FORM, "body": form((FILE, b"x"))}
+        if path == UPLOAD
+        else {"headers": JSON, "body": b"{}"}
+    )
+    statuses = [ask(given, path, method="POST", **sent)[0] for _ in range(3)]
     assert statuses == [200, 200, 429]
-    other = ask(given, path, method="POST", headers=JSON, body=b"{}", client="8.8.8.8")
+    other = ask(given, path, method="POST", client="8.8.8.8", **sent)
     assert other[0] == 200
 
 

@@ -186,7 +186,9 @@ def test_an_upload_stays_as_long_as_the_run(runs: Runs, machine: Machine, tmp_pa
     copy = run.folder / DATA_FOLDER
     assert (copy / "a.txt").read_text() == "a caption"
     # What it may cost and where its files may lie goes with it, into the process that reads it.
-    assert run.config().data == DataSource("captions", str(copy), "", str(copy), DataLimits(rows=3))
+    assert run.config().data == DataSource(
+        "captions", str(copy), "", str(copy), DataLimits(rows=3, seconds=1200)
+    )
 
 
 def test_a_killed_run_is_told_in_a_sentence_and_can_go_on(runs: Runs, machine: Machine) -> None:

@@ -10,6 +10,9 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# The models here are small: a second thread waits longer for the first than it works, and keeps a
+# core busy with waiting.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Several pages live in one process here; they share what gradio hands out. It goes at the end.
 _served = tempfile.TemporaryDirectory(prefix="florence-tests-", ignore_cleanup_errors=True)
 os.environ["GRADIO_TEMP_DIR"] = _served.name

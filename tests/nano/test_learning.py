@@ -379,7 +379,6 @@ def config(tmp_path, processor, monkeypatch):
 
 
 def test_a_training_goes_on_where_it_was_stopped(config):
-    torch.set_num_threads(1)
     train(config)
     first = store.load_checkpoint(config.out)
     assert first is not None

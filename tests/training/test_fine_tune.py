@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import open_data
 from florence_demo.data.rows import split_rows, spread
 from florence_demo.errors import DatasetError
-from florence_demo.training.config import TrainConfig
+from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
 from florence_demo.training.status import ask_to_stop, read_log, read_status
 from florence_demo.training.trainer import Diverged, last_checkpoint
@@ -49,13 +48,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def config(place: Path, tmp_path: Path) -> TrainConfig:
+def usual(place: Path, out: Path) -> TrainConfig:
     return TrainConfig(
         model=str(place / "base"),
         data=str(place / "data"),
         eval_data=str(place / "data"),
-        out=tmp_path / "run",
+        out=out,
         steps=8,
         batch_size=4,
         learning_rate=3e-3,
@@ -66,6 +64,17 @@ def config(place: Path, tmp_path: Path) -> TrainConfig:
         log_every=1,
         max_new_tokens=8,
     )
+
+
+@pytest.fixture
+def config(place: Path, tmp_path: Path) -> TrainConfig:
+    return usual(place, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> Result:
+    """The usual run, unbroken; only read."""
+    return fine_tune(usual(place, place / "whole"))
 
 
 def losses(folder: Path) -> list[float]:
@@ -99,9 +108,8 @@ def test_a_run_from_beginning_to_end(config: TrainConfig) -> None:
     assert model.generation_config.forced_eos_token_id == 2
 
 
-def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, place: Path) -> None:
+def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, whole: Result) -> None:
     """The first logged loss is the mean over all answer tokens of the batch, accumulated or not."""
-    whole = fine_tune(config)
     parts = fine_tune(replace(config, out=config.out.parent / "parts", accumulation=2))
     torch.testing.assert_close(losses(whole.folder), losses(parts.folder), atol=2e-5, rtol=1e-5)
     evaluated = [e["eval_loss"] for e in read_log(whole.folder) if "eval_loss" in e]
@@ -109,13 +117,14 @@ def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, place
     assert evaluated == pytest.approx(again, abs=2e-5)
 
 
-def test_one_seed_gives_the_same_weights_and_another_does_not(config: TrainConfig) -> None:
-    runs = {
-        name: weights(fine_tune(replace(config, out=config.out.parent / name, seed=seed)).folder)
-        for name, seed in (("a", 1), ("b", 1), ("c", 2))
-    }
-    assert all(torch.equal(runs["a"][k], runs["b"][k]) for k in runs["a"])
-    assert not all(torch.equal(runs["a"][k], runs["c"][k]) for k in runs["a"])
+def test_one_seed_gives_the_same_weights_and_another_does_not(
+    config: TrainConfig, whole: Result
+) -> None:
+    again = weights(fine_tune(config).folder)
+    other = weights(fine_tune(replace(config, out=config.out.parent / "other", seed=2)).folder)
+    first = weights(whole.folder)
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
 
 
 KILLED = """
@@ -137,13 +146,13 @@ fine_tune(TrainConfig(**{**values, "out": Path(values["out"]), "tasks": (), "rep
 
 
 @pytest.mark.parametrize("mode", ["language", "lora"])
-def test_a_killed_run_resumes_as_if_unbroken(config: TrainConfig, mode: Any) -> None:
-    config = replace(config, mode=mode)
-    whole = fine_tune(replace(config, out=config.out.parent / "whole"))
+def test_a_killed_run_resumes_as_if_unbroken(config: TrainConfig, whole: Result, mode: Any) -> None:
+    if mode != config.mode:
+        config = replace(config, mode=mode)
+        whole = fine_tune(replace(config, out=config.out.parent / "whole"))
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, json.dumps(config.to_json())],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         capture_output=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
@@ -194,7 +203,7 @@ def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(
 
 
 def test_stop_keeps_a_checkpoint_and_resume_goes_on(
-    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, whole: Result, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from florence_demo.training.trainer import Watch
 
@@ -214,7 +223,6 @@ def test_stop_keeps_a_checkpoint_and_resume_goes_on(
     assert status is not None
     assert status.state == "stopped"
     resumed = fine_tune(replace(config, resume=True))
-    whole = fine_tune(replace(config, out=config.out.parent / "whole"))
     assert losses(resumed.folder) == pytest.approx(losses(whole.folder), abs=1e-5)
 
 
@@ -232,7 +240,6 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
     done = subprocess.run(
         [sys.executable, "-m", *launch, "-m", "florence_demo", "train", *flags],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -249,13 +256,12 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
     assert len(evaluated[0]) == 2
 
 
-def test_cached_features_learn_as_pixels_do(config: TrainConfig, place: Path) -> None:
+def test_cached_features_learn_as_pixels_do(config: TrainConfig, whole: Result) -> None:
     cached = fine_tune(replace(config, cache=True))
     assert (config.out / "features/features.bin").stat().st_size == 24 * 5 * 16 * 2
-    plain = fine_tune(replace(config, out=config.out.parent / "plain"))
     # The cache freezes the projector too and rounds to bfloat16: near, not the same.
-    assert losses(cached.folder) == pytest.approx(losses(plain.folder), abs=0.1)
-    assert cached.trainable < plain.trainable
+    assert losses(cached.folder) == pytest.approx(losses(whole.folder), abs=0.1)
+    assert cached.trainable < whole.trainable
 
 
 def test_a_cache_larger_than_agreed_is_refused_before_it_is_written(config: TrainConfig) -> None:

@@ -84,7 +84,7 @@ def _all_steps(page: Served, data: bytes) -> None:
         refused = _refusal(reply, known) or refused
         _check_names(step, reply)
     if refused:
-        raise Refused(refused)
+        raise Refused(refused, known)
     return None
 
 
@@ -162,10 +162,10 @@ def _refusal(reply: Reply, given: bytes) -> str:
         raise Breach("the server closed the connection without an answer")
     if reply.status >= 500 and not (reply.status == 503 and said.strip()):
         raise Breach(f"status {reply.status} {bare(said)[:60]}", said[:300])
-    leak = leak_in(said, given)
-    # Where its own file lies is told to whoever sent it.
-    if leak and not (reply.status < 400 and leak == "a path of this machine"):
-        raise Breach(f"{leak} in an answer", said[:300])
+    # Where its own file lies is told to whoever sent it, and gradio's page tells of its objects.
+    leak = leak_in(said, given) if reply.status >= 400 else ""
+    if leak or "Traceback (most recent" in said:
+        raise Breach(f"{leak or 'a traceback'} in an answer", said[:300])
     if reply.status >= 400:
         return f"{reply.status}: {_detail(reply)[:200]}."
     sentence = _error(said)

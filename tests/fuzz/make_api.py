@@ -11,7 +11,7 @@ from tests.fuzz import make_pictures
 from tests.fuzz.make_requests import Maker, addresses, bodies, headers, packed, raw, uploads
 from tests.fuzz.mutations import HUGE, NUMBERS, TEXTS
 from tests.fuzz.oracle import SECRET
-from tests.fuzz.served import API, PICTURE, ZIP, Event, Step, file_at, question
+from tests.fuzz.served import API, PICTURE, UPLOADED, ZIP, Event, Step, file_at, question
 
 MISSING = SECRET.replace("screenshot", "nowhere")
 ADDRESSES = (
@@ -97,7 +97,7 @@ def corpus_of(events: Sequence[Event]) -> dict[str, Maker]:
     plain: dict[str, Maker] = {
         name: lambda steps=steps: packed(*steps) for name, steps in found.items()
     }
-    return {**plain, **uploads(), **_alike()}
+    return {**plain, **uploads(), **_alike(), **_at_once()}
 
 
 def _handlers(events: Sequence[Event]) -> dict[str, list[Step]]:
@@ -172,11 +172,34 @@ def _crowds(events: Sequence[Event]) -> dict[str, list[Step]]:
     """One stranger who is many."""
     cheap = next((event for event in events if len(event.data) == 1), events[0])
     body = {"data": cheap.data, "fn_index": cheap.number}
-    asked = raw(f"{API}/call/ask", text=json.dumps({"data": question(file_at(PICTURE))["data"]}))
     cancelled = raw(f"{API}/cancel", text='{"session_hash": "x", "fn_index": 0, "event_id": "x"}')
+    honest = question(file_at(PICTURE))
     return {
-        "400 sessions": [{"join": {**body, "session_hash": f"s{i}"}} for i in range(400)],
-        "60 questions nobody waits for": [asked] * 60 + [cancelled] * 5,
+        "150 sessions": [{"join": {**body, "session_hash": f"s{i}"}} for i in range(150)],
+        "60 questions nobody waits for": [*[_unheard(PICTURE)] * 60, *[cancelled] * 5, honest],
+    }
+
+
+def _unheard(path: str) -> Step:
+    """A question whose answer nobody fetches."""
+    return raw(f"{API}/call/ask", text=json.dumps({"data": question(file_at(path))["data"]}))
+
+
+def _at_once() -> dict[str, Maker]:
+    """The same large picture asked about many times at once."""
+    kinds = {
+        "16 bits": lambda: make_pictures.png(*make_pictures.LARGE, 16, 2),
+        "grey in 16 bits": lambda: make_pictures.png(*make_pictures.LARGE, 16, 0),
+        "150 scans": lambda: make_pictures.jpeg_with_scans(150, make_pictures.LARGE),
+    }
+
+    def asked(make: Callable[[], bytes]) -> bytes:
+        sent: Step = {"upload": "a.png", "base64": base64.b64encode(make()).decode()}
+        return packed(sent, *[_unheard(UPLOADED)] * 16, question(file_at(PICTURE)))
+
+    return {
+        f"39 megapixels in {name} 16 times at once": lambda make=make: asked(make)
+        for name, make in kinds.items()
     }
 
 

@@ -16,14 +16,26 @@ from florence_demo.errors import FlorenceDemoError
 LONGEST_SENTENCE = 600
 _END = re.compile(r"[.!?…][”’\"')\]]*$")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
-_NOISE = re.compile(r"“.*?”|‘.*?’|\".*?\"|'.*?'|\S*/\S*|\b\S{30,}|\d[\d,.]*", re.DOTALL)
+_NOISE = re.compile(
+    r"Value: .*?(?= is not in| \(type)|“.*?”|‘.*?’|\".*?\"|'.*?'|\S*/\S*|\b\S{30,}|\d[\d,.]*",
+    re.DOTALL,
+)
 _PROJECT = Path(__file__).resolve().parent.parent.parent
 SECRET = str(_PROJECT / "assets" / "screenshot.webp")
 """A picture that lies on this machine and that no stranger may see, named by inputs as it is."""
 
 
 class Refused(FlorenceDemoError):
-    """Hold the sentence of a door that has no error of ours to raise, such as a web server."""
+    """Hold the sentence of a door that has no error of ours to raise, such as a web server.
+
+    Args:
+        sentence: What it said.
+        given: The input as it was sent, where that is not the input itself.
+    """
+
+    def __init__(self, sentence: str, given: bytes | None = None):
+        super().__init__(sentence)
+        self.given = given
 
 
 class Breach(AssertionError):
@@ -60,7 +72,8 @@ def judge(drive: Callable[[bytes], None], data: bytes) -> Verdict:
         drive(data)
     except FlorenceDemoError as exc:
         sentence = str(exc)
-        problem = wrong_with(sentence, data)
+        given = exc.given if isinstance(exc, Refused) else None
+        problem = wrong_with(sentence, data if given is None else given)
         if problem:
             return Verdict("failed", f"{problem}: {brief(sentence)}", sign_of(problem, sentence))
         return Verdict("refused", sentence, bare(sentence))

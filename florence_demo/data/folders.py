@@ -18,7 +18,7 @@ from florence_demo.files import copy_at_most, folders_under, opened_zip, without
 
 MAX_DEPTH = 4
 MAX_FOLDERS = 2_000
-_MAX_LINE = 300
+_MAX_LINE = 110
 
 
 def list_data(root: Path) -> list[str]:
@@ -128,7 +128,8 @@ def open_upload(source: DataSource) -> list[Example]:
 def for_visitors(text: str, source: DataSource) -> str:
     """Return a message about a source in short lines and without paths of this machine."""
     plain = without_paths(text, *(Path(p) for p in (source.location, source.root) if p))
-    return "\n".join(line[:_MAX_LINE] for line in plain.split("\n"))
+    lines = plain.split("\n")
+    return "\n".join(x if len(x) <= _MAX_LINE else f"{x[: _MAX_LINE - 1]}…" for x in lines)
 
 
 def _folders(root: Path) -> Iterator[Path]:

@@ -32,7 +32,7 @@ _OPENED = 20
 def taken(files: Sequence[Path], folder: Path) -> list[Example]:
     """Take an upload as the page does, into a new folder."""
     source, rows = take_data(files, folder)
-    assert source.holds(folder)
+    assert Path(source.location).is_relative_to(folder)
     return rows
 
 

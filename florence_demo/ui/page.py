@@ -63,9 +63,9 @@ class Page(gr.Blocks):
         try:
             _refuse_addresses(block_fn, inputs)
             return await super().preprocess_data(block_fn, inputs, state, *args, **kwargs)
-        except (gr.Error, FlorenceDemoError):
+        except FlorenceDemoError:
             raise
-        except Exception as exc:
+        except Exception as exc:  # gradio's own are no sentences
             # gradio wraps what a component of ours says.
             if isinstance(exc.__cause__, FlorenceDemoError):
                 raise exc.__cause__ from exc

@@ -152,6 +152,9 @@ class Gate:
                 raise Refused(
                     400, "This could not be understood: the page's API lists what it takes."
                 ) from exc
+            if isinstance(exc, LookupError) and scope["path"] in _QUIET:
+                # gradio looks for what is to be ended, and finds that it has ended meanwhile.
+                raise Refused(200, "It is over already.") from exc
             log.exception("%s failed", scope["path"])
             raise Refused(500, "Something went wrong on our side; it is in the log.") from exc
 

@@ -460,7 +460,8 @@ def test_a_space_may_be_shown_by_the_hub():
         (TypeError("no such argument"), ASK, 400),
         (KeyError("ask"), ASK, 400),
         (RuntimeError("broken"), ASK, 500),
-        (KeyError("broken"), "/gradio_api/cancel", 500),
+        (KeyError("over"), "/gradio_api/cancel", 200),
+        (RuntimeError("broken"), "/gradio_api/cancel", 500),
     ],
 )
 @pytest.mark.parametrize("told", [True, False], ids=["after its own answer", "at once"])

@@ -251,7 +251,7 @@ def tell_problems(problems: Sequence[str], most: int = 5) -> str:
     """Return a count and the first problems, or "" where there are none."""
     if not problems:
         return ""
-    rest = f"\nand {len(problems) - most:,} more" if len(problems) > most else ""
+    rest = f"\nand {len(problems) - most:,} more." if len(problems) > most else ""
     noun = "row is" if len(problems) == 1 else "rows are"
     return f"{len(problems):,} {noun} not usable:\n" + "\n".join(problems[:most]) + rest
 

@@ -208,6 +208,12 @@ class _Run:
     """Decode one batch to its end.
 
     On a CPU every row costs, and rows that are done leave the batch; on a GPU the shapes stay.
+
+    Args:
+        step: Computes scores.
+        encoded: The encoder's output (B, S, D) and its mask (B, S).
+        options: How to search.
+        graphs: Buffers with graphs, on a GPU; this run alone uses them.
     """
 
     def __init__(
@@ -288,6 +294,8 @@ class _Run:
 
 def _fill_up(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Repeat the first row, and pad every row, up to the size of buffers that have a graph.
+
+    B becomes one of ``SIZES``, S a multiple of ``WIDTH``.
 
     Args:
         hidden: (B, S, D).

@@ -1,7 +1,7 @@
 """Replay a whole decoding step on a GPU as one CUDA graph.
 
-Knows that a ``step`` is always the same work on the same
-memory. Does not know what the step computes.
+Knows that a ``step`` is always the same work on the same memory. Does not know what the step
+computes.
 
 A step is some 300 small kernels: launching them takes a GPU's host ten times longer than computing
 them. A graph launches them at once, but it is bound to shapes and addresses. So answers are decoded
@@ -98,7 +98,7 @@ class Graphs:
     kept: OrderedDict[Hashable, Buffers] = field(default_factory=OrderedDict)
 
     def adopt(self, search: Search, cache: Cache) -> Buffers:
-        """Return buffers in the state of a search and its cache."""
+        """Return buffers in the state of a search and its cache, of the same shapes."""
         shapes = tuple(tensor.shape for tensor in Buffers(search, cache).tensors())
         key = (search.options, shapes)
         buffers = self.kept.setdefault(key, Buffers(search, cache))

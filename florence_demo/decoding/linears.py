@@ -21,7 +21,8 @@ def pack_linear(parts: Sequence[nn.Linear], *, plain: bool = False, many: bool =
     """Return one linear that computes several side by side, its weights laid out once.
 
     Args:
-        parts: Linears of the same input width; their outputs are concatenated.
+        parts: Linears of the same input width; their outputs are concatenated, so that rows
+            (R, in) become (R, sum of the outs).
         plain: Leave the weights as they are.
         many: It will see hundreds of rows, where only what costs no more arithmetic pays.
     """
@@ -68,7 +69,7 @@ def _pack_half(weight: Tensor, bias: Tensor | None, *, split: bool) -> Linear | 
 
 
 def _pack_mkldnn(weight: Tensor, bias: Tensor | None) -> Linear | None:
-    """Return a linear on weights that oneDNN has reordered once, or None."""
+    """Return a linear on weights (out, in) that oneDNN has reordered once, or None."""
     if not torch.backends.mkldnn.is_available() or weight.dtype == torch.float64:
         return None
     try:

@@ -76,6 +76,7 @@ class Drawn(Pick):
         self.generators = [self.generators[row] for row in rows.tolist()]
 
     def _draw(self, chances: Tensor, count: int) -> Tensor:
+        """Draw so many different entries of each row of probabilities (R, N); (R, count)."""
         rows = zip(chances.split(1), self.generators, strict=True)
         return torch.cat([torch.multinomial(row, count, generator=own) for row, own in rows])
 
@@ -89,6 +90,9 @@ def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Args:
         values: (R, N).
         count: How many of each row.
+
+    Returns:
+        The values and their indices, (R, count) each, the largest first.
     """
     groups = values.shape[1] // CHUNK
     if values.device.type != "cpu" or groups <= 4 * count:

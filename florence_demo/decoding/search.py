@@ -89,7 +89,7 @@ class Search(ABC):
 
     @abstractmethod
     def add(self, logits: Tensor) -> Tensor | None:
-        """Add one token to every hypothesis; see ``choose``."""
+        """Add one token to every hypothesis by scores (B, K, V); see ``choose``."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -179,7 +179,7 @@ class Search(ABC):
         return scores.argmax(-1) == self.options.eos_token_id
 
     def told(self, logprob: Tensor) -> Tensor:
-        """Return log-probabilities as they are told: 0 for a token nobody chose."""
+        """Return log-probabilities, of any shape, as they are told: 0 for a token nobody chose."""
         return logprob if self.forced is None else torch.zeros_like(logprob)
 
 
@@ -251,7 +251,15 @@ class Beams(Search):
     def _finish(
         self, ends: Tensor, best: Tensor, ids: Tensor, logprobs: Tensor, willing: Tensor
     ) -> None:
-        """Keep the best K of the finished answers and of the candidates (B, N) that end."""
+        """Keep the best K of the finished answers and of the candidates that end.
+
+        Args:
+            ends: Which of N candidates end, (B, N).
+            best: Sums of their log-probabilities, (B, N).
+            ids: Their tokens, (B, N, L).
+            logprobs: What the model gave each token, (B, N, L).
+            willing: Whether the model itself wanted to end there, (B, N).
+        """
         options, beams = self.options, self.options.num_beams
         scores = best / self.penalties.index_select(0, self.position - 1)
         full = self.finished.all(-1, keepdim=True) & (options.early_stopping is True)

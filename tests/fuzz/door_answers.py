@@ -35,7 +35,6 @@ _DRAWN = 2_000_000
 @contextmanager
 def opened(_folder: Path) -> Iterator[Drive]:
     """Do with an answer all that the page can do with it."""
-    images: dict[tuple[int, int], Image.Image] = {}
 
     def drive(data: bytes) -> None:
         given = json.loads(data)
@@ -45,8 +44,7 @@ def opened(_folder: Path) -> Iterator[Drive]:
         _as_json(found.to_json())
         _as_json(found.sentence())
         if size[0] * size[1] <= _DRAWN:
-            image = images.setdefault(size, Image.new("RGB", size))
-            annotate(image, found.detections)
+            annotate(Image.new("RGB", size), found.detections)
         for name, exporter in EXPORTERS.items():
             try:
                 written = exporter.write(found, None, "a")

@@ -33,7 +33,7 @@ _PICTURE: dict[str, tuple[Rule, Any]] = {
     "resample": (whole(0, 3), 3),  # those of Pillow's filters that work on tensors
     "do_center_crop": (FLAG, False),
     "do_rescale": (FLAG, True),
-    "rescale_factor": (real(0.0, 1.0), 1 / 255),
+    "rescale_factor": (real(1e-6, 1.0), 1 / 255),
     "do_normalize": (FLAG, True),
     "image_mean": (_COLOUR, [0.485, 0.456, 0.406]),
     "image_std": (several(real(1e-3, 10.0), 3, 3), [0.229, 0.224, 0.225]),

@@ -121,6 +121,8 @@ def leak_in(text: str, given: bytes = b"") -> str:
     if _ADDRESS.search(text):
         return "an address in memory"
     own = text.replace(SECRET, "")
+    for end in range(len(SECRET) - 1, len(str(_PROJECT)), -1):
+        own = own.replace(f"{SECRET[:end]}…", "")  # a long name is said back cut short
     if any(path in own and path.encode() not in given for path in _paths()):
         return "a path of this machine"
     return ""

@@ -26,6 +26,16 @@ class DatasetError(FlorenceDemoError):
     """Say that training or evaluation data cannot be used, with file and line."""
 
 
+def printable(text: str, other: str = " ") -> str:
+    """Return a text in one line that a terminal and a page can show.
+
+    Args:
+        text: Whatever it holds.
+        other: What stands for each character that cannot be shown.
+    """
+    return "".join(c if c.isprintable() else other for c in text)
+
+
 def plain(text: object, most: int = 80) -> str:
     """Return what a stranger wrote as it may stand in a sentence: one short line, no markup.
 
@@ -33,7 +43,7 @@ def plain(text: object, most: int = 80) -> str:
         text: A name, a number, whatever a file holds.
         most: Longest result, in characters.
     """
-    start = "".join(c if c.isprintable() else " " for c in str(text)[: most + 1])
+    start = printable(str(text)[: most + 1])
     # Whatever shows the sentence, a name in it is no tag and no link.
     start = start.replace("<", "‹").replace(">", "›").replace("](", "] (")
     return start if len(start) <= most else f"{start[: most - 1]}…"

@@ -53,9 +53,18 @@ def folders_under(root: Path, *, depth: int, most: int) -> Iterator[Path]:
             ]
 
 
-def stays(path: Path, root: Path) -> bool:
-    """Say whether a path lies under a root, wherever links lead."""
-    return path.resolve().is_relative_to(root.resolve())
+def stays(path: Path, *roots: Path) -> bool:
+    """Say whether a path lies under one of some roots, wherever links lead."""
+    try:
+        found = path.resolve()
+        return any(found.is_relative_to(root.resolve()) for root in roots)
+    except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
+        return False
+
+
+def leads_out(name: str) -> bool:
+    """Say whether a stranger's name could lead out of a folder it is put under, on any system."""
+    return name.startswith("/") or "\\" in name or "\0" in name or ".." in PurePosixPath(name).parts
 
 
 def without_paths(text: str, *folders: Path) -> str:

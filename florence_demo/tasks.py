@@ -22,7 +22,7 @@ from florence_demo.codec import (
     Answer,
     location_tokens,
 )
-from florence_demo.errors import InputError
+from florence_demo.errors import InputError, printable
 
 Region = tuple[float, float, float, float]
 Needs = Literal["nothing", "text", "region"]
@@ -403,7 +403,7 @@ def task_named(name: str) -> Task:
     """
     found = TASKS.get(name.strip().strip("<>").lower().replace("-", "_"))
     if found is None:
-        shown = "".join(c if c.isprintable() else "?" for c in name[:60])
+        shown = printable(name[:60], "?")
         raise InputError(f"There is no task “{shown}”: choose one of {', '.join(TASKS)}.")
     return found
 

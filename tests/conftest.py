@@ -37,3 +37,11 @@ def nano():
     from florence_demo.models.loading import load_model
 
     return Engine(load_model("nano", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def micro():
+    """The makers of the smallest checkpoint of each layout."""
+    from tests.checkpoint_makers import Micro
+
+    return Micro()

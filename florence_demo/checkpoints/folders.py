@@ -20,7 +20,7 @@ from florence_demo.checkpoints.info import listed
 from florence_demo.checkpoints.inspection import PICKLES, has_model
 from florence_demo.checkpoints.reading import LIMITS, MAX_MERGES, MERGES
 from florence_demo.errors import CheckpointError, plain
-from florence_demo.files import copy_at_most, folders_under, opened_zip, stays
+from florence_demo.files import copy_at_most, folders_under, leads_out, opened_zip, stays
 
 _SEARCHED = {"depth": 5, "most": 5_000}
 
@@ -74,10 +74,9 @@ def checkpoint_under(root: Path, name: str) -> Path:
     refused = CheckpointError(
         f"There is no checkpoint “{plain(name)}” here: press “Look again” and choose one."
     )
-    parts = PurePosixPath(name).parts
-    if not parts or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts:
+    folder = Path(root, name)
+    if folder == Path(root) or leads_out(name):
         raise refused
-    folder = Path(root, *parts)
     try:
         if not folder.is_dir():
             raise refused

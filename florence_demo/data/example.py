@@ -244,11 +244,6 @@ def _answer_problem(example: Example, task: Task, size: tuple[int, int]) -> str:
     return ""
 
 
-def printable(text: str) -> str:
-    """Return a text that a terminal and a page can show, in one line."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def example_from_strings(
     image: Picture, prefix: str, suffix: str, where: str, references: tuple[str, ...] = ()
 ) -> Example:

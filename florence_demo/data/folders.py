@@ -14,7 +14,14 @@ from florence_demo.data.example import Example
 from florence_demo.data.reading import open_data, source_in, upload_help, upload_suffixes
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import DatasetError
-from florence_demo.files import copy_at_most, folders_under, opened_zip, without_paths
+from florence_demo.files import (
+    copy_at_most,
+    folders_under,
+    leads_out,
+    opened_zip,
+    stays,
+    without_paths,
+)
 
 MAX_DEPTH = 4
 MAX_FOLDERS = 2_000
@@ -44,13 +51,11 @@ def data_under(root: Path, name: object) -> DataSource:
     """
     found = None
     if isinstance(name, str):
-        parts = PurePosixPath(name).parts
-        odd = not parts or "\0" in name or "\\" in name or name.startswith("/") or ".." in parts
+        folder = Path(root, name)
         try:
-            folder = root if odd else Path(root, *parts)
-            if not odd and folder.resolve().is_relative_to(root.resolve()):
+            if folder != root and not leads_out(name) and stays(folder, root):
                 found = source_in(folder, root)
-        except (OSError, ValueError, RuntimeError):  # no name at all, or links in a circle
+        except (OSError, ValueError):  # no name at all
             found = None
     if found is None:
         shown = str(name)[:60]

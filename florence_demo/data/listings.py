@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from florence_demo.bounded_json import JsonLimits, parse_json
 from florence_demo.data.example import MAX_PLACES
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError
+from florence_demo.files import leads_out
 from florence_demo.prediction import FloatArray
 from florence_demo.tasks import Region
 
@@ -79,10 +80,8 @@ class Pictures:
         if not _is_name(name):
             return f"{shown} is no name of a picture: it is empty, too long or holds odd signs."
         out = f"{shown} leads out of the data's own folder: name pictures by their place within it."
-        if self._source.limits and (
-            name.startswith("/") or "\\" in name or ".." in PurePosixPath(name).parts
-        ):
-            return out  # a stranger's, on any system
+        if self._source.limits and leads_out(name):
+            return out
         try:
             found = (folder / name for folder in self._folders)
             path = next((p for p in found if p.is_file()), self._folders[0] / name)

@@ -7,8 +7,8 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from florence_demo.data.example import MAX_SAID, Example, check_example, printable
-from florence_demo.errors import DatasetError
+from florence_demo.data.example import MAX_SAID, Example, check_example
+from florence_demo.errors import DatasetError, printable
 
 
 def usable(examples: Iterable[Example | DatasetError], problems: list[str]) -> list[Example]:

@@ -17,6 +17,7 @@ from florence_demo.data.example import Example
 from florence_demo.data.listings import answers_of
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
+from florence_demo.files import stays
 
 SAVED_FILES = ("state.json", "dataset_dict.json", "dataset_info.json")
 MISSING_DATASETS = (
@@ -141,7 +142,7 @@ class CellPicture:
         data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, "")
         if isinstance(data, bytes) and data:
             return data
-        if isinstance(path, str) and _lies_in(path, self.folders):
+        if isinstance(path, str) and stays(Path(path), *self.folders):
             return Path(path)
         raise DatasetError(
             "the set holds no picture here, at most the name of a file: open it with `datasets` and"
@@ -156,11 +157,3 @@ class CellPicture:
         """
         found = self()
         return found if isinstance(found, Path) else hashlib.blake2b(found, digest_size=16).digest()
-
-
-def _lies_in(path: str, folders: tuple[Path, ...]) -> bool:
-    try:
-        found = Path(path).resolve()
-        return any(found.is_relative_to(folder.resolve()) for folder in folders)
-    except (OSError, ValueError):  # no path at all
-        return False

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from florence_demo.files import stays
+
 
 @dataclass(frozen=True)
 class DataLimits:
@@ -68,10 +70,7 @@ class DataSource:
 
     def holds(self, path: Path) -> bool:
         """Whether a file lies where this source's files may lie, wherever links lead."""
-        try:
-            return not self.root or path.resolve().is_relative_to(Path(self.root).resolve())
-        except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
-            return False
+        return not self.root or stays(path, Path(self.root))
 
     def moved(self, folder: Path) -> DataSource:
         """Return the source after its files were copied; they may lie nowhere else then."""

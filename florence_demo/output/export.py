@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from florence_demo.errors import InputError
+from florence_demo.errors import InputError, printable
 from florence_demo.prediction import FloatArray, Prediction, Rings, bounds
 
 Write = Callable[[Prediction, Image.Image | None, str], bytes]
@@ -207,8 +207,7 @@ def _json(value: Any) -> bytes:
 
 def _name(label: str) -> str:
     """Return a class name: one line, no control characters, never empty."""
-    kept = "".join(c if c.isprintable() else " " for c in label)
-    return " ".join(kept.split()) or "object"
+    return " ".join(printable(label).split()) or "object"
 
 
 def _names(prediction: Prediction) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from florence_demo.errors import InputError
+from florence_demo.errors import InputError, printable
 from florence_demo.files import write_whole
 from florence_demo.pictures.decoder import (
     MAX_SIDE,
@@ -222,7 +222,7 @@ def _read_file(path: Path, limits: ImageLimits) -> bytes:
 
 def _shown(path: Path) -> str:
     """Return a path as it may stand in a sentence: short, on one line, of whole characters."""
-    text = "".join(c if c.isprintable() else "?" for c in str(path)[-300:])
+    text = printable(str(path)[-300:], "?")
     return text if len(text) <= 60 else f"…{text[-60:]}"
 
 

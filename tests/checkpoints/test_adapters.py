@@ -14,7 +14,6 @@ from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.checkpoints.opening import switch_adapter
 from florence_demo.errors import CheckpointError
 from tests.checkpoint_makers import (
-    Micro,
     convert_folder,
     edit_json,
     open_folder,
@@ -26,11 +25,6 @@ Q = "model.language_model.encoder.layers.0.self_attn.q_proj"
 FC2 = "model.vision_tower.blocks.0.0.channel_block.ffn.fc2"
 CONV = "model.vision_tower.convs.1.conv"
 NORM = "model.multi_modal_projector.image_proj_norm"
-
-
-@pytest.fixture(scope="module")
-def micro() -> Micro:
-    return Micro()
 
 
 @pytest.fixture(scope="module")

@@ -12,18 +12,12 @@ from florence_demo.checkpoints import opening as checkpoints
 from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.errors import CheckpointError
 from tests.checkpoint_makers import (
-    Micro,
     convert_folder,
     copied,
     edit_json,
     open_folder,
     write_json,
 )
-
-
-@pytest.fixture(scope="module")
-def micro() -> Micro:
-    return Micro()
 
 
 @pytest.fixture(scope="module")

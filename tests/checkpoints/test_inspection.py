@@ -18,12 +18,7 @@ from florence_demo.checkpoints.inspection import (
     inspect_checkpoint,
 )
 from florence_demo.errors import CheckpointError
-from tests.checkpoint_makers import Micro, edit_json, open_folder, write_json
-
-
-@pytest.fixture(scope="module")
-def micro() -> Micro:
-    return Micro()
+from tests.checkpoint_makers import edit_json, open_folder, write_json
 
 
 def test_a_saved_fine_tune(micro, tmp_path):

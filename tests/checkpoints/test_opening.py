@@ -22,7 +22,6 @@ from florence_demo.checkpoints.processors import picture_settings
 from florence_demo.errors import CheckpointError
 from florence_demo.machine import model_memory, release_memory
 from tests.checkpoint_makers import (
-    Micro,
     convert_folder,
     copied,
     edit_json,
@@ -32,11 +31,6 @@ from tests.checkpoint_makers import (
 )
 
 LM = "language_model.model."
-
-
-@pytest.fixture(scope="module")
-def micro() -> Micro:
-    return Micro()
 
 
 @pytest.fixture(scope="module")

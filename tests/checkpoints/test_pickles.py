@@ -16,7 +16,6 @@ from florence_demo.checkpoints.pickles import unpickled
 from florence_demo.errors import CheckpointError
 from tests.checkpoint_makers import (
     PICKLES,
-    Micro,
     convert_folder,
     edit_json,
     open_folder,
@@ -25,11 +24,6 @@ from tests.checkpoint_makers import (
 )
 
 SHARED = "language_model.model.shared.weight"
-
-
-@pytest.fixture(scope="module")
-def micro() -> Micro:
-    return Micro()
 
 
 def pickled(micro, folder: Path, *, shards: bool = False, **how) -> Path:

@@ -28,11 +28,6 @@ Hub = dict[str, Path]
 
 
 @pytest.fixture(scope="module")
-def micro() -> Micro:
-    return Micro()
-
-
-@pytest.fixture(scope="module")
 def base(micro, tmp_path_factory) -> Path:
     return micro.native(tmp_path_factory.mktemp("base") / "native")
 

@@ -41,6 +41,7 @@ VISITOR = "florence_demo.visitor"
 """Where a request's scope keeps the address of who asks."""
 BYTES = "florence_demo.bytes"
 """Where it keeps the size of the question."""
+_REFUSED = "florence_demo.refused"
 
 _HOST = re.compile(
     r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9.])?)(?::\d{1,5})?"
@@ -59,6 +60,8 @@ _GET = re.compile(
 _ASKING = re.compile(r"/gradio_api/(?:queue/join|(?:call|call/v2|run|api)/[^/]+/?)")
 # Put together anew at each call, at a tenth of a second or more.
 _COSTLY = re.compile(r"/(?:|config/?|gradio_api/(?:info/?|openapi\.json))")
+# One part of a file, as browsers ask; gradio stumbles over several.
+_RANGE = re.compile(r"bytes=(?:[0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 _UPLOAD = "/gradio_api/upload"
 _QUIET = frozenset({"/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/"})
 _LOGIN = frozenset({"/login", "/login/"})
@@ -122,7 +125,7 @@ class Gate:
             return
         headers = _headers(scope)
         scope[VISITOR] = visitor = self._visitor(scope, headers)
-        guarded = _Guarded(send, self._security_headers())
+        guarded = _Guarded(send, self._security_headers(), scope)
         self._open[visitor] = self._open.get(visitor, 0) + 1
         try:
             self._admit(scope, headers, visitor)
@@ -191,6 +194,8 @@ class Gate:
         )
         if not known:
             raise Refused(404, "There is nothing at this address.")
+        if "range" in headers and not _RANGE.fullmatch(headers["range"].strip()):
+            raise Refused(416, "Ask for the whole file, or for one part of it.")
         if _COSTLY.fullmatch(path):
             self._count(self._pages, visitor, self.rules.pages_a_minute)
 
@@ -284,6 +289,17 @@ def visitor_of(request: Any) -> str:
     return str(getattr(inner, "scope", {}).get(VISITOR, ""))
 
 
+def mark_refused(request: Any) -> None:
+    """Say that an event is refused and nothing of ours failed: gradio answers both with 500.
+
+    Args:
+        request: gradio's, of the event.
+    """
+    inner = getattr(request, "request", None)
+    if inner is not None:
+        inner.scope[_REFUSED] = True
+
+
 class Counts:
     """Count what each of the last visitors did within a minute."""
 
@@ -305,8 +321,9 @@ class Counts:
 class _Guarded:
     """Send an answer with our headers in the place of any like them."""
 
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
-        self._send, self._headers, self.started, self._failed = send, headers, False, False
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]], scope: Scope) -> None:
+        self._send, self._headers, self._scope = send, headers, scope
+        self.started, self._failed = False, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -319,6 +336,8 @@ class _Guarded:
             ours = {name for name, _ in self._headers}
             kept = [(n, v) for n, v in message.get("headers", ()) if n.lower() not in ours]
             message = {**message, "headers": [*kept, *self._headers]}
+            if message["status"] == 500 and self._scope.get(_REFUSED):
+                message["status"] = 400
         await self._send(message)
 
     async def refuse(self, refused: Refused) -> None:

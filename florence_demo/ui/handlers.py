@@ -28,6 +28,10 @@ _LONGEST = 600
 _AS_TEXT = str.maketrans({"<": "‹", ">": "›"})
 
 
+class OurFault(gr.Error):
+    """Say that something of ours failed, whatever the person did."""
+
+
 def as_text(sentence: str) -> str:
     """Return a sentence that no place of the page takes for markup."""
     plain = sentence.translate(_AS_TEXT).encode("utf-8", "replace").decode()
@@ -39,8 +43,8 @@ def message(exc: Exception) -> gr.Error:
     if isinstance(exc, gr.Error):
         return exc
     if isinstance(exc, FlorenceDemoError):
-        sentence = str(exc)
-    elif is_disk_full(exc):
+        return _toast(gr.Error, str(exc))
+    if is_disk_full(exc):
         log.error("no room: %s", exc)
         sentence = (
             "The disk of this server is full, so nothing could be written. Nothing is lost: try"
@@ -52,7 +56,11 @@ def message(exc: Exception) -> gr.Error:
             "Something went wrong on our side; it is in the log. Your picture and settings are"
             " kept: try again, or try another task."
         )
-    return gr.Error(as_text(sentence), duration=15, print_exception=False)
+    return _toast(OurFault, sentence)
+
+
+def _toast(kind: type[gr.Error], sentence: str) -> gr.Error:
+    return kind(as_text(sentence), duration=15, print_exception=False)
 
 
 def naming(*names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

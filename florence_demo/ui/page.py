@@ -15,14 +15,14 @@ from florence_demo.output.overlay import OVERLAY_CSS
 from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.serving.gate import BYTES, VISITOR, Gate
+from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
 from florence_demo.ui.components import SafeImage
 from florence_demo.ui.evaluate_tab import build_evaluate_tab
 from florence_demo.ui.finetune_tab import build_finetune_tab
-from florence_demo.ui.handlers import message
+from florence_demo.ui.handlers import OurFault, message
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
 
 TITLE = "Florence-2, on your pictures"
@@ -82,7 +82,10 @@ class Page(gr.Blocks):
                 raise InputError("The page does this by itself: there is nothing to ask for here.")
             return await super().process_api(known, *args, **kwargs)
         except Exception as exc:
-            raise message(exc) from exc
+            error = message(exc)
+            if not isinstance(error, OurFault):
+                mark_refused(kwargs.get("request"))
+            raise error from exc
 
     def serve(self, **kwargs: Any) -> Any:
         """Launch with everything that belongs to this page; the arguments are ``launch``'s."""

@@ -479,6 +479,23 @@ def test_what_fails_behind_is_a_sentence(error, path, status, told):
     assert headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ("bytes=0-499", 200),
+        ("bytes=500-", 200),
+        ("bytes=-500", 200),
+        ("bytes=0-,5-9", 416),
+        (f"bytes=0-{'9' * 400}", 416),
+        ("bytes=1-2-3", 416),
+        ("bytes=", 416),
+        ("lines=1-2", 416),
+    ],
+)
+def test_a_file_is_asked_for_whole_or_one_part_of_it(wanted, status):
+    assert ask(gate(), "/gradio_api/file=/tmp/a.png", headers={"range": wanted})[0] == status
+
+
 def test_a_websocket_is_closed():
     sent = []
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from florence_demo.errors import InputError
 from florence_demo.serving.asking import Service
 from florence_demo.serving.scratch import AGE
 from florence_demo.ui import AppConfig, build_app
@@ -234,6 +235,36 @@ def test_another_sites_page_is_kept_out(server):
     preflight = {"origin": "http://evil.example", "access-control-request-method": "POST"}
     got = server.http.options("/gradio_api/call/ask", headers=preflight)
     assert "access-control-allow-origin" not in got.headers
+
+
+@pytest.mark.parametrize(
+    ("fails_with", "status"),
+    [(None, 200), (InputError("Choose another."), 400), (RuntimeError("broken"), 500)],
+    ids=["answered", "refused", "a bug"],
+)
+def test_what_is_refused_beside_the_queue_is_no_fault_of_ours(
+    tmp_path, monkeypatch, fails_with, status
+):
+    def about(*_):
+        if fails_with:
+            raise fails_with
+        return ""
+
+    app, server = served(tmp_path)
+    monkeypatch.setattr("florence_demo.ui.pickers._about", about)
+    try:
+        name = next(
+            fn["api_name"]
+            for fn in server.http.get("/config").json()["dependencies"]
+            if fn["queue"] is False and fn["backend_fn"]
+        )
+        got = server.http.post(f"/gradio_api/run/{name}", json={"data": ["forms"]})
+        assert got.status_code == status
+        if fails_with:
+            assert got.json()["error"].endswith(".")
+            assert "broken" not in got.text
+    finally:
+        app.close()
 
 
 def test_a_stranger_has_a_share_of_the_queue(tmp_path, picture):

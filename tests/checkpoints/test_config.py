@@ -285,6 +285,7 @@ PICTURE_REFUSED = {
     "no spread": {"image_std": [0.5, 0.0, 0.5]},
     "a mean by a word": {"image_mean": ["x", 0, 0]},
     "a factor beyond all numbers": {"rescale_factor": 1e300},
+    "a factor of nothing": {"rescale_factor": 0},
     "a filter of its own": {"resample": 99},
     "a filter that tensors have not": {"resample": 4},
     "a switch by a word": {"do_resize": "yes"},

@@ -61,8 +61,13 @@ def list_checkpoints(root: Path) -> list[Path]:
     return sorted(f for f in folders_under(root, **_SEARCHED) if _holds_model(f, root))
 
 
+def checkpoint_names(root: Path) -> list[str]:
+    """Return the names that ``checkpoint_under`` takes: paths within the allowed root, sorted."""
+    return [str(folder.relative_to(root)) for folder in list_checkpoints(root)]
+
+
 def checkpoint_under(root: Path, name: str) -> Path:
-    """Return a folder under the allowed root by the name that ``list_checkpoints`` led to.
+    """Return a folder under the allowed root by the name that ``checkpoint_names`` gave.
 
     Args:
         root: The allowed root.

@@ -128,17 +128,19 @@ _CATALOGUE = (
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _CATALOGUE}
 
 
-def spec_of(name: str, trust: Trust) -> ModelSpec:
+def spec_of(model: Named, trust: Trust) -> ModelSpec:
     """Return the catalogue's entry, or one made for a folder or a hub id.
 
     Args:
-        name: What somebody typed.
+        model: What somebody typed; what a name was found to mean already is returned as it is.
         trust: What they may name.
 
     Raises:
         CheckpointError: The name is none of the three, or of a kind that is not allowed.
     """
-    name = name.strip()
+    if isinstance(model, ModelSpec):
+        return model
+    name = model.strip()
     if name in MODELS:
         return MODELS[name]
     folder = _folder_called(name) if trust.folders else None

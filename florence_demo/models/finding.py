@@ -70,7 +70,7 @@ def find(model: Named, trust: Trust, progress: Progress | None = None) -> Found:
         CheckpointError: There is no such model, the hub cannot be reached, the folder holds
             something else, or an adapter's base is not to be had.
     """
-    spec = spec_of(model, trust) if isinstance(model, str) else model
+    spec = spec_of(model, trust)
     info = inspect_checkpoint(folder_of(spec, trust, progress))
     base = _base_of(info, trust, progress) if info.layout == "adapter" else None
     return Found(spec, info, base, _Elsewhere(base or info, trust, progress), trust)

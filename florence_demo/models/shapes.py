@@ -108,7 +108,7 @@ _SIZES = {"base": _BASE, "large": _LARGE}
 def shape_of(model: Named) -> Shape | None:
     """Return the sizes of a model by name or folder, None where they are not known here."""
     try:
-        spec = spec_of(model, OPERATOR) if isinstance(model, str) else model
+        spec = spec_of(model, OPERATOR)
     except FlorenceDemoError:
         return None
     if spec.size:

@@ -61,7 +61,7 @@ class EngineCache:
         Raises:
             CheckpointError: The model cannot be loaded; those in memory stay.
         """
-        spec = spec_of(model, self.trust) if isinstance(model, str) else model
+        spec = spec_of(model, self.trust)
         engine = self._held(spec)
         if engine is not None:
             return engine
@@ -85,7 +85,7 @@ class EngineCache:
 
     def drop(self, model: Named) -> bool:
         """Forget a model and give its memory back; say whether it was there."""
-        spec = spec_of(model, self.trust) if isinstance(model, str) else model
+        spec = spec_of(model, self.trust)
         with self._lock:
             found = self._engines.pop(spec, None) is not None
         if found:

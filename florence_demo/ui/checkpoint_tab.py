@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 import psutil
 
-from florence_demo.checkpoints.folders import checkpoint_under, list_checkpoints, unpack_upload
+from florence_demo.checkpoints.folders import checkpoint_names, checkpoint_under, unpack_upload
 from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.errors import InputError
 from florence_demo.machine import device_memory, in_bytes
@@ -93,7 +93,7 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
 
     def choose(name: str) -> tuple[Any, ...]:
         path, words = _described(checkpoint_under(root, name))
-        return gr.update(choices=_names(root), value=name), path, words
+        return gr.update(choices=checkpoint_names(root), value=name), path, words
 
     return CheckpointTab([parts.folder, parts.candidate, parts.card], choose)
 
@@ -105,7 +105,10 @@ def _laid_out(service: Service) -> _Parts:
         with gr.Column(scale=5, min_width=320):
             with gr.Row(equal_height=True):
                 folder = gr.Dropdown(
-                    _names(root), value=None, label=f"A folder under {root.name}/", scale=4
+                    checkpoint_names(root),
+                    value=None,
+                    label=f"A folder under {root.name}/",
+                    scale=4,
                 )
                 refresh = gr.Button("Look again", scale=1, min_width=110)
             with gr.Accordion("Upload one, or take one from the hub", open=False):
@@ -136,7 +139,7 @@ def _connect_finding(service: Service, parts: _Parts) -> None:
 
     @friendly
     def look_again() -> tuple[Any, str, str]:
-        names = _names(root)
+        names = checkpoint_names(root)
         return gr.update(choices=names, value=None), _nothing(root), memory_bar(service.engines)
 
     @friendly
@@ -212,12 +215,8 @@ def _resolve(path: Any) -> ModelSpec:
     return spec_at(Path(path))
 
 
-def _names(root: Path) -> list[str]:
-    return [str(path.relative_to(root)) for path in list_checkpoints(root) if path != root]
-
-
 def _nothing(root: Path) -> str:
-    if _names(root):
+    if checkpoint_names(root):
         return _CHOOSE
     return (
         f"There is no checkpoint yet. Put its folder into `{root.name}/` beside the app and press"

@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from florence_demo.checkpoints.folders import checkpoint_under, list_checkpoints
+from florence_demo.checkpoints.folders import checkpoint_names, checkpoint_under
 from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.folders import data_under, list_data, take_data
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
@@ -43,8 +43,7 @@ _TITLES = {
 
 def model_choices(service: Service) -> list[tuple[str, str]]:
     """Return (title, value) of every model one may start from."""
-    root = service.config.checkpoints
-    names = [str(p.relative_to(root)) for p in list_checkpoints(root) if p != root]
+    names = checkpoint_names(service.config.checkpoints)
     own = [(f"{_OWN}{name}", f"{_OWN}{name}") for name in names]
     known = [(spec.title, spec.name) for spec in MODELS.values()]
     given = service.config.model

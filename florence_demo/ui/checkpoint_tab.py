@@ -27,7 +27,7 @@ from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.components import SafeFiles
 from florence_demo.ui.handlers import friendly
-from florence_demo.ui.pickers import QUIET
+from florence_demo.ui.pickers import LATEST, QUIET
 
 _CHOOSE = "Choose a checkpoint to see what it holds."
 
@@ -168,8 +168,8 @@ def _connect_finding(service: Service, parts: _Parts) -> None:
 
     looked = [parts.folder, parts.card, parts.memory]
     parts.refresh.click(look_again, None, looked, api_visibility="private")
-    parts.folder.input(describe, parts.folder, found, api_name="describe_checkpoint")
-    parts.upload.upload(take_upload, parts.upload, found, api_name="upload_checkpoint")
+    parts.folder.input(describe, parts.folder, found, api_name="describe_checkpoint", **LATEST)
+    parts.upload.upload(take_upload, parts.upload, found, api_name="upload_checkpoint", **LATEST)
     parts.hub.submit(take_hub, parts.hub, found, api_name="hub_checkpoint")
 
 

@@ -28,7 +28,11 @@ from florence_demo.ui.handlers import friendly
 _OWN = "checkpoint: "
 """Before the name of a checkpoint under the allowed root, which a catalogue name never begins."""
 
-QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+LATEST: dict[str, Any] = {"trigger_mode": "always_last"}
+"""For events that tell of a value: gradio drops one that comes while the one before is answered,
+and the page would go on with what is no longer there."""
+
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", **LATEST}
 """For events that are no action of a person."""
 
 FORMS, HELDOUT, UPLOAD, FOLDER, HUB = "forms", "heldout", "upload", "folder", "hub"
@@ -186,7 +190,7 @@ def _connect_choice(picker: DataPicker, around: _Around) -> None:
 
 def _connect_upload(picker: DataPicker, around: _Around, api: str, upload_note: str) -> None:
     outputs = [picker.uploaded, around.note]
-    around.files.upload(
+    taken = around.files.upload(
         _taker(picker.service, upload_note),
         around.files,
         outputs,
@@ -194,8 +198,11 @@ def _connect_upload(picker: DataPicker, around: _Around, api: str, upload_note: 
         # Nobody waits for another's upload, and no crowd takes the machine.
         concurrency_limit=_UPLOADS,
         concurrency_id="data uploads",
+        **LATEST,
     )
-    around.files.clear(lambda: (None, upload_note), None, outputs, api_visibility="private")
+    nothing = (None, upload_note)
+    # An upload that is removed while it is read does not come back when it has been.
+    around.files.clear(lambda: nothing, None, outputs, cancels=taken, **QUIET)
 
 
 def _taker(service: Service, upload_note: str) -> Any:

@@ -48,12 +48,10 @@ def connect_settings(
     told = [*picker.inputs, *settings.inputs]
     chosen, learns = settings.components["model"], settings.components["mode"]
     basis = [*picker.inputs, chosen]
-    # Whoever types fast is answered for what is there at the end.
-    once: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
-    chosen.input(advise, basis, settings.advised, **once)
+    chosen.input(advise, basis, settings.advised, **QUIET)
     modes = [learns.input, picker.kind.input]
-    gr.on(modes, advise, [*basis, learns], settings.advised, **once)
-    gr.on([app.load, *(c.change for c in told)], _teller(service, picker), told, cost, **once)
+    gr.on(modes, advise, [*basis, learns], settings.advised, **QUIET)
+    gr.on([app.load, *(c.change for c in told)], _teller(service, picker), told, cost, **QUIET)
 
 
 def _teller(service: Service, picker: DataPicker) -> Any:

@@ -186,6 +186,20 @@ def test_a_measurement_that_cannot_be_made_says_so(page):
     expect(panel).to_contain_text("Not measured")
 
 
+def test_a_picture_that_comes_while_one_goes_is_taken(page, picture, tmp_path):
+    upload(page, picture)
+    held = []
+    page.route("**/queue/join*", lambda route: held.append(route), times=1)
+    with page.expect_request("**/queue/join*"):
+        page.get_by_role("button", name="Remove Image").first.click()
+    other = tmp_path / "other.png"
+    Image.new("RGB", (300, 400), "navy").save(other)
+    page.locator("input[type=file]").first.set_input_files(other)
+    expect(page.locator(".fd-picture img").first).to_be_visible()
+    held[0].continue_()
+    expect(page.get_by_text("300 × 400 pixels")).to_be_visible()
+
+
 def press_stop(page, _tmp_path) -> None:
     page.get_by_role("button", name="Stop", exact=True).first.click()
     expect(page.get_by_text("Stopped.")).to_be_visible()

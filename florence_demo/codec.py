@@ -51,7 +51,8 @@ class Piece:
         text: The characters, "<loc_7>" for a location.
         loc: The bin of a location, -1 for text and tags.
         tag: Whether the piece is a control token such as ``<sep>``.
-        logprobs: Natural-log probability of each token that makes up the piece, if known.
+        logprobs: Natural-log probability of each token that makes up the piece, if known; of a
+            location, that of about this place.
     """
 
     text: str
@@ -193,7 +194,7 @@ class _Builder:
         self.boxes: list[FloatArray] = []
         self.labels: list[str] = []
         self.polygons: list[Rings] = []
-        self.scores: list[float] = []
+        self.place_scores: list[float] = []
         self.label_scores: list[float] = []
 
     def add(
@@ -202,18 +203,18 @@ class _Builder:
         self.boxes.append(box)
         self.labels.append(_clean(group.label))
         self.polygons.append(rings)
-        self.scores.append(_probability(logprobs))
+        self.place_scores.append(_probability(logprobs))
         self.label_scores.append(_probability(group.label_logprobs))
 
     def build(self) -> Detections:
-        scores = np.asarray(self.scores, np.float32)
-        scored = len(scores) > 0 and not np.isnan(scores).any()
+        places = np.asarray(self.place_scores, np.float32)
+        names = np.asarray(self.label_scores, np.float32)
+        scored = len(places) > 0 and not np.isnan(places).any()
         return Detections(
             np.asarray(self.boxes, np.float32).reshape(-1, 4),
             tuple(self.labels),
             tuple(self.polygons),
-            scores if scored else None,
-            np.asarray(self.label_scores, np.float32) if scored else None,
+            *((names * places, names, places) if scored else ()),
         )
 
 

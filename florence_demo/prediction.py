@@ -18,6 +18,9 @@ Rings = tuple[FloatArray, ...]
 """The parts of one instance, each (k, 2) float32 pixels; an instance is the union of its parts."""
 
 
+_SCORES = ("scores", "label_scores", "place_scores")
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Hold n things found in a picture.
@@ -28,10 +31,13 @@ class Detections:
         labels: n labels, "" where the task gives none.
         polygons: n instances, each a tuple of rings (k, 2) float32 pixels, k >= 3; an empty tuple
             where the instance is a plain box. A quadrilateral is one ring of four points.
-        scores: (n,) float32 in 0..1, the geometric mean probability of the location tokens,
-            or None.
-        label_scores: (n,) float32 in 0..1, the same over the label's tokens (1 where there is no
-            label), or None.
+        scores: (n,) float32 in 0..1, how sure it is that a thing of this name is there: the
+            calibrated confidence where a model has one, else ``label_scores * place_scores``; or
+            None.
+        label_scores: (n,) float32 in 0..1, the geometric mean probability of the label's tokens
+            (1 where there is no label), or None.
+        place_scores: (n,) float32 in 0..1, the same over the location tokens, each with its nearest
+            neighbours, or None.
     """
 
     xyxy: FloatArray
@@ -39,6 +45,7 @@ class Detections:
     polygons: tuple[Rings, ...] = ()
     scores: FloatArray | None = None
     label_scores: FloatArray | None = None
+    place_scores: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
@@ -54,7 +61,7 @@ class Detections:
             for ring in rings:
                 if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2:
                     raise ValueError(f"a ring must have shape (k >= 3, 2), got {ring.shape}")
-        for name in ("scores", "label_scores"):
+        for name in _SCORES:
             values = getattr(self, name)
             if values is not None and values.shape != (n,):
                 raise ValueError(f"{name} must have shape ({n},), got {values.shape}")
@@ -86,23 +93,23 @@ class Detections:
     def select(self, keep: Sequence[int] | NDArray[np.bool_]) -> Detections:
         """Return the detections at these indices, or where a mask is true."""
         index = np.arange(len(self))[np.asarray(keep)] if len(keep) else np.zeros(0, int)
+        scores = (getattr(self, name) for name in _SCORES)
         return Detections(
             self.xyxy[index],
             tuple(self.labels[i] for i in index),
             tuple(self.polygons[i] for i in index),
-            None if self.scores is None else self.scores[index],
-            None if self.label_scores is None else self.label_scores[index],
+            *(None if values is None else values[index] for values in scores),
         )
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return one dict of plain Python numbers a detection."""
+        scores = {name.removesuffix("s"): getattr(self, name) for name in _SCORES}
         return [
             {
                 "label": self.labels[i],
                 "box": [float(v) for v in self.xyxy[i]],
                 "polygons": [[float(v) for v in ring.ravel()] for ring in self.polygons[i]],
-                "score": None if self.scores is None else float(self.scores[i]),
-                "label_score": None if self.label_scores is None else float(self.label_scores[i]),
+                **{k: None if values is None else float(values[i]) for k, values in scores.items()},
             }
             for i in range(len(self))
         ]
@@ -131,7 +138,10 @@ class Prediction:
         seconds: Wall-clock time of the answer.
         tokens: Number of generated tokens.
         truncated: Whether the token limit cut the answer off.
+        looped: Whether the answer only repeated itself and was ended for that.
         notices: Sentences a person should read beside the answer.
+        calibrated: Whether the detections' scores are calibrated: of those at 0.8, four in five are
+            right on pictures like those of the model's training.
         picture: Digest of the picture's pixels, so that no other one is taken for it; "" where
             unknown.
     """
@@ -148,7 +158,9 @@ class Prediction:
     seconds: float = 0.0
     tokens: int = 0
     truncated: bool = False
+    looped: bool = False
     notices: tuple[str, ...] = field(default=())
+    calibrated: bool = False
     picture: str = ""
 
     def sentence(self) -> str:
@@ -182,5 +194,7 @@ class Prediction:
             "seconds": round(self.seconds, 4),
             "tokens": self.tokens,
             "truncated": self.truncated,
+            "looped": self.looped,
             "notices": list(self.notices),
+            "calibrated": self.calibrated,
         }

@@ -166,8 +166,9 @@ def test_scores_are_geometric_means_over_locations_and_label():
     pieces = [Piece("car", logprobs=(half, half))]
     pieces += [Piece(f"<loc_{i}>", loc=i, logprobs=(quarter,)) for i in range(4)]
     found = BOXES.decode(pieces, (100, 100)).detections
-    assert found.scores == pytest.approx([0.25])
+    assert found.place_scores == pytest.approx([0.25])
     assert found.label_scores == pytest.approx([0.5])
+    assert found.scores == pytest.approx([0.125])
 
 
 def test_without_probabilities_there_are_no_scores():

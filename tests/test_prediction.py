@@ -60,8 +60,14 @@ def test_select_keeps_everything_in_step():
         ("a", "b"),
         ((), (SQUARE,)),
         np.array([0.1, 0.2], np.float32),
+        None,
+        np.array([0.3, 0.4], np.float32),
     )
     kept = found.select([1])
     assert kept.labels == ("b",)
     assert kept.scores == pytest.approx([0.2])
+    assert kept.place_scores == pytest.approx([0.4])
+    assert kept.to_json()[0].keys() == {
+        "label", "box", "polygons", "score", "label_score", "place_score",
+    }  # fmt: skip
     assert len(kept.polygons[0]) == 1

@@ -30,6 +30,7 @@ _MOST = {
     **{name: limits.max_bytes for name, limits in LIMITS.items()},
     MERGES: MAX_MERGES,
     "familiarity.safetensors": 64 << 20,
+    "confidence.json": 16 << 10,
 }
 """Bytes of the files that have a size of their own; the weights share what an upload may be."""
 _ENTRIES = 20_000

@@ -10,8 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from florence_demo.data.reading import formats_help, open_data, tell_problems
+from florence_demo.engine.confidence import LEAST
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.request import Options
+from florence_demo.errors import DatasetError
+from florence_demo.evaluation.calibration import calibrate, outcomes
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate, log
 from florence_demo.evaluation.report import Report
 from florence_demo.models.loading import load_model
@@ -33,8 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=default.batch_size)
     parser.add_argument("--beams", type=int, default=default.options.num_beams)
     parser.add_argument("--max-new-tokens", type=int, default=default.options.max_new_tokens)
+    parser.add_argument(
+        "--no-loop-guard",
+        dest="loop_guard",
+        action="store_false",
+        help="let an answer that only repeats itself go on to the limit",
+    )
     parser.add_argument("--bootstrap", type=int, default=default.bootstrap, help="resamples")
     parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="write confidence.json into the model's folder: how often it is right when how sure",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
 
 
@@ -51,7 +65,8 @@ def config_from_args(args: argparse.Namespace) -> EvaluateConfig:
         batch_size=args.batch_size,
         bootstrap=args.bootstrap,
         seed=args.seed,
-        options=Options(num_beams=args.beams, max_new_tokens=args.max_new_tokens),
+        calibrate=args.calibrate,
+        options=Options(args.max_new_tokens, args.beams, loop_guard=args.loop_guard),
     )
 
 
@@ -73,9 +88,27 @@ def run(
         log.warning("%s", tell_problems(problems))
     engine = Engine(load_model(config.model, device=config.device, dtype=config.dtype))
     report = evaluate(engine, examples, config, progress)
+    if config.calibrate:
+        report = calibrated(report, engine.loaded.folder)
     if problems:
         report = replace(report, failures=(*problems, *report.failures))
     return report, report.write(config.out) if config.out else []
+
+
+def calibrated(report: Report, folder: Path) -> Report:
+    """Write into a model's folder how sure it may say it is, and return the report with it.
+
+    Raises:
+        DatasetError: No task has enough answers.
+    """
+    confidence, fitted = calibrate(outcomes([(j.example, j.prediction) for j in report.judged]))
+    if not confidence.curves:
+        raise DatasetError(
+            f"No task found {LEAST} things in this data, too few to calibrate by: give more rows"
+            " of tasks that answer with places."
+        )
+    confidence.save(folder)
+    return replace(report, fitted=fitted)
 
 
 def command(args: argparse.Namespace) -> int:

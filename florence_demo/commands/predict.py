@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save", type=Path, metavar="OUT", help="write the annotated picture")
     parser.add_argument("--beams", type=int, default=3)
     parser.add_argument("--max-new-tokens", type=int, default=1024)
+    parser.add_argument(
+        "--no-loop-guard",
+        dest="loop_guard",
+        action="store_false",
+        help="let an answer that only repeats itself go on to the limit",
+    )
     add_model(parser)
 
 
@@ -39,7 +45,7 @@ def command(args: argparse.Namespace) -> int:
     task = task_named(args.task)
     if args.save and len(args.images) > 1:
         raise InputError("--save takes one picture: ask for them one by one.")
-    options = Options(max_new_tokens=args.max_new_tokens, num_beams=args.beams)
+    options = Options(args.max_new_tokens, args.beams, loop_guard=args.loop_guard)
     options.check()
     trust = replace(OPERATOR, pickle=args.allow_pickle)
     loaded = load_model(args.model, device=args.device, dtype=args.dtype, trust=trust)

@@ -24,6 +24,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from florence_demo.decoding.forward import ROOM, DecoderStep
 from florence_demo.decoding.graphs import WIDTH, Graphs, filled_up
 from florence_demo.decoding.linears import to_int8
+from florence_demo.decoding.loops import LOOK, cut, without_loop
+from florence_demo.decoding.nearby import likelihoods
 from florence_demo.decoding.rules import DecodeOptions, Generated, unsupported
 from florence_demo.decoding.search import start_search, trim
 from florence_demo.decoding.step import take_step
@@ -173,6 +175,7 @@ class Decoder:
         """Return the answers of transformers' own ``generate``, scored by teacher forcing."""
         values = asdict(options)
         seed = values.pop("seed")
+        del values["locations"], values["loop_guard"]
         config = GenerationConfig.from_dict({**self.model.generation_config.to_dict(), **values})
         config.max_length = None
         stop = _Stop(options, on_step)
@@ -190,7 +193,9 @@ class Decoder:
             attention_mask=mask,
             decoder_input_ids=sequences[:, :-1],
         ).logits.float()
-        scores = logits.log_softmax(-1).gather(-1, sequences[:, 1:, None])[..., 0]
+        # Each of the L tokens as one of L x V, as beams are.
+        own = sequences[:, 1:] + torch.arange(logits.shape[1]).to(sequences) * logits.shape[2]
+        scores = likelihoods(logits.log_softmax(-1), own, options.locations)
         forced_first = options.forced_bos_token_id is not None
         at_limit = sequences.shape[1] == options.max_new_tokens + 1
         if forced_first:
@@ -235,6 +240,7 @@ class _Run:
         self.cache = step.start(hidden, mask, options.num_beams, self.room)
         self._settle()
         self.answers: dict[int, Generated] = {}
+        self.looped: set[int] = set()
 
     def _settle(self) -> None:
         """Move into buffers that have a graph, where there are graphs."""
@@ -248,8 +254,10 @@ class _Run:
         while self.rows:
             self._advance()
             count += 1
+            if self.search.options.loop_guard and count % LOOK == 0:
+                self._end_loops()
             if on_step is not None and on_step(count, self._leading()) is False:
-                self.search.stop()
+                self.search.stop(torch.ones_like(self.search.done))
             elif not self.shrinks and count % POLL and self.search.length < self.search.limit:
                 continue
             self._collect()
@@ -278,12 +286,24 @@ class _Run:
         now.update(zip(self.rows, running, strict=False))  # buffers may have more rows
         return [now[row] for row in sorted(now)]
 
+    def _end_loops(self) -> None:
+        """End the rows that only repeat themselves."""
+        leading = self.search.running[:, 0, : self.search.length].tolist()
+        looping = [without_loop(ids) is not None for ids in leading]
+        if any(looping):
+            rows = torch.tensor(looping, device=self.search.done.device) & ~self.search.done
+            self.search.stop(rows)
+            self.looped |= {self.rows[at] for at in rows[: len(self.rows)].nonzero()[:, 0].tolist()}
+
     def _collect(self) -> None:
         """Take out the rows that are done."""
         done = self.search.done.tolist()
         if not any(done) or (not all(done) and not self.shrinks):
             return
-        answers = self.search.answers()
+        answers = [
+            cut(answer) if row in self.looped else answer
+            for row, answer in zip(self.rows, self.search.answers(), strict=False)
+        ]
         self.answers.update({row: answers[at] for at, row in enumerate(self.rows) if done[at]})
         left = [at for at, over in enumerate(done) if not over]
         self.rows = [self.rows[at] for at in left]

@@ -54,6 +54,9 @@ class DecodeOptions:
         forced_eos_token_id: The token at the length limit, or None.
         eos_token_id: Ends an answer.
         pad_token_id: Fills the rows of a batch that have ended.
+        locations: Ids of the location tokens in order, whose likelihoods are told with those of
+            their neighbours; None tells each token by itself.
+        loop_guard: End an answer that only repeats itself, and keep its first round.
     """
 
     max_new_tokens: int = 1024
@@ -71,6 +74,8 @@ class DecodeOptions:
     forced_eos_token_id: int | None = 2
     eos_token_id: int = 2
     pad_token_id: int = 1
+    locations: range | None = None
+    loop_guard: bool = True
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.num_beams < 1:
@@ -135,10 +140,13 @@ class Generated:
         ids: Token ids as ``generate`` returns them: the start token, the answer, its end; the
             padding behind is cut off.
         logprobs: For each id the natural log of the probability that the model itself gave it,
-            before bans and temperature; 0.0 for the start and for forced tokens.
+            before bans and temperature; of a location, to it or one beside it; 0.0 for the start
+            and for forced tokens.
         truncated: Whether the length limit or a caller ended the answer before the model did.
+        looped: Whether it only repeated itself and was ended for that.
     """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     truncated: bool
+    looped: bool = False

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from florence_demo.decoding.nearby import likelihoods
 from florence_demo.decoding.picking import Drawn, Pick
 from florence_demo.decoding.rules import DecodeOptions, Generated
 
@@ -92,8 +93,8 @@ class Search(ABC):
         """Add one token to every hypothesis by scores (B, K, V); see ``choose``."""
 
     @abstractmethod
-    def stop(self) -> None:
-        """End every row that is not done where it stands."""
+    def stop(self, rows: Tensor) -> None:
+        """End those of these rows, (B,) bool, that are not done where they stand."""
 
     @abstractmethod
     def best(self) -> tuple[Tensor, Tensor]:
@@ -178,9 +179,16 @@ class Search(ABC):
         """Return for scores (B, K, V) whether the end is the likeliest token, (B, K)."""
         return scores.argmax(-1) == self.options.eos_token_id
 
-    def told(self, logprob: Tensor) -> Tensor:
-        """Return log-probabilities, of any shape, as they are told: 0 for a token nobody chose."""
-        return logprob if self.forced is None else torch.zeros_like(logprob)
+    def told(self, scores: Tensor, index: Tensor) -> Tensor:
+        """Return what is told of tokens, (B, N): their likelihoods, 0 for one nobody chose.
+
+        Args:
+            scores: The model's log-probabilities, (B, K, V).
+            index: The tokens (B, N), as indices into K x V.
+        """
+        if self.forced is not None:
+            return torch.zeros_like(index, dtype=scores.dtype)
+        return likelihoods(scores, index, self.options.locations)
 
 
 class Greedy(Search):
@@ -190,18 +198,18 @@ class Greedy(Search):
         """Add one token to each row of scores (B, 1, V)."""
         options, logits = self.options, logits.squeeze(1)
         token = self.pick.one(self.allowed(logits, self.running.squeeze(1)))
-        logprob = logits.gather(1, token[:, None]).squeeze(1) - logits.logsumexp(-1)
+        logprob = self.told(logits.log_softmax(-1)[:, None], token[:, None]).squeeze(1)
         token = token.masked_fill(self.done, options.pad_token_id)
         if self.at_limit:
             self.willing |= self.wants_end(logits[:, None]) & ~self.done[:, None]
         self.position += 1
         self.running.index_copy_(2, self.position, token[:, None, None])
-        self.running_logprobs.index_copy_(2, self.position, self.told(logprob)[:, None, None])
+        self.running_logprobs.index_copy_(2, self.position, logprob[:, None, None])
         self.done |= (token == options.eos_token_id) | self.at_limit
 
-    def stop(self) -> None:
-        """End every row that is not done where it stands."""
-        self.done.fill_(True)
+    def stop(self, rows: Tensor) -> None:
+        """End those of these rows, (B,) bool, that are not done where they stand."""
+        self.done |= rows
 
     def best(self) -> tuple[Tensor, Tensor]:
         """Return the one answer of every row, (B, L), and its log-probabilities."""
@@ -230,7 +238,7 @@ class Beams(Search):
         willing = torch.zeros_like(token, dtype=torch.bool)
         if self.at_limit:
             willing = self.wants_end(raw).gather(1, source)
-        logprob = self.told(raw.flatten(1).gather(1, index))
+        logprob = self.told(raw, index)
         self.position += 1
         ids = _take(self.running, source)  # (B, 2K, L)
         ids.index_copy_(2, self.position, token[:, :, None])
@@ -288,13 +296,11 @@ class Beams(Search):
         if options.early_stopping is True:
             self.done |= self.finished.all(-1)
 
-    def stop(self) -> None:
-        """End every row that is not done where it stands: what runs there counts as finished."""
-        open_rows = ~self.done[:, None].expand_as(self.finished)
-        self._finish(
-            open_rows, self.running_scores, self.running, self.running_logprobs, ~open_rows
-        )
-        self.done.fill_(True)
+    def stop(self, rows: Tensor) -> None:
+        """End those of these rows, (B,) bool, that are not done: what runs there is finished."""
+        ends = (rows & ~self.done)[:, None].expand_as(self.finished)
+        self._finish(ends, self.running_scores, self.running, self.running_logprobs, ~ends)
+        self.done |= rows
 
     def best(self) -> tuple[Tensor, Tensor]:
         """Return the best finished answer of every row, (B, L), and its log-probabilities."""

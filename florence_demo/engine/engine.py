@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from florence_demo.codec import Piece, lex
+from florence_demo.codec import BINS, Piece, lex
 from florence_demo.engine.batching import Batcher
+from florence_demo.engine.confidence import Confidence
 from florence_demo.engine.familiarity import Familiarity
 from florence_demo.engine.request import USUAL
 from florence_demo.engine.request import Options as Options
@@ -39,6 +40,7 @@ UNFAMILIAR = (
     "This picture is unlike those that this model was trained on, so its answer may be nonsense."
     " For photographs choose one of Microsoft's models, such as base-ft."
 )
+LOOPED = "The answer began to repeat itself and was ended there; what came before is kept."
 MAX_BATCH = 16
 """Most questions of several callers decoded together, and pictures encoded together."""
 
@@ -78,6 +80,7 @@ class Engine:
         self._familiarity = Familiarity.load(
             loaded.folder, int(loaded.model.config.vision_config.projection_dim)
         )
+        self._confidence = Confidence.load(loaded.folder)
         self._features = FeatureCache()
         config = loaded.model.config
         self._positions = int(config.text_config.max_position_embeddings)
@@ -87,6 +90,7 @@ class Engine:
             for token, token_id in vocabulary.items()
             if (piece := lex(token)[0]).loc >= 0 or piece.tag
         }
+        self._locations = _in_order(self._special)
 
     def ask(
         self,
@@ -277,6 +281,8 @@ class Engine:
             do_sample=options.do_sample,
             temperature=options.temperature,
             seed=options.seed,
+            locations=self._locations,
+            loop_guard=options.loop_guard,
         )
         told = [(row, job) for row, job in enumerate(jobs) if job.told]
 
@@ -338,14 +344,18 @@ class Engine:
         request = job.request
         pieces = self.pieces(generated.ids, generated.logprobs)
         decoded = request.task.answer.decode(pieces, request.image.size)
+        found = decoded.detections
+        rated = self._confidence.rate(request.task.name, found) if self._confidence else None
         text = decoded.text or (request.text if request.task.after else "")
         notices = [] if job.familiar else [UNFAMILIAR]
+        if generated.looped:
+            notices.append(LOOPED)
         if generated.truncated:
             notices.append(
                 f"The answer was cut off after {len(generated.ids)} tokens: raise “Longest answer”"
                 f" (now {job.options.max_new_tokens}) if the model can write more."
             )
-        if not text and not len(decoded.detections):
+        if not text and not len(found):
             notices.append("The model found nothing for this question in this picture.")
         log.info(
             "%s %s: %d tokens in %.2f s",
@@ -360,13 +370,24 @@ class Engine:
             raw="".join(p.text for p in pieces),
             text=text,
             size=request.image.size,
-            detections=decoded.detections,
+            detections=found if rated is None else rated,
             parsed=request.task.parse(decoded.value),
             model=self.loaded.title,
             device=str(self.loaded.device),
             seconds=seconds,
             tokens=len(generated.ids),
             truncated=generated.truncated,
+            looped=generated.looped,
             notices=tuple(notices),
+            calibrated=rated is not None,
             picture=job.picture,
         )
+
+
+def _in_order(special: Mapping[int, Piece]) -> range | None:
+    """Return the ids of the locations, 0 to 999, or None where they do not follow each other."""
+    ids = {piece.loc: token for token, piece in special.items() if piece.loc >= 0}
+    if sorted(ids) != list(range(BINS)):
+        return None
+    locations = range(ids[0], ids[0] + BINS)
+    return locations if [ids[loc] for loc in range(BINS)] == list(locations) else None

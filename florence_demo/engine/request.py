@@ -30,6 +30,7 @@ class Options:
         do_sample: Draw tokens at random instead of taking the likeliest.
         temperature: Above 1 flatter, below 1 sharper; only with ``do_sample``.
         seed: Makes drawing repeatable; only with ``do_sample``.
+        loop_guard: End an answer that only repeats itself, and keep its first round.
     """
 
     max_new_tokens: int = 1024
@@ -37,6 +38,7 @@ class Options:
     do_sample: bool = False
     temperature: float = 1.0
     seed: int | None = None
+    loop_guard: bool = True
 
     @classmethod
     def given(
@@ -69,8 +71,9 @@ class Options:
         is_number = isinstance(warmth, int | float | np.number) and not isinstance(warmth, bool)
         if not is_number or not 0.01 <= warmth <= 5:
             raise InputError("temperature must be a number between 0.01 and 5.0.")
-        if not isinstance(self.do_sample, bool | np.bool_):
-            raise InputError("do_sample must be true or false.")
+        for name in ("do_sample", "loop_guard"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise InputError(f"{name} must be true or false.")
         if self.seed is not None and not _is_whole(self.seed, 0, _MAX_SEED):
             raise InputError("The seed must be a whole number between 0 and 2 to the power of 63.")
 

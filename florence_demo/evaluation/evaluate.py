@@ -18,6 +18,7 @@ from florence_demo.data.example import Example
 from florence_demo.data.source import Spec
 from florence_demo.engine.request import Options, Predictor, Request
 from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
+from florence_demo.evaluation.calibration import outcomes, reliability
 from florence_demo.evaluation.report import Report, Sensitivity
 from florence_demo.evaluation.scoring import (
     Answered,
@@ -25,7 +26,6 @@ from florence_demo.evaluation.scoring import (
     boxes_of,
     confusion,
     judge,
-    reliability,
     score,
 )
 from florence_demo.models.catalogue import ASSETS
@@ -51,6 +51,7 @@ class EvaluateConfig:
         bootstrap: Resamples behind an interval; mAP takes a tenth of them.
         sensitivity: Questions asked about a wrong picture, 0 for none.
         seed: Of the resampling.
+        calibrate: Write into the model's folder how sure it may say it is, from these answers.
         options: How answers are searched.
     """
 
@@ -65,6 +66,7 @@ class EvaluateConfig:
     bootstrap: int = 1000
     sensitivity: int = 40
     seed: int = 0
+    calibrate: bool = False
     options: Options = field(default_factory=Options)
 
     def check(self) -> None:
@@ -74,6 +76,11 @@ class EvaluateConfig:
             raise InputError("batch_size must be 1 or more.")
         if self.bootstrap < 0:
             raise InputError("bootstrap must be 0 or more.")
+        if self.calibrate and not Path(self.model).is_dir():
+            raise InputError(
+                f"Only a model in a folder of yours can be calibrated, and {self.model} is none:"
+                " save it into a folder first."
+            )
 
 
 def evaluate(
@@ -103,7 +110,8 @@ def evaluate(
         table=table,
         judged=tuple(judge(e, p) for e, p in answered),
         confusion=confusion(boxes),
-        reliability=reliability(boxes),
+        calibrated=any(p.calibrated for _, p in answered),
+        reliability=reliability(outcomes(answered)),
         sensitivity=_sensitivity(predictor, answered, config),
         failures=tuple(failures),
         seconds=time.perf_counter() - started,

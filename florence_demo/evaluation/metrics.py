@@ -216,11 +216,32 @@ def quads_right(found: Detections, truth: Detections) -> Judgement:
     """Judge the share of quadrilaterals that agree one to one at an overlap of 0.5."""
     if not len(found) and not len(truth):
         return 1.0, 1.0
-    rough = box_iou(found.xyxy, truth.xyxy)
-    iou = np.zeros_like(rough)
-    for i, j in zip(*np.nonzero(rough), strict=True):
-        iou[i, j] = outline_iou(found.polygons[i], truth.polygons[j])
-    return len(match(iou)) / max(len(found), len(truth)), 1.0
+    return len(match(overlaps(found, truth))) / max(len(found), len(truth)), 1.0
+
+
+def overlaps(found: Detections, truth: Detections) -> NDArray[np.float64]:
+    """Return the intersection over union (n, m) of things: of outlines where both have some."""
+    iou = box_iou(found.xyxy, truth.xyxy)
+    for i, j in zip(*np.nonzero(iou), strict=True):
+        if found.polygons[i] and truth.polygons[j]:
+            iou[i, j] = outline_iou(found.polygons[i], truth.polygons[j])
+    return iou
+
+
+def things_right(
+    found: Detections, truth: Detections, use_labels: bool = True
+) -> NDArray[np.bool_]:
+    """Return which things (n,) agree one to one with a true one at an overlap of 0.5.
+
+    Args:
+        found: Detections of a picture.
+        truth: True detections of it.
+        use_labels: Whether they must also have the same name.
+    """
+    iou = overlaps(found, truth)
+    right = np.zeros(len(found), bool)
+    right[[i for i, _ in match(iou * _same_label(found, truth) if use_labels else iou)]] = True
+    return right
 
 
 def classes_right(found: Detections, truth: Detections) -> Judgement:
@@ -244,8 +265,7 @@ def _same_label(found: Detections, truth: Detections) -> NDArray[np.bool_]:
 
 def confidence(found: Detections) -> NDArray[np.float64]:
     """Return (n,) the model's confidence in box and name together, 1 where it has none."""
-    scores = np.ones(len(found)) if found.scores is None else found.scores.astype(np.float64)
-    return scores if found.label_scores is None else scores * found.label_scores
+    return np.ones(len(found)) if found.scores is None else found.scores.astype(np.float64)
 
 
 def average_precision(

@@ -20,6 +20,7 @@ from florence_demo.data.example import Example
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.output.annotate import annotate
 from florence_demo.prediction import Prediction
+from florence_demo.tasks import TASKS
 
 SHOWN = 6
 """Worst and best answers that the page shows, of each."""
@@ -65,6 +66,35 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Reliability:
+    """Hold whether a task's things are as often right as the model says.
+
+    Attributes:
+        task: Name of the task.
+        points: (mean confidence, share right, count) of tenths of the confidence.
+    """
+
+    task: str
+    points: tuple[tuple[float, float, int], ...]
+
+    @property
+    def count(self) -> int:
+        """Things in all."""
+        return sum(n for *_, n in self.points)
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean distance of the two, weighted by count."""
+        gaps = sum(abs(said - right) * n for said, right, n in self.points)
+        return gaps / self.count if self.count else math.nan
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        points = [[round(said, 4), round(right, 4), n] for said, right, n in self.points]
+        return {"error": _number(self.error), "count": self.count, "points": points}
+
+
+@dataclass(frozen=True)
 class Sensitivity:
     """Hold whether answers change with the question.
 
@@ -96,7 +126,10 @@ class Report:
         table: The rows one looks at first.
         judged: Every answer.
         confusion: (true name, found name, count), the commonest first; "" is none.
-        reliability: (mean confidence, share right, count) of tenths of the confidence.
+        calibrated: Whether the confidences were calibrated.
+        reliability: Whether things are as often right as the model says, by task.
+        fitted: The same for the curves that were fitted to these answers, tried on other rows than
+            they were fitted to.
         sensitivity: Whether answers change with the question, where there were questions.
         failures: Rows that could not be asked, with the reason.
         seconds: Wall-clock time.
@@ -109,18 +142,13 @@ class Report:
     table: tuple[Row, ...] = ()
     judged: tuple[Judged, ...] = ()
     confusion: tuple[tuple[str, str, int], ...] = ()
-    reliability: tuple[tuple[float, float, int], ...] = ()
+    calibrated: bool = False
+    reliability: tuple[Reliability, ...] = ()
+    fitted: tuple[Reliability, ...] = ()
     sensitivity: Sensitivity | None = None
     failures: tuple[str, ...] = ()
     seconds: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def calibration_error(self) -> float:
-        """The mean distance between confidence and share right, weighted by count."""
-        total = sum(n for *_, n in self.reliability)
-        gaps = sum(abs(said - right) * n for said, right, n in self.reliability)
-        return gaps / total if total else math.nan
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values without the pictures; what is not a number is None."""
@@ -133,8 +161,9 @@ class Report:
             "table": {r.title: _row_json(r) for r in self.table},
             "metrics": {r.key: _row_json(r) for r in self.rows},
             "confusion": [list(c) for c in self.confusion],
-            "reliability": [list(r) for r in self.reliability],
-            "calibration_error": _number(self.calibration_error),
+            "calibrated": self.calibrated,
+            "reliability": {r.task: r.to_json() for r in self.reliability},
+            "fitted": {r.task: r.to_json() for r in self.fitted},
             "question_sensitivity": asdict(self.sensitivity) if self.sensitivity else None,
             "failures": list(self.failures),
         }
@@ -148,11 +177,17 @@ class Report:
                 lines += [f"## {title}", "", _MARKDOWN_HEAD, *map(_markdown_row, rows), ""]
         if self.sensitivity:
             lines += [self.sensitivity.sentence(), ""]
-        if self.reliability:
-            lines += [f"Confidences are off by {self.calibration_error:.3f} on average.", ""]
+        for title, found in ((self._sure(), self.reliability), (_FITTED, self.fitted)):
+            if found:
+                lines += [f"## {title}", "", "| | off by | things |", "|---|---|---|"]
+                lines += [f"| {r.task} | {r.error:.3f} | {r.count:,} |" for r in found]
+                lines += [""]
         if self.failures:
             lines += [self._failed(), ""]
         return "\n".join(lines)
+
+    def _sure(self) -> str:
+        return "Confidence and truth" + ("" if self.calibrated else " (not calibrated)")
 
     def _failed(self) -> str:
         if not self.failures:
@@ -171,7 +206,8 @@ class Report:
             _html_table("Everything", self.rows),
             f"<p>{sentence}</p>",
             f"<p>{escape(self._failed())}</p>",
-            _html_reliability(self),
+            _html_reliability(self._sure(), self.reliability),
+            _html_reliability(_FITTED, self.fitted),
             _html_confusion(self.confusion),
             _html_answers("Worst answers", worst),
             _html_answers("Best answers", best),
@@ -196,6 +232,7 @@ class Report:
         return [folder / name for name in files]
 
 
+_FITTED = "Confidence and truth with the curves fitted here"
 _MARKDOWN_HEAD = "| | value | 95 % interval | rows |\n|---|---|---|---|"
 
 
@@ -249,22 +286,30 @@ def _html_table(title: str, rows: Sequence[Row]) -> str:
     return f"<h2>{escape(title)}</h2><table>{head}{body}</table>"
 
 
-def _html_reliability(report: Report) -> str:
-    if not report.reliability:
+def _html_reliability(title: str, rows: Sequence[Reliability]) -> str:
+    if not rows:
         return ""
+    plots = "".join(_html_diagram(row) for row in rows)
+    return (
+        f"<h2>{escape(title)}</h2><p>Across: how sure the model said it was; up: how much of it is"
+        f" right. A point on the line is right as often as it says.</p><div class='cards'>{plots}"
+        "</div>"
+    )
+
+
+def _html_diagram(row: Reliability) -> str:
     points = "".join(
         f"<circle cx='{said * 100:.1f}' cy='{100 - right * 100:.1f}'"
         f" r='{1 + 2 * math.log10(n):.1f}'>"
         f"<title>confidence {said:.2f}: {right:.0%} right of {n:,}</title></circle>"
-        for said, right, n in report.reliability
+        for said, right, n in row.points
     )
+    name = escape(TASKS[row.task].title)
     return (
-        "<h2>Confidence and truth</h2>"
-        f"<p>Off by {report.calibration_error:.3f} on average; a point on the line is right as"
-        " often as it says.</p>"
-        "<svg viewBox='-6 -6 112 112' role='img' aria-label='share right by confidence'>"
-        "<path d='M0 0V100H100M0 100L100 0' fill='none' stroke='gray' stroke-width='.5'/>"
-        f"<g fill='#2a6fdb'>{points}</g></svg>"
+        f"<figure><svg viewBox='-6 -6 112 112' role='img' aria-label='{name}: share right by"
+        " confidence'><path d='M0 0V100H100M0 100L100 0' fill='none' stroke='gray'"
+        f" stroke-width='.5'/><g fill='#2a6fdb'>{points}</g></svg>"
+        f"<figcaption>{name}: off by {row.error:.3f}, {row.count:,} things</figcaption></figure>"
     )
 
 

@@ -270,36 +270,3 @@ def confusion(pairs: Sequence[tuple[Detections, Detections]]) -> tuple[tuple[str
         counts.update((label, "") for j, label in enumerate(truth.labels) if j not in seen)
         counts.update(("", label) for i, label in enumerate(found.labels) if i not in hit)
     return tuple((true, said, n) for (true, said), n in counts.most_common())
-
-
-def reliability(
-    pairs: Sequence[tuple[Detections, Detections]],
-) -> tuple[tuple[float, float, int], ...]:
-    """Return mean confidence, share right and count of each tenth of the confidence.
-
-    The confidence is the name's, and the place's where there is no name: the probability of one
-    location among 1,000 ranks places well, but says little of how many are right.
-    """
-    said: list[float] = []
-    right: list[bool] = []
-    for found, truth in pairs:
-        if found.scores is None:
-            continue
-        matched = metrics.match(metrics.box_iou(found.xyxy, truth.xyxy))
-        good = {
-            i
-            for i, j in matched
-            if metrics.normal(found.labels[i]) == metrics.normal(truth.labels[j])
-        }
-        named = found.scores if found.label_scores is None else found.label_scores
-        said += np.where([bool(n) for n in found.labels], named, found.scores).tolist()
-        right += [i in good for i in range(len(found))]
-    if not said:
-        return ()
-    scores, hits = np.array(said), np.array(right)
-    tenth = np.minimum((scores * 10).astype(int), 9)
-    return tuple(
-        (float(scores[tenth == t].mean()), float(hits[tenth == t].mean()), int((tenth == t).sum()))
-        for t in range(10)
-        if (tenth == t).any()
-    )

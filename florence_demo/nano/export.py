@@ -10,17 +10,29 @@ from typing import Any
 import numpy as np
 import torch
 
+from florence_demo.codec import TEXT
+from florence_demo.engine.confidence import FILE as CONFIDENCE
+from florence_demo.engine.confidence import Confidence
+from florence_demo.engine.engine import Engine
 from florence_demo.engine.familiarity import Familiarity
 from florence_demo.errors import CheckpointError
+from florence_demo.evaluation.calibration import calibrate, outcomes
+from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
+from florence_demo.models.loading import load_model
 from florence_demo.nano.architecture import build_model
 from florence_demo.nano.learning import store
 from florence_demo.nano.learning.loop import FIRST_SEED, TrainConfig, library, train
 from florence_demo.nano.scenes.compose import make_scene
+from florence_demo.nano.scenes.rows import rows_of
 from florence_demo.nano.scenes.sprites import Library
 from florence_demo.nano.tokenizer import load_processor
+from florence_demo.tasks import TASKS
 
 FAMILIAR = 1200
 """Scenes from which a model learns to tell pictures of its kind."""
+
+CALIBRATED = 300
+"""Scenes, after those, from which it learns how sure it may say it is."""
 
 
 def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> None:
@@ -59,6 +71,8 @@ def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> 
     store.save_training(folder, state)
     seeds = range(FIRST_SEED, FIRST_SEED + FAMILIAR)
     write_familiarity(folder, model, processor, library(config.sprites), seeds)
+    seeds = range(seeds.stop, seeds.stop + CALIBRATED)
+    write_confidence(folder, library(config.sprites), seeds)
     store.log(
         config.out,
         {"event": "export", **{k: state[k] for k in ("step", "pictures", "pairs", "seconds")}},
@@ -88,5 +102,23 @@ def write_familiarity(
         pixels = processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
         features.append(model.get_image_features(pixel_values=pixels).pooler_output.numpy())
     fitted = Familiarity.fit(np.concatenate(features))
+    fitted.save(folder)
+    return fitted
+
+
+def write_confidence(folder: Path, library: Library, seeds: range) -> Confidence:
+    """Fit how sure the model may say it is on scenes, save and return it.
+
+    Args:
+        folder: The model's folder.
+        library: What the scenes are drawn with.
+        seeds: The scenes.
+    """
+    (folder / CONFIDENCE).unlink(missing_ok=True)
+    rows = [row for s in seeds for row in rows_of(make_scene(s, library=library), f"scene {s}")]
+    asked = [row for row in rows if TASKS[row.task].answer is not TEXT]
+    engine = Engine(load_model(str(folder)))
+    report = evaluate(engine, asked, EvaluateConfig(bootstrap=0, sensitivity=0))
+    fitted, _ = calibrate(outcomes([(j.example, j.prediction) for j in report.judged]))
     fitted.save(folder)
     return fitted

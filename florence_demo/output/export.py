@@ -56,11 +56,11 @@ def write_csv(prediction: Prediction, image: Image.Image | None, stem: str) -> b
     file = io.StringIO()
     # all quoted: of a label with a lone carriage return a reader would make two rows
     table = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    names = ("label", "x1", "y1", "x2", "y2", "score", "label_score", "polygons")
+    names = ("label", "x1", "y1", "x2", "y2", "score", "label_score", "place_score", "polygons")
     table.writerow(("index", *names))
     for i, row in enumerate(prediction.detections.to_json()):
         polygons = json.dumps(row["polygons"]) if row["polygons"] else ""
-        numbers = (*row["box"], row["score"], row["label_score"])
+        numbers = (*row["box"], row["score"], row["label_score"], row["place_score"])
         table.writerow((i, _inert(row["label"]), *numbers, polygons))
     return file.getvalue().encode("utf-8-sig", "replace")
 

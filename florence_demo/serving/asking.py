@@ -344,12 +344,11 @@ def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
 
 def show(found: Prediction, engine: Engine) -> dict[str, Any]:
     """Return what the answer's pane shows of a prediction."""
-    places, names = found.detections.scores, found.detections.label_scores
+    sure = found.detections.scores
     rows = [
         {
             "label": label,
-            "name": None if names is None or not label else float(names[i]),
-            "place": None if places is None else float(places[i]),
+            "sure": None if sure is None else float(sure[i]),
             "box": [float(v) for v in found.detections.xyxy[i]],
             "color": color_of(label),
         }
@@ -361,6 +360,7 @@ def show(found: Prediction, engine: Engine) -> dict[str, Any]:
         "overlay": overlay(found),
         "notices": list(found.notices),
         "rows": rows,
+        "calibrated": found.calibrated,
         "meta": " · ".join((speed, engine.loaded.describe(), *gpu_memory(engine))),
     }
 

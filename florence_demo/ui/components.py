@@ -274,10 +274,10 @@ class Skeleton(gr.HTML):
         return {}
 
 
-_NAME = "How sure the model is of the name: the mean probability of its tokens"
-_PLACE = (
-    "How sure it is of exactly these coordinates among 1,000 a side. Neighbours share the chance,"
-    " so that a good box may have a few hundredths."
+_SURE = "How sure the model is that this thing is there, of this name"
+_ROUGH = (
+    "For this model nobody has measured how often it is right when it is so sure: compare the"
+    " numbers with each other."
 )
 
 
@@ -285,7 +285,8 @@ class AnswerView(Skeleton):
     """Show an answer: the sentence, the picture with its overlay, notices and a table.
 
     Its value holds any of ``picture`` (a file; kept when absent), ``overlay`` (SVG, escaped),
-    ``sentence``, ``notices``, ``rows`` ([{label, name, place, box}]), ``meta``, ``hint``, ``busy``.
+    ``sentence``, ``notices``, ``rows`` ([{label, sure, box, color}]), ``calibrated``, ``meta``,
+    ``hint``, ``busy``.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -302,9 +303,9 @@ class AnswerView(Skeleton):
             '<circle cx="18" cy="19" r="3.5"/><path d="m10 36 10-9 6 5 6-7 7 8"/></svg>'
             "<p>Put a picture on the left, or try one of the examples.</p></div>"
             '<div class="fd-tablebox" hidden><table class="fd-table"><thead><tr><th>#</th>'
-            f'<th>What</th><th title="{_NAME}">Name score</th><th title="{_PLACE}">Place score</th>'
-            "<th>Where (x1, y1, x2, y2)</th></tr></thead>"
-            "<tbody></tbody></table></div>"
+            f'<th>What</th><th title="{_SURE}">Sure</th><th>Where (x1, y1, x2, y2)</th></tr>'
+            "</thead>"
+            f'<tbody></tbody></table><p class="fd-rough" hidden>{_ROUGH}</p></div>'
             '<p class="fd-meta"></p></section>'
         )
         holds = "What the page shows: sentence, rows, notices"

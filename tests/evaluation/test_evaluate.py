@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_demo.commands.evaluate import add_arguments, config_from_args
+from florence_demo.commands.evaluate import add_arguments, calibrated, config_from_args
 from florence_demo.data.example import Example
+from florence_demo.engine.confidence import Confidence
 from florence_demo.engine.request import Options, Request
-from florence_demo.errors import InputError
+from florence_demo.errors import DatasetError, InputError
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
 from florence_demo.evaluation.scoring import METRICS, TABLE
 from florence_demo.prediction import Detections, Prediction
@@ -180,27 +181,51 @@ def test_question_sensitivity(deaf: bool, changed: int) -> None:
     assert ("hardly reads" in found.sentence()) is deaf
 
 
-@pytest.mark.parametrize(
-    ("label", "label_scores", "said"),
-    [("cat", None, 0.75), ("cat", [0.25], 0.25), ("", [1.0], 0.75)],
-    ids=["place alone", "the name counts", "no name"],
-)
-def test_reliability_is_off_by_what_the_scores_are_off(
-    label: str, label_scores: list[float] | None, said: float
-) -> None:
-    chances = None if label_scores is None else np.array(label_scores, np.float32)
-    score = np.array([0.75], np.float32)
-    sure = Detections(CAT.xyxy, (label,), scores=score, label_scores=chances)
+class Sure(Oracle):
+    """Answer rightly, as sure as a score says."""
 
-    class Sure(Oracle):
-        def answer(self, request: Request) -> Prediction:
-            return Prediction("od", "", "", "", SIZE, sure, {})
+    def __init__(self, examples: Sequence[Example], score: float) -> None:
+        super().__init__(examples)
+        self.score = np.array([score], np.float32)
 
-    truth = Detections(CAT.xyxy, (label,))
-    examples = [Example(picture(i), "od", detections=truth) for i in range(4)]
-    report = evaluate(Sure(examples), examples, QUICK)
-    assert report.reliability == ((said, 1.0, 4),)
-    assert report.calibration_error == pytest.approx(1 - said)
+    def answer(self, request: Request) -> Prediction:
+        found = Detections(CAT.xyxy, ("cat",), (), self.score, self.score, self.score)
+        return Prediction("od", "", "", "", SIZE, found, {})
+
+
+def test_the_report_says_how_far_off_confidences_are(tmp_path: Path) -> None:
+    examples = [Example(picture(i), "od", detections=CAT) for i in range(4)]
+    report = evaluate(Sure(examples, 0.75), examples, QUICK)
+    told = report.to_json()["reliability"]["od"]
+    assert told == {"error": 0.25, "count": 4, "points": [[0.75, 1.0, 4]]}
+    assert report.to_json()["calibrated"] is False
+    report.write(tmp_path)
+    for name in ("report.md", "report.html"):
+        assert "Confidence and truth (not calibrated)" in (tmp_path / name).read_text()
+    assert "Detect objects: off by 0.250, 4 things" in (tmp_path / "report.html").read_text()
+
+
+def test_a_folder_is_calibrated_and_the_report_says_how_well(tmp_path: Path) -> None:
+    examples = [Example(picture(i), "od", detections=CAT) for i in range(60)]
+    report = calibrated(evaluate(Sure(examples, 0.3), examples, QUICK), tmp_path)
+    curves = Confidence.load(tmp_path)
+    assert curves is not None
+    assert curves.curves["od"]([0.3], [0.3])[0] > 0.9
+    assert report.to_json()["fitted"]["od"]["error"] < 0.1
+    assert "with the curves fitted here" in report.to_markdown()
+
+
+def test_too_few_answers_calibrate_nothing(tmp_path: Path) -> None:
+    examples = [Example(picture(i), "od", detections=CAT) for i in range(4)]
+    report = evaluate(Sure(examples, 0.3), examples, QUICK)
+    with pytest.raises(DatasetError, match="too few to calibrate"):
+        calibrated(report, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_folder_of_ones_own_is_calibrated() -> None:
+    with pytest.raises(InputError, match=r"nano is none.*save it into a folder"):
+        EvaluateConfig(calibrate=True).check()
 
 
 def test_report_is_written_three_times(tmp_path: Path) -> None:

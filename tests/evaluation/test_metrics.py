@@ -189,13 +189,6 @@ def test_average_precision_is_class_aware_and_ranks_by_confidence() -> None:
     assert sure_of_the_wrong == pytest.approx(0.5, abs=0.01)
 
 
-def test_confidence_is_of_box_and_name_together() -> None:
-    half = np.array([0.5], np.float32)
-    one = Detections(np.zeros((1, 4), np.float32), ("cat",), scores=half, label_scores=half)
-    assert metrics.confidence(one).tolist() == [0.25]
-    assert metrics.confidence(boxes((0, 0, 1, 1))).tolist() == [1]
-
-
 def test_bootstrap_holds_the_value_and_narrows() -> None:
     few = metrics.bootstrap([(1, 1), (0, 1)] * 10)
     many = metrics.bootstrap([(1, 1), (0, 1)] * 1000)

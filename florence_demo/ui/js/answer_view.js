@@ -44,10 +44,11 @@ const sync = () => {
     const swatch = make('i', '', name);
     swatch.style.background = row.color;
     name.append(row.label || '(no name)');
-    [row.name, row.place].forEach(p => make('td', p == null ? '–' : p.toFixed(2), line));
+    make('td', row.sure == null ? '–' : `${Math.round(100 * row.sure)} %`, line);
     make('td', row.box.map(v => Math.round(v)).join(', '), line);
   });
   find('.fd-tablebox').hidden = !(value.rows || []).length;
+  find('.fd-rough').hidden = value.calibrated || !(value.rows || []).some(row => row.sure != null);
   find('.fd-meta').textContent = value.meta || '';
 };
 watch('value', sync);

@@ -182,7 +182,7 @@ def _groups(answer: str | Sequence[Piece]) -> Iterator[_Group]:
         yield group
 
 
-def _probability(logprobs: Sequence[float]) -> float:
+def _mean_probability(logprobs: Sequence[float]) -> float:
     """Return the geometric mean probability, 1 for no token at all."""
     return math.exp(sum(logprobs) / len(logprobs)) if len(logprobs) else 1.0
 
@@ -203,8 +203,9 @@ class _Builder:
         self.boxes.append(box)
         self.labels.append(_clean(group.label))
         self.polygons.append(rings)
-        self.place_scores.append(_probability(logprobs))
-        self.label_scores.append(_probability(group.label_logprobs))
+        self.place_scores.append(_mean_probability(logprobs))
+        # A line of text is right where all of it is: its mean would rank worse and say too much.
+        self.label_scores.append(math.exp(sum(group.label_logprobs)))
 
     def build(self) -> Detections:
         places = np.asarray(self.place_scores, np.float32)

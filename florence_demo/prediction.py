@@ -34,10 +34,10 @@ class Detections:
         scores: (n,) float32 in 0..1, how sure it is that a thing of this name is there: the
             calibrated confidence where a model has one, else ``label_scores * place_scores``; or
             None.
-        label_scores: (n,) float32 in 0..1, the geometric mean probability of the label's tokens
-            (1 where there is no label), or None.
-        place_scores: (n,) float32 in 0..1, the same over the location tokens, each with its nearest
-            neighbours, or None.
+        label_scores: (n,) float32 in 0..1, the probability of the whole label (1 where there is
+            none), or None.
+        place_scores: (n,) float32 in 0..1, the geometric mean probability of the location tokens,
+            each with its nearest neighbours, or None.
     """
 
     xyxy: FloatArray

@@ -161,14 +161,14 @@ def test_a_typed_location_in_text_stays_text_when_tokens_say_so():
     assert decoded.text == "see <loc_7>"
 
 
-def test_scores_are_geometric_means_over_locations_and_label():
+def test_a_place_scores_the_mean_of_its_tokens_and_a_label_all_of_them_together():
     half, quarter = math.log(0.5), math.log(0.25)
     pieces = [Piece("car", logprobs=(half, half))]
     pieces += [Piece(f"<loc_{i}>", loc=i, logprobs=(quarter,)) for i in range(4)]
     found = BOXES.decode(pieces, (100, 100)).detections
     assert found.place_scores == pytest.approx([0.25])
-    assert found.label_scores == pytest.approx([0.5])
-    assert found.scores == pytest.approx([0.125])
+    assert found.label_scores == pytest.approx([0.25])
+    assert found.scores == pytest.approx([0.0625])
 
 
 def test_without_probabilities_there_are_no_scores():

@@ -4,7 +4,8 @@ Knows token ids. Does not know what they mean.
 
 A model that has lost its way writes the same words or places over and over, to the limit of its
 length: a thousand steps of nothing. It never finds back, because each round makes the next one
-surer (Holtzman et al. 2020, arXiv:1904.09751, section 4.2).
+surer (Holtzman et al. 2020, arXiv:1904.09751, section 4.2). Rounds need not be equal: a lost reader
+of small print wanders about between a handful of syllables. So pairs of tokens are counted.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from collections.abc import Sequence
 from florence_demo.decoding.rules import Generated
 
 LOOK = 16
-"""Tokens between two looks."""
+"""Tokens between two looks, and between the lengths that are looked at."""
 
 ROUNDS = 4
-"""Times that the same must stand in a row; a table may well hold a number three times."""
+"""Times that each pair must stand there on average. In 64 tokens of nano's held-out answers it is 1.9
+at most where an answer ends by itself, and 7.9 in the two that do not."""
 
-LEAST = 48
-"""Tokens of all rounds together: a row of dots or of equal digits is no loop yet."""
+LEAST = 64
+"""Tokens of a loop at least: a row of dots or of equal digits is none yet."""
 
-LONGEST = 96
-"""Tokens of a round at most."""
+LONGEST = 384
+"""Tokens that are looked back at most."""
 
 
 def without_loop(ids: Sequence[int]) -> int | None:
@@ -35,13 +37,24 @@ def without_loop(ids: Sequence[int]) -> int | None:
     Returns:
         The number of tokens, or None where nothing repeats.
     """
-    for period in range(1, min(LONGEST, len(ids) // ROUNDS) + 1):
-        same = period
-        while same < len(ids) and ids[-same - 1] == ids[period - same - 1]:
-            same += 1
-        if same >= max(LEAST, ROUNDS * period):
-            return len(ids) - same + period
+    pairs: set[tuple[int, int]] = set()
+    for back in range(2, min(LONGEST, len(ids)) + 1):
+        at = len(ids) - back
+        pairs.add((ids[at], ids[at + 1]))
+        if back >= LEAST and back % LOOK == 0 and len(pairs) <= back // ROUNDS:
+            return _first_round(ids, at, pairs)
     return None
+
+
+def _first_round(ids: Sequence[int], at: int, pairs: set[tuple[int, int]]) -> int:
+    """Return where the first pair stands for the second time, in a loop that holds ``at``."""
+    while at and (ids[at - 1], ids[at]) in pairs:
+        at -= 1
+    seen: set[tuple[int, int]] = set()
+    while (ids[at], ids[at + 1]) not in seen:
+        seen.add((ids[at], ids[at + 1]))
+        at += 1
+    return at
 
 
 def cut(answer: Generated) -> Generated:

@@ -13,8 +13,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-NEAR = 4
-"""Places on each side that count as about the same: 0.4 % of a side of the picture."""
+NEAR = 8
+"""Places on each side that count as about the same: 0.8 % of a side of the picture."""
 
 
 def likelihoods(logprobs: Tensor, index: Tensor, locations: range | None) -> Tensor:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from florence_demo.bounded_json import JsonLimits, load_json
 from florence_demo.prediction import Detections
-from florence_demo.tasks import TASKS
+from florence_demo.tasks import TASKS, Task
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +98,11 @@ class Confidence:
 
     curves: Mapping[str, Curve]
 
-    def rate(self, task: str, found: Detections) -> Detections | None:
+    def rate(self, task: Task, found: Detections) -> Detections | None:
         """Return detections with calibrated scores, or None where there is no curve or no score."""
-        curve = self.curves.get(task)
+        # A task that works on another's answer asks what the plain one asks, and has its curve.
+        asked = (curve for name, curve in self.curves.items() if TASKS[name].prompt == task.prompt)
+        curve = next(asked, None)
         if curve is None or found.place_scores is None or found.label_scores is None:
             return None
         scores = curve(found.place_scores, found.label_scores).astype(np.float32)

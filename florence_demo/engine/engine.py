@@ -345,7 +345,7 @@ class Engine:
         pieces = self.pieces(generated.ids, generated.logprobs)
         decoded = request.task.answer.decode(pieces, request.image.size)
         found = decoded.detections
-        rated = self._confidence.rate(request.task.name, found) if self._confidence else None
+        rated = self._confidence.rate(request.task, found) if self._confidence else None
         text = decoded.text or (request.text if request.task.after else "")
         notices = [] if job.familiar else [UNFAMILIAR]
         if generated.looped:

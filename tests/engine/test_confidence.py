@@ -9,6 +9,7 @@ import pytest
 
 from florence_demo.engine.confidence import FILE, MAX_BYTES, Confidence, Curve
 from florence_demo.prediction import Detections
+from florence_demo.tasks import TASKS
 
 HALF = np.full(1, 0.5, np.float32)
 FOUND = Detections(np.zeros((1, 4), np.float32), ("cat",), (), HALF, HALF, HALF)
@@ -43,12 +44,19 @@ def test_more_sure_is_never_less_right():
 
 
 def test_only_what_has_scores_and_a_curve_is_rated():
-    rated = OD.rate("od", FOUND)
+    rated = OD.rate(TASKS["od"], FOUND)
     assert rated is not None
     assert rated.scores == pytest.approx([1 / (1 + np.exp(-1))])
     assert (rated.place_scores, rated.label_scores) == (HALF, HALF)
-    assert OD.rate("ocr_with_region", FOUND) is None
-    assert OD.rate("od", Detections.empty()) is None
+    assert OD.rate(TASKS["ocr_with_region"], FOUND) is None
+    assert OD.rate(TASKS["od"], Detections.empty()) is None
+
+
+def test_a_task_on_another_ones_answer_is_rated_as_what_it_asks():
+    grounding = Confidence({"caption_to_phrase_grounding": Curve(1.0, 0.5, 2.0)})
+    rated = grounding.rate(TASKS["caption_then_grounding"], FOUND)
+    assert rated is not None
+    assert rated.scores == pytest.approx([1 / (1 + np.exp(-1))])
 
 
 def test_it_is_saved_beside_the_weights_and_read_again(tmp_path):

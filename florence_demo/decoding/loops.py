@@ -18,8 +18,8 @@ LOOK = 16
 """Tokens between two looks, and between the lengths that are looked at."""
 
 ROUNDS = 4
-"""Times that each pair must stand there on average. In 64 tokens of nano's held-out answers it is 1.9
-at most where an answer ends by itself, and 7.9 in the two that do not."""
+"""Times that each pair must stand there on average. In 64 tokens of nano's held-out answers it is
+at most 1.9 where an answer ends by itself, and 7.9 in the two that do not."""
 
 LEAST = 64
 """Tokens of a loop at least: a row of dots or of equal digits is none yet."""

@@ -18,7 +18,7 @@ from florence_demo.tasks import TASKS
 from tests.fakes import RAW
 
 PROJECT = Path(__file__).resolve().parent.parent
-EXAMPLE = PROJECT / "assets" / "examples" / "rocket.webp"
+EXAMPLE = PROJECT / "assets" / "examples" / "truck.webp"
 
 
 def test_the_readmes_example_runs():

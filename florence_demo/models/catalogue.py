@@ -90,8 +90,8 @@ _CATALOGUE = (
         "nano (embedded, synthetic scenes)",
         str(ASSETS / "nano"),
         note="A tiny Florence-2 that we train on drawn scenes of 84 kinds of things and printed"
-        " text. This is an early version: it answers in a blink, is often wrong, and knows nothing"
-        " about photographs.",
+        " text. It answers in a blink and is mostly right about such scenes; it knows nothing about"
+        " photographs.",
     ),
     ModelSpec(
         "base-ft",

@@ -26,6 +26,10 @@ class DatasetError(FlorenceDemoError):
     """Say that training or evaluation data cannot be used, with file and line."""
 
 
+class LeftOut(DatasetError):
+    """Say that something in data is left out on purpose: told, and no fault of a row."""
+
+
 def printable(text: str, other: str = " ") -> str:
     """Return a text in one line that a terminal and a page can show.
 

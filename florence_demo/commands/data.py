@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from florence_demo.data.example import Example
-from florence_demo.data.formats import write_jsonl
+from florence_demo.data.jsonl import write_jsonl
 from florence_demo.data.reading import formats_help, open_data, tell_problems
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.output.annotate import annotate

@@ -5,6 +5,8 @@ Knows paths, lines and numbers, and what a stranger's may cost. Does not know wh
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,22 +27,58 @@ MALFORMED = (
 )  # fmt: skip
 """What reading a file raises whose rows are not of its format."""
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
 MAX_CAPTION = 64 << 10
 """Bytes of a caption's file: more is no caption."""
 _MAX_NAME = 1_000
 _MAX_PART = 255
 _LINE_VALUES, _DEPTH = 20_000, 16
+_SHOWN = 64 << 10
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def file_of(source: DataSource, names: Sequence[str]) -> Path:
-    """Return the file itself, or the first of these names that lies in the folder.
+def shows(path: Path, word: bytes) -> bool:
+    """Say whether a word stands near the beginning or the end of a file, in any case none here."""
+    try:
+        with path.open("rb") as file:
+            if word in file.read(_SHOWN):
+                return True
+            file.seek(max(0, path.stat().st_size - _SHOWN))
+            return word in file.read(_SHOWN)
+    except OSError:
+        return False
+
+
+def utf8_of(data: bytes) -> bytes:
+    """Return a text in UTF-8 and without a byte order mark, whether it came so or in UTF-16."""
+    if data.startswith(_UTF16):
+        return data.decode("utf-16", errors="replace").encode("utf-8", errors="replace")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def text_of(path: Path, most: int) -> str:
+    """Return the first bytes of a text file, at most so many, as text.
+
+    What is no UTF-8 is taken for Windows' usual alphabet, in which old tools write.
+    """
+    with path.open("rb") as file:
+        data = utf8_of(file.read(most))
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        if exc.start >= len(data) - 3:  # cut off within a letter
+            return data[: exc.start].decode("utf-8")
+        return data.decode("cp1252", errors="replace")
+
+
+def listing_of(source: DataSource) -> Path:
+    """Return the file that a source is.
 
     Raises:
         DatasetError: There is none, or it lies elsewhere.
     """
     path = Path(source.location)
-    if path.is_dir():
-        path = next((path / n for n in names if (path / n).is_file()), path / names[0])
     if not path.is_file() or not source.holds(path):
         raise DatasetError(f"There is no file {path}: correct the path.")
     return path
@@ -110,7 +148,7 @@ def json_lines(path: Path, limits: DataLimits | None = None) -> Iterator[tuple[s
     """
     check_size(path, limits)
     values = 0
-    with path.open("rb") as lines:
+    with _opened(path) as lines:
         for number, line in enumerate(_lines(lines, limits), 1):
             where = f"{path}:{number}"
             if not line.strip():
@@ -142,7 +180,7 @@ def json_of(path: Path, limits: DataLimits | None = None) -> Any:
     check_size(path, limits)
     bounds = JsonLimits(limits.listing_bytes, limits.values, _DEPTH) if limits else None
     try:
-        return _value(path.read_bytes(), bounds)
+        return _value(utf8_of(path.read_bytes()), bounds)
     except ValueError as exc:
         raise DatasetError(f"{path} {exc}.{_SPLIT if limits else ''}") from exc
 
@@ -167,11 +205,9 @@ def caption_of(path: Path) -> str:
     Raises:
         DatasetError: It is too long to be a caption.
     """
-    with path.open("rb") as file:
-        text = file.read(MAX_CAPTION + 1)
-    if len(text) > MAX_CAPTION:
+    if path.stat().st_size > MAX_CAPTION:
         raise DatasetError(f"the caption is longer than {MAX_CAPTION >> 10} KB: shorten it.")
-    return text.decode("utf-8", errors="replace").strip()
+    return text_of(path, MAX_CAPTION).strip()
 
 
 def region_of(values: Sequence[float]) -> Region:
@@ -211,6 +247,18 @@ def answers_of(given: Any) -> tuple[str, ...]:
     if not all(isinstance(answer, str | int | float) for answer in found):
         raise DatasetError("an answer must be text.")
     return tuple(map(str, found))
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Return a file to read lines of UTF-8 from, after its byte order mark."""
+    file = path.open("rb")
+    start = file.read(3)
+    if start.startswith(_UTF16):
+        with file:
+            file.seek(0)
+            return io.BytesIO(utf8_of(file.read()))
+    file.seek(3 if start == codecs.BOM_UTF8 else 0)
+    return file
 
 
 def _lines(file: IO[bytes], limits: DataLimits | None) -> Iterator[bytes]:

@@ -3,34 +3,39 @@
 Knows which reader takes what. A reader yields an ``Example`` for each row, and a ``DatasetError``
 where a row is not usable, so that one bad row does not hide the others. Does not know models.
 
-To add a format, write its function (``formats``) and add a ``Reader`` to ``READERS``: whatever
-lists formats, takes uploads or helps a person looks there.
+To add a format, write a module with its functions, as ``coco`` is one, and add a ``Reader`` to
+``READERS``: whatever lists formats, takes uploads, converts or helps a person looks there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from florence_demo.data.example import Example
-from florence_demo.data.formats import (
-    COCO_FILES,
-    IMAGE_SUFFIXES,
-    JSONL_FILES,
-    Rows,
-    read_captions,
-    read_coco,
-    read_jsonl,
-)
+from florence_demo.data.annotated import Annotated, Rows, annotated_of, rows_about
+from florence_demo.data.captions import find_captions, read_captions, write_captions
+from florence_demo.data.coco import find_coco, read_coco, write_coco
+from florence_demo.data.example import MAX_SAID, Example
 from florence_demo.data.forms import FORMS, read_forms
+from florence_demo.data.jsonl import find_jsonl, read_jsonl, write_jsonl
+from florence_demo.data.listings import IMAGE_SUFFIXES
+from florence_demo.data.parts import WHOLE, Find, part_called, usual, whole
 from florence_demo.data.rows import usable
-from florence_demo.data.saved_sets import NO_PARTS, SAVED_FILES, read_hub, read_saved
+from florence_demo.data.saved_sets import NO_PARTS, find_saved, read_hub, read_saved
 from florence_demo.data.source import DataLimits, DataSource, Spec
 from florence_demo.data.truths import TRUTH_FILE, read_truths
-from florence_demo.errors import DatasetError
+from florence_demo.data.yolo import find_yolo, read_yolo, write_yolo
+from florence_demo.errors import DatasetError, LeftOut, printable
+
+Write = Callable[[Sequence[Example], Path], Path]
+
+
+def _of_marks(write: Callable[[Sequence[Annotated], Path], Path]) -> Write:
+    """Return what writes rows in a format of marked pictures."""
+    return lambda rows, folder: write(annotated_of(rows), folder)
 
 
 @dataclass(frozen=True)
@@ -39,34 +44,33 @@ class Reader:
 
     Attributes:
         name: What a person calls it.
-        accepts: Whether a location, a path or a name, is of this format.
-        read: From the source to rows.
+        find: From a location, a path or a name, to its parts; None where it is of another format.
+        read: From a source, whose location is that of its part, to rows.
         help: What the location looks like.
-        parts: Whether a source of this format may have parts.
+        write: Puts rows with their pictures into a folder and returns what to name as data; None
+            where the format is only read.
         upload: What a visitor uploads of it, in Markdown; "" where a stranger's files may not be
             of this format. Each picture that its rows name must be found by ``Pictures``.
         suffixes: Of its files, pictures left out: only what is listed is kept of an upload.
     """
 
     name: str
-    accepts: Callable[[str], bool]
+    find: Find
     read: Callable[[DataSource], Rows]
     help: str
-    parts: bool = False
+    write: Write | None = None
     upload: str = ""
     suffixes: tuple[str, ...] = ()
 
 
-def _is_file(suffix: str, names: Sequence[str]) -> Callable[[str], bool]:
-    """Return whether a location is such a file, there or not, or a folder with one of the names."""
+def _is_truths(location: str) -> bool:
+    path = Path(location)
+    return (path / TRUTH_FILE).is_file() if path.is_dir() else location.endswith(TRUTH_FILE)
 
-    def accepts(location: str) -> bool:
-        path = Path(location)
-        if path.is_dir():
-            return any((path / name).is_file() for name in names)
-        return location.endswith(suffix)
 
-    return accepts
+def _find_truths(location: str) -> Mapping[str, str] | None:
+    file = Path(location, TRUTH_FILE) if Path(location).is_dir() else Path(location)
+    return {WHOLE: str(file)} if _is_truths(location) else None
 
 
 def _is_hub_id(location: str) -> bool:
@@ -76,57 +80,69 @@ def _is_hub_id(location: str) -> bool:
 READERS: dict[str, Reader] = {
     r.name: r
     for r in (
-        Reader("forms", lambda s: s.startswith(FORMS), read_forms, "forms:FIRST:COUNT"),
+        Reader("forms", whole(lambda s: s.startswith(FORMS)), read_forms, "forms:FIRST:COUNT"),
         Reader(
             "heldout",
-            _is_file(TRUTH_FILE, (TRUTH_FILE,)),
+            _find_truths,
             read_truths,
             f"a folder with {TRUTH_FILE}",
             upload=f"`{TRUTH_FILE}` of drawn scenes",
             suffixes=(".jsonl",),
         ),
-        Reader(
-            "datasets",
-            lambda s: any((Path(s) / name).is_file() for name in SAVED_FILES),
-            read_saved,
-            "a folder of `save_to_disk`",
-            parts=True,
-        ),
+        Reader("datasets", find_saved, read_saved, "a folder of `save_to_disk`"),
         Reader(
             "hub",
-            _is_hub_id,
+            whole(_is_hub_id),
             read_hub,
             "a hub id such as HuggingFaceM4/DocumentVQA",
-            parts=True,
         ),
         Reader(
             "jsonl",
-            _is_file(".jsonl", JSONL_FILES),
+            find_jsonl,
             read_jsonl,
-            'a .jsonl file of {"image", "prefix", "suffix"}, or the folder with annotations.jsonl',
+            'a .jsonl file of {"image", "prefix", "suffix"}, or the folder with it',
+            write_jsonl,
             upload='lines of `{"image": "a.png", "prefix": "<OD>", "suffix": "…"}` in'
             " `annotations.jsonl`",
             suffixes=(".jsonl",),
         ),
         Reader(
             "coco",
-            _is_file(".json", COCO_FILES),
+            find_coco,
             read_coco,
             "a COCO .json, or the folder with it",
+            _of_marks(write_coco),
             upload="a COCO `.json`",
             suffixes=(".json",),
         ),
         Reader(
+            "yolo",
+            find_yolo,
+            read_yolo,
+            "a folder of YOLO labels with data.yaml or classes.txt",
+            _of_marks(write_yolo),
+            upload="YOLO labels with `data.yaml`",
+            suffixes=(".txt", ".yaml", ".yml", ".names"),
+        ),
+        Reader(
             "captions",
-            lambda s: Path(s).is_dir() and any(Path(s).glob("*.txt")),
+            find_captions,
             read_captions,
             "a folder of pictures with .txt captions",
+            _of_marks(write_captions),
             upload="pictures with a `.txt` caption of the same name beside each",
             suffixes=(".txt",),
         ),
     )
 }
-"""Formats by name; the first that accepts a location reads it, so the particular come first."""
+"""Formats by name; the first that finds a set in a location reads it, so that the particular come
+first."""
+
+_USUAL = {".jsonl": "jsonl", ".json": "coco"}
+"""The format in which a file of unknown rows is read, by its ending."""
+
+_OPENED_FIRST = ("hub",)
+"""Formats whose parts only the set itself knows, once it is open."""
 
 
 def formats_help() -> str:
@@ -150,16 +166,15 @@ def parse_source(text: str) -> DataSource:
     """Return the source that an operator's text names: a path or a hub id, "#part" after it.
 
     Raises:
-        DatasetError: It is of no known format, or a part is named of what has none.
+        DatasetError: It is of no known format, or has no such part.
     """
     location, _, part = text.rpartition("#")
     # The whole text first: a "#" may be in a name.
-    for found, of in ((text, ""), (location, part)):
-        reader = next((r for r in READERS.values() if found and _accepts(r, found)), None)
-        if reader and of and not reader.parts:
-            raise DatasetError(NO_PARTS.format(source=found, part=of))
-        if reader:
-            return DataSource(reader.name, found, of)
+    for named, of in ((text, ""), (location, part)):
+        found = _find(named) if named else None
+        if found:
+            source = DataSource(found[0].name, named, of)
+            return part_of(source, of) if of else source
     raise DatasetError(f"“{text}” is no data that can be read. Known are: {formats_help()}.")
 
 
@@ -176,19 +191,80 @@ def source_in(folder: Path, root: Path, limits: DataLimits | None = None) -> Dat
         root: Where its files must lie.
         limits: What a stranger's may cost; only formats for uploads are taken then.
     """
-    if not folder.is_dir():
-        return None
+    found = _find(str(folder), strangers=limits is not None) if folder.is_dir() else None
+    return DataSource(found[0].name, str(folder), "", str(root), limits) if found else None
+
+
+def parts_of(source: DataSource) -> tuple[str, ...]:
+    """Return the names of a source's parts; empty where it is a whole, or is opened to be told."""
+    reader = READERS.get(source.format)
+    return tuple(part for part in (reader and _parts(reader, source.location)) or () if part)
+
+
+def part_of(source: DataSource, name: str) -> DataSource:
+    """Return a part of a source by any of its names: "val" is "validation".
+
+    Raises:
+        DatasetError: It has none of that name.
+    """
+    known = parts_of(source)
+    part = name if name in known else part_called(name)
+    if part in known:
+        return replace(source, part=part)
+    if not known and source.format in _OPENED_FIRST:
+        return replace(source, part=name)
+    if not known:
+        raise DatasetError(NO_PARTS.format(source=source.location, part=name))
+    raise DatasetError(f"“{source.location}” has no part “{name}”, only {', '.join(known)}.")
+
+
+def part_to_measure(source: DataSource, *names: str) -> DataSource | None:
+    """Return the first of these parts that a source of no named part has, or None."""
+    known = () if source.part else parts_of(source)
+    return next((replace(source, part=name) for name in names if name in known), None)
+
+
+def _find(location: str, *, strangers: bool = False) -> tuple[Reader, Mapping[str, str]] | None:
+    """Return the first format that a location is of, with its parts."""
     for reader in READERS.values():
-        if (reader.upload or limits is None) and _accepts(reader, str(folder)):
-            return DataSource(reader.name, str(folder), "", str(root), limits)
-    return None
+        if reader.upload or not strangers:
+            parts = _parts(reader, location)
+            if parts:
+                return reader, parts
+    # A file of rows like nobody's is read as the usual one, which says what it lacks.
+    name = next((name for suffix, name in _USUAL.items() if location.endswith(suffix)), None)
+    return (READERS[name], {WHOLE: location}) if name and _is_file(location) else None
 
 
-def _accepts(reader: Reader, location: str) -> bool:
+def _is_file(location: str) -> bool:
     try:
-        return reader.accepts(location)
-    except (OSError, ValueError):  # no path at all: too long, or with a zero byte
+        return Path(location).is_file()
+    except (OSError, ValueError):
         return False
+
+
+def _parts(reader: Reader, location: str) -> Mapping[str, str] | None:
+    try:
+        return reader.find(location)
+    except (OSError, ValueError):  # no path at all: too long, or with a zero byte
+        return None
+
+
+def _rows(reader: Reader, source: DataSource, tasks: Sequence[str]) -> Rows:
+    """Yield the rows of a source's part for these tasks, all where there are none.
+
+    Raises:
+        DatasetError: The source is of this format no more, or has no such part.
+    """
+    parts = _parts(reader, source.location) or {WHOLE: source.location}
+    part = source.part or usual(parts)
+    if part in parts:
+        source = replace(source, location=parts[part], part=part)
+    for row in reader.read(source):
+        if isinstance(row, Annotated):
+            yield from rows_about(row, tasks)
+        elif isinstance(row, DatasetError) or not tasks or row.task in tasks:
+            yield row
 
 
 def open_data(
@@ -197,6 +273,7 @@ def open_data(
     tasks: Sequence[str] = (),
     limit: int | None = None,
     problems: list[str] | None = None,
+    notes: list[str] | None = None,
 ) -> list[Example]:
     """Return the checked rows of a source.
 
@@ -205,6 +282,7 @@ def open_data(
         tasks: Names of the tasks to keep; all of them where empty.
         limit: Most rows to read.
         problems: Takes what is wrong with each unusable row; without it, any such row raises.
+        notes: Takes what is left out on purpose.
 
     Raises:
         DatasetError: The source is of no known format, has more than a stranger may send, no row is
@@ -215,12 +293,8 @@ def open_data(
     if reader is None or (source.limits and not reader.upload):
         raise DatasetError(f"“{source}” is in no format that is read here.")
     found: list[str] = []
-    rows: Rows = (
-        r
-        for r in _bounded(reader.read(source), source.limits)
-        if isinstance(r, DatasetError) or not tasks or r.task in tasks
-    )
-    kept = usable(_first(rows, limit), found)
+    rows = _bounded(_rows(reader, source, tasks), source.limits)
+    kept = usable(_first(_kept(rows, [] if notes is None else notes), limit), found)
     if problems is not None:
         problems.extend(found)
     elif found:
@@ -228,6 +302,15 @@ def open_data(
     if not kept:
         raise DatasetError(f"“{source}” has no usable row. {tell_problems(found)}".strip())
     return kept
+
+
+def _kept(rows: Rows, notes: list[str]) -> Iterator[Example | DatasetError]:
+    """Yield rows and faults, and note what is left out on purpose."""
+    for row in rows:
+        if isinstance(row, LeftOut):
+            notes.append(printable(str(row)[:MAX_SAID]))
+        elif not isinstance(row, Annotated):
+            yield row
 
 
 def _bounded(rows: Rows, limits: DataLimits | None) -> Rows:
@@ -256,7 +339,9 @@ def tell_problems(problems: Sequence[str], most: int = 5) -> str:
     return f"{len(problems):,} {noun} not usable:\n" + "\n".join(problems[:most]) + rest
 
 
-def _first(rows: Rows, limit: int | None) -> Rows:
+def _first(
+    rows: Iterator[Example | DatasetError], limit: int | None
+) -> Iterator[Example | DatasetError]:
     for count, row in enumerate(rows):
         if limit is not None and count >= limit:
             return

@@ -8,13 +8,15 @@ by the package: it would open whatever a cell names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from florence_demo.bounded_json import load_json
 from florence_demo.data.example import Example
 from florence_demo.data.listings import answers_of
+from florence_demo.data.parts import WHOLE, part_called
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.files import stays
@@ -27,17 +29,27 @@ NO_PARTS = "“{source}” has no parts: leave out “#{part}”, or name other 
 _BATCH = 1_000
 
 
+def find_saved(location: str) -> Mapping[str, str] | None:
+    """Return the parts of a set that ``save_to_disk`` wrote, all of them in its one folder."""
+    folder = Path(location)
+    table = folder / SAVED_FILES[1]
+    if table.is_file():
+        try:
+            splits = load_json(table)["splits"]
+            names = [str(name) for name in splits] if isinstance(splits, list) else []
+        except (KeyError, TypeError, ValueError):
+            names = []
+        return {part_called(name) or name: location for name in names} or {WHOLE: location}
+    known = any((folder / name).is_file() for name in (SAVED_FILES[0], SAVED_FILES[2]))
+    return {WHOLE: location} if known else None
+
+
 def read_saved(source: DataSource) -> Iterator[Example | DatasetError]:
     """Yield the question rows of a set that ``save_to_disk`` wrote."""
     loaded = _opened(source)
-    if source.part and not isinstance(loaded, dict):
-        raise DatasetError(NO_PARTS.format(source=source.location, part=source.part))
     if isinstance(loaded, dict):
-        if source.part and source.part not in loaded:
-            raise DatasetError(
-                f"“{source.location}” has no part “{source.part}”, only {', '.join(loaded)}."
-            )
-        loaded = loaded[source.part or next(iter(loaded))]
+        own = next((n for n in loaded if source.part in (n, part_called(n))), next(iter(loaded)))
+        loaded = loaded[own]
     yield from _rows(source, loaded, ())
 
 

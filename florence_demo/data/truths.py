@@ -19,9 +19,9 @@ from florence_demo.data.listings import (
     Pictures,
     answers_of,
     check_places,
-    file_of,
     floats_of,
     json_lines,
+    listing_of,
     region_of,
 )
 from florence_demo.data.source import DataSource
@@ -74,7 +74,7 @@ def _short(values: Sequence[float] | np.ndarray) -> list[float]:
 
 def read_truths(source: DataSource) -> Iterator[Example | DatasetError]:
     """Yield every truth of a folder of scenes."""
-    path = file_of(source, (TRUTH_FILE,))
+    path = listing_of(source)
     pictures = Pictures(source, path.parent)
     for where, line in json_lines(path, source.limits):
         if isinstance(line, DatasetError):

@@ -173,6 +173,18 @@ def as_jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def is_upright(path: Path, *, limits: ImageLimits = LIMITS) -> bool:
+    """Return whether a file holds its picture as a person sees it, without being turned.
+
+    Raises:
+        InputError: As for ``open_image``.
+    """
+    data = _read(path, limits)
+    with _told(limits):
+        _, still = _recognise(data)
+        return still is not None and still.orientation <= 1
+
+
 def save_picture(picture: Image.Image, target: Path) -> None:
     """Write a picture in the format that its name ends with, wholly or not at all.
 

@@ -13,7 +13,8 @@ from PIL import Image
 from florence_demo.__main__ import main
 from florence_demo.data.example import Example
 from florence_demo.data.folders import list_data, take_data
-from florence_demo.data.formats import write_jsonl
+from florence_demo.data.jsonl import write_jsonl
+from florence_demo.data.parts import whole
 from florence_demo.data.reading import READERS, Reader, open_data, parse_source, source_in
 from florence_demo.data.rows import distinct_pictures, split_rows
 from florence_demo.data.source import DATA_LIMITS, DataSource
@@ -257,14 +258,36 @@ def test_questions_about_one_picture_of_a_set_share_its_source(tmp_path: Path) -
         split_rows([first, second], seed=0)
 
 
-def test_run_length_masks_are_told(tmp_path: Path) -> None:
+SQUARE = [85, 10, *[30, 10] * 9, 305]
+"""Runs down the columns of 60 x 40 pixels: a square of 10 pixels from (2, 5)."""
+
+
+@pytest.mark.parametrize(
+    ("counts", "ring"),
+    [
+        pytest.param([*SQUARE[:-1], 2400 - sum(SQUARE[:-1])], [2, 5, 12, 15], id="whole runs"),
+        pytest.param("Q2:n0000000000000000R1", None, id="damaged"),
+        pytest.param([1, 2], None, id="too short"),
+        pytest.param([-1, 2401], None, id="negative"),
+        pytest.param({"a": 1}, None, id="no runs"),
+    ],
+)
+def test_a_run_length_mask_is_an_outline_and_a_damaged_one_leaves_its_box(
+    counts: object, ring: list[float] | None, tmp_path: Path
+) -> None:
     folder = Path(make_coco(tmp_path))
     table = json.loads((folder / "instances.json").read_text())
-    table["annotations"][1]["segmentation"] = {"counts": "abc", "size": [40, 60]}
+    table["annotations"][1]["segmentation"] = {"counts": counts, "size": [40, 60]}
     (folder / "instances.json").write_text(json.dumps(table))
-    problems: list[str] = []
-    assert [e.task for e in open_data(str(folder), problems=problems)] == ["od"]
-    assert "run-length" in problems[0]
+    notes: list[str] = []
+    boxes, *outlines = open_data(str(folder), notes=notes)
+    assert boxes.detections.labels == ("dog", "dog")
+    if ring:
+        np.testing.assert_allclose(outlines[0].detections.xyxy[0], ring, atol=0.51)
+        assert notes == []
+    else:
+        assert outlines == []
+        assert "a run-length mask is damaged" in notes[0]
 
 
 def test_rows_about_one_picture_share_its_file(tmp_path: Path) -> None:
@@ -307,7 +330,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> Reader:
 
     reader = Reader(
         "tsv",
-        lambda location: (Path(location) / "rows.tsv").is_file(),
+        whole(lambda location: (Path(location) / "rows.tsv").is_file()),
         read,
         "a folder with rows.tsv",
         upload="lines of a `rows.tsv`",

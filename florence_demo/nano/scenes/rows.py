@@ -12,6 +12,7 @@ from pathlib import Path
 
 from florence_demo.data.example import Example
 from florence_demo.data.forms import numbers_of
+from florence_demo.data.parts import whole
 from florence_demo.data.reading import READERS, Reader
 from florence_demo.data.source import DataSource
 from florence_demo.nano.scenes.types import Scene
@@ -23,7 +24,7 @@ def offer_scenes() -> None:
     """Let data be named by ``scenes:FOLDER:FIRST:COUNT`` in this process."""
     READERS["scenes"] = Reader(
         "scenes",
-        lambda s: s.startswith(SCENES),
+        whole(lambda s: s.startswith(SCENES)),
         read_scenes,
         "scenes:FOLDER:FIRST:COUNT, the folder with sprites or “drawn”",
     )

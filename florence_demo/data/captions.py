@@ -1,0 +1,57 @@
+"""A folder of pictures, each with a text file of the same name: its caption.
+
+Knows the pairs, and that labels of boxes are none. What a file says may be a stranger's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from florence_demo.data.annotated import Annotated, Rows
+from florence_demo.data.example import Example
+from florence_demo.data.listings import IMAGE_SUFFIXES, Pictures, caption_of, text_of
+from florence_demo.data.parts import in_folders
+from florence_demo.data.source import DataSource
+from florence_demo.data.written import write_pictures
+from florence_demo.data.yolo import is_labels
+from florence_demo.errors import DatasetError
+
+_LOOKED_AT = 20
+
+
+def _is_captions(folder: Path) -> bool:
+    words = (p.with_suffix(".txt") for p in _pictures(folder)[:_LOOKED_AT])
+    return any(w.is_file() and not is_labels(text_of(w, 4096)) for w in words)
+
+
+find_captions = in_folders(_is_captions)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def read_captions(source: DataSource) -> Rows:
+    """Yield a caption row for each picture of a folder that has a .txt of the same name."""
+    folder = Path(source.location)
+    pictures = Pictures(source, folder)
+    for name in [p.name for p in _pictures(folder)]:
+        words = (folder / name).with_suffix(".txt")
+        if not words.is_file() or not source.holds(words):
+            yield DatasetError(f"{name}: there is no {words.name} with its caption beside it.")
+            continue
+        try:
+            caption, picture = caption_of(words), pictures.path(name)
+        except DatasetError as exc:
+            yield DatasetError(f"{words}: {exc}")
+            continue
+        yield Example(picture, "caption", answer=caption, where=f"{words}:1")
+
+
+def write_captions(pictures: Sequence[Annotated], folder: Path) -> Path:
+    """Write the pictures that have a caption, each with its text file; return the folder."""
+    told = [picture for picture in pictures if picture.caption]
+    for picture, name, _ in write_pictures(told, folder):
+        (folder / name).with_suffix(".txt").write_text(picture.caption + "\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,93 @@
+"""Lines of {"image", "prefix", "suffix"}: the form in which trainers take data for Florence-2.
+
+Knows the three names, and the files of the parts. What a line says may be a stranger's word: its
+pictures are found by ``Pictures``, its JSON is read within the source's limits.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from florence_demo.data.annotated import Rows
+from florence_demo.data.example import Example, as_strings, example_from_strings
+from florence_demo.data.listings import Pictures, answers_of, json_lines, listing_of, shows
+from florence_demo.data.parts import Listing
+from florence_demo.data.source import DataSource
+from florence_demo.errors import DatasetError
+
+FILE = "annotations.jsonl"
+
+
+def is_listing(path: Path) -> bool:
+    """Say whether a file looks like such lines."""
+    return shows(path, b'"prefix"') and shows(path, b'"suffix"')
+
+
+_NAMES = (FILE, "train.jsonl", "data.jsonl")
+find_jsonl = Listing(".jsonl", is_listing, _NAMES).find
+
+
+def read_jsonl(source: DataSource) -> Rows:
+    """Yield the rows of {"image", "prefix", "suffix"} lines; image paths are the file's own."""
+    path = listing_of(source)
+    pictures = Pictures(source, path.parent)
+    for where, row in json_lines(path, source.limits):
+        if isinstance(row, DatasetError):
+            yield row
+            continue
+        missing = [k for k in ("image", "prefix", "suffix") if row.get(k) is None]
+        if missing:
+            yield DatasetError(f"{where}: the row has no {', '.join(missing)}.")
+            continue
+        try:
+            if not isinstance(row["prefix"], str):
+                raise DatasetError("the prefix must be text.")
+            answers = answers_of(row["suffix"])
+            picture = pictures.path(row["image"])
+        except DatasetError as exc:
+            yield DatasetError(f"{where}: {exc}")
+            continue
+        try:
+            suffix = answers[0] if answers else ""
+            yield example_from_strings(
+                picture, row["prefix"], suffix, where, answers[1:] and answers
+            )
+        except DatasetError as exc:
+            yield exc
+
+
+def write_jsonl(examples: Sequence[Example], folder: Path) -> Path:
+    """Write rows as {"image", "prefix", "suffix"} with their pictures and return the .jsonl.
+
+    Files are copied as they are; a picture that comes from elsewhere becomes a PNG.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    written: dict[object, str] = {}
+    path = folder / FILE
+    with path.open("w", encoding="utf-8") as out:
+        for i, example in enumerate(examples):
+            # Rows about one picture share its file.
+            key = example.image if isinstance(example.image, Path) else id(example.image)
+            if key not in written:
+                written[key] = _write_picture(example, images, i)
+            prefix, suffix = as_strings(example, example.size())
+            row: dict[str, Any] = {"image": written[key], "prefix": prefix, "suffix": suffix}
+            if len(example.accepted) > 1:
+                row["suffix"] = [suffix, *(a for a in example.accepted if a != suffix)]
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path
+
+
+def _write_picture(example: Example, images: Path, number: int) -> str:
+    if isinstance(example.image, Path):
+        name = f"{number:06}{example.image.suffix.lower()}"
+        shutil.copyfile(example.image, images / name)
+    else:
+        name = f"{number:06}.png"
+        example.load().save(images / name)
+    return f"images/{name}"

@@ -1,0 +1,51 @@
+"""The pictures of a set that is written: each once, under a name that no other has.
+
+Knows files. Does not know formats.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from florence_demo.data.annotated import Annotated
+from florence_demo.data.example import Example
+from florence_demo.pictures.images import is_upright, save_picture
+
+# What every reader of the field opens; other files become PNG.
+_COPIED = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def write_pictures(
+    pictures: Sequence[Annotated], folder: Path
+) -> Iterator[tuple[Annotated, str, tuple[int, int]]]:
+    """Write each picture into a folder and yield it with its name there and (width, height).
+
+    A file keeps its name where it can; a picture that is stored turned is written upright, as its
+    boxes count.
+
+    Raises:
+        DatasetError: A picture is missing or none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
+    for number, picture in enumerate(pictures):
+        row = Example(picture.image, "od", where=picture.where)
+        stem = picture.image.stem if isinstance(picture.image, Path) else f"{number:06}"
+        # Labels lie beside pictures under the same stem, on disks that know no case.
+        while stem.casefold() in taken:
+            stem = f"{stem}-{number}"
+        taken.add(stem.casefold())
+        yield picture, _write(row, folder, stem), row.size()
+
+
+def _write(row: Example, folder: Path, stem: str) -> str:
+    file = row.image
+    if isinstance(file, Path) and file.suffix.lower() in _COPIED and is_upright(file):
+        name = stem + file.suffix.lower()
+        shutil.copyfile(file, folder / name)
+    else:
+        name = f"{stem}.png"
+        save_picture(row.load(), folder / name)
+    return name

@@ -1,4 +1,4 @@
-"""Look at a set of rows, and write it in the form that every trainer of the field reads.
+"""Say what a set of rows is, part by part, write it in another format, draw some of it.
 
 Knows the ``data`` command: check, count, convert, show. Does not know formats (``reading``).
 """
@@ -9,20 +9,32 @@ import argparse
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from florence_demo.data.example import Example
-from florence_demo.data.jsonl import write_jsonl
-from florence_demo.data.reading import formats_help, open_data, tell_problems
+from florence_demo.data.example import Example, as_strings
+from florence_demo.data.parts import TEST, TRAIN, VALIDATION
+from florence_demo.data.reading import (
+    READERS,
+    Write,
+    as_source,
+    formats_help,
+    open_data,
+    parts_of,
+    tell_problems,
+)
+from florence_demo.data.rows import spread
+from florence_demo.data.source import DataSource
+from florence_demo.errors import DatasetError, printable
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.output.annotate import annotate
 from florence_demo.pictures.images import save_picture
 from florence_demo.tasks import task_named
 
 _CELL, _TEXT, _COLUMNS = 360, 96, 5
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -32,8 +44,9 @@ class DataConfig:
     Attributes:
         data: What ``open_data`` takes.
         tasks: Names of the tasks to keep; all of them where empty.
-        limit: Most rows.
-        out: Folder for the rows as JSONL with their pictures, None for none.
+        limit: Most rows of a part.
+        out: Folder for the rows with their pictures, None for none.
+        to: Name of the format to write them in.
         sheet: File for a picture of ten rows, None for none.
     """
 
@@ -41,6 +54,7 @@ class DataConfig:
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     out: Path | None = None
+    to: str = "jsonl"
     sheet: Path | None = None
 
 
@@ -77,35 +91,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help=f"the set: {formats_help()}")
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")
-    parser.add_argument("--out", type=Path, help="write annotations.jsonl and its pictures here")
+    written = ", ".join(name for name, reader in READERS.items() if reader.write)
+    parser.add_argument("--out", type=Path, help="write the rows and their pictures here")
+    parser.add_argument("--to", default="jsonl", metavar="FORMAT", help=f"as one of {written}")
     parser.add_argument("--sheet", type=Path, help="draw ten rows into this picture")
 
 
 def config_from_args(args: argparse.Namespace) -> DataConfig:
     """Return the settings of a parsed command line."""
     tasks = tuple(task_named(name).name for name in args.task)
-    return DataConfig(args.data, tasks, args.limit, args.out, args.sheet)
+    return DataConfig(args.data, tasks, args.limit, args.out, args.to, args.sheet)
 
 
 def run(config: DataConfig) -> list[str]:
     """Check a set, convert it, draw it, and return what a person should read, line by line.
 
     Raises:
-        DatasetError: No row is usable.
+        DatasetError: No row is usable, or no format is called so.
     """
-    problems: list[str] = []
-    rows = open_data(config.data, tasks=config.tasks, limit=config.limit, problems=problems)
-    counts = Counter(row.task for row in rows)
-    lines = [f"{len(rows):,} rows: " + ", ".join(f"{n:,} {t}" for t, n in counts.most_common())]
-    if problems:
-        lines.append(tell_problems(problems))
-    if config.out:
-        lines.append(f"Written to {write_jsonl(rows, config.out)}")
+    write = _writer(config.to) if config.out else None
+    source = as_source(config.data)
+    named = () if source.part else parts_of(source)
+    sources = [replace(source, part=part) for part in named] or [source]
+    lines = [_parts_said(source, named)] if named else []
+    drawn: list[Example] = []
+    for each in sources:
+        rows, said = _looked_at(each, config)
+        lines += said
+        drawn = drawn or rows
+        if config.out and write:
+            target = config.out / each.part if named else config.out
+            lines.append(f"Written to {write(rows, target)}")
     if config.sheet:
         config.sheet.parent.mkdir(parents=True, exist_ok=True)
-        save_picture(contact_sheet(rows), config.sheet)
+        save_picture(contact_sheet(drawn), config.sheet)
         lines.append(f"Drawn into {config.sheet}")
     return lines
+
+
+def _writer(name: str) -> Write:
+    known = {n: reader.write for n, reader in READERS.items() if reader.write}
+    if name not in known:
+        raise DatasetError(f"Nothing is written as “{name}”: choose one of {', '.join(known)}.")
+    return known[name]
+
+
+def _parts_said(source: DataSource, parts: Sequence[str]) -> str:
+    uses = {
+        TRAIN: "is learned from",
+        VALIDATION: "is measured on while learning",
+        TEST: "is kept for evaluate",
+    }
+    told = [f"{part} {uses[part]}" if part in uses else part for part in parts]
+    return f"{source.format}, in {len(parts)} parts: {'; '.join(told)}."
+
+
+def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], list[str]]:
+    """Return the rows of a part, and what a person should read about it."""
+    problems: list[str] = []
+    notes: list[str] = []
+    rows = open_data(source, tasks=config.tasks, limit=config.limit, problems=problems, notes=notes)
+    counts = Counter(row.task for row in rows)
+    told = ", ".join(f"{n:,} {task}" for task, n in counts.most_common())
+    lines = [f"{source.part or source.format}: {len(rows):,} rows: {told}"]
+    lines += [f"  {_row_said(row)}" for row in spread(rows, _SHOWN)]
+    if notes:
+        more = f" (and {len(notes) - 1:,} more)" if len(notes) > 1 else ""
+        lines.append(f"Left out: {notes[0]}{more}")
+    if problems:
+        lines.append(tell_problems(problems))
+    return rows, lines
+
+
+def _row_said(row: Example) -> str:
+    prefix, suffix = as_strings(row, row.size())
+    name = row.image.name if isinstance(row.image, Path) else row.where
+    return printable(f"{name}: {prefix} → {textwrap.shorten(suffix, 120) or 'nothing'}")
 
 
 def command(args: argparse.Namespace) -> int:

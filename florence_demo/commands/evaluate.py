@@ -9,7 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from florence_demo.data.reading import formats_help, open_data, tell_problems
+from florence_demo.data.parts import TEST, VALIDATION
+from florence_demo.data.reading import (
+    as_source,
+    formats_help,
+    open_data,
+    part_to_measure,
+    tell_problems,
+)
 from florence_demo.engine.confidence import LEAST
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.request import Options
@@ -83,7 +90,11 @@ def run(
         # Now, not after an hour of answers.
         config.out.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
-    examples = open_data(config.data, tasks=config.tasks, limit=config.limit, problems=problems)
+    source = as_source(config.data)
+    # What nobody has learned from says most.
+    source = part_to_measure(source, TEST, VALIDATION) or source
+    config = replace(config, data=source)
+    examples = open_data(source, tasks=config.tasks, limit=config.limit, problems=problems)
     if problems:
         log.warning("%s", tell_problems(problems))
     engine = Engine(load_model(config.model, device=config.device, dtype=config.dtype))

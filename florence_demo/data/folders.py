@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from florence_demo.data.example import Example
-from florence_demo.data.reading import open_data, source_in, upload_help, upload_suffixes
+from florence_demo.data.parts import TRAIN
+from florence_demo.data.reading import (
+    open_data,
+    parts_of,
+    source_in,
+    upload_help,
+    upload_suffixes,
+)
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.files import (
@@ -34,9 +42,12 @@ def list_data(root: Path) -> list[str]:
     Args:
         root: The allowed root; one that does not exist holds none.
     """
-    return sorted(
-        str(p.relative_to(root)) for p in _folders(root) if p != root and source_in(p, root)
-    )
+    found: list[Path] = []
+    for folder in _folders(root):
+        # The shallow ones come first: what lies in a set is a part of it.
+        if folder != root and not any(folder.is_relative_to(known) for known in found):
+            found += [folder] if source_in(folder, root) else []
+    return sorted(str(folder.relative_to(root)) for folder in found)
 
 
 def data_under(root: Path, name: object) -> DataSource:
@@ -119,13 +130,20 @@ def unpack_data(files: Sequence[Path], dst: Path, limits: DataLimits = DATA_LIMI
 
 
 def open_upload(source: DataSource) -> list[Example]:
-    """Return the rows of an unpacked upload; not one may be unusable or lead out of it.
+    """Return the rows of an unpacked upload; none of any part may be unusable or lead out of it.
+
+    Returns:
+        Those that one would learn from.
 
     Raises:
         DatasetError: With the first problems, told without the paths of this machine.
     """
     try:
-        return open_data(source)
+        rows = open_data(source)
+        for part in parts_of(source):
+            if part != TRAIN:  # which those rows are
+                open_data(replace(source, part=part))
+        return rows
     except DatasetError as exc:
         raise DatasetError(for_visitors(str(exc), source)) from exc
 

@@ -22,9 +22,9 @@ from florence_demo.data.example import MAX_SAID, Example
 from florence_demo.data.forms import FORMS, read_forms
 from florence_demo.data.jsonl import find_jsonl, read_jsonl, write_jsonl
 from florence_demo.data.listings import IMAGE_SUFFIXES
-from florence_demo.data.parts import WHOLE, Find, part_called, usual, whole
+from florence_demo.data.parts import TRAIN, WHOLE, Find, part_called, usual, whole
 from florence_demo.data.rows import usable
-from florence_demo.data.saved_sets import NO_PARTS, find_saved, read_hub, read_saved
+from florence_demo.data.saved_sets import NO_PARTS, find_saved, hub_parts, read_hub, read_saved
 from florence_demo.data.source import DataLimits, DataSource, Spec
 from florence_demo.data.truths import TRUTH_FILE, read_truths
 from florence_demo.data.yolo import find_yolo, read_yolo, write_yolo
@@ -196,8 +196,10 @@ def source_in(folder: Path, root: Path, limits: DataLimits | None = None) -> Dat
 
 
 def parts_of(source: DataSource) -> tuple[str, ...]:
-    """Return the names of a source's parts; empty where it is a whole, or is opened to be told."""
+    """Return the names of a source's parts; empty where it is a whole, or nobody can tell."""
     reader = READERS.get(source.format)
+    if source.format in _OPENED_FIRST:
+        return hub_parts(source.location)
     return tuple(part for part in (reader and _parts(reader, source.location)) or () if part)
 
 
@@ -219,8 +221,8 @@ def part_of(source: DataSource, name: str) -> DataSource:
 
 
 def part_to_measure(source: DataSource, *names: str) -> DataSource | None:
-    """Return the first of these parts that a source of no named part has, or None."""
-    known = () if source.part else parts_of(source)
+    """Return the first of these parts of a source, None where it has none or is another part."""
+    known = parts_of(source) if source.part in (WHOLE, TRAIN) else ()
     return next((replace(source, part=name) for name in names if name in known), None)
 
 

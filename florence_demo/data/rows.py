@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
@@ -48,6 +49,32 @@ def distinct_pictures(examples: Sequence[Example]) -> tuple[list[str], list[int]
                 keys.append(hashlib.sha256(source.tobytes()).hexdigest())
         row_of.append(number[identity])
     return keys, row_of
+
+
+def shared_pictures(rows: Sequence[Example], others: Sequence[Example]) -> list[str]:
+    """Return where pictures stand among some rows that are among others too, told by content."""
+    seen = {_content(row) for row in rows}
+    found = {_content(row): row.where for row in others}
+    return [where for content, where in found.items() if content in seen]
+
+
+def _content(row: Example) -> object:
+    """Return what two rows about equal pictures have in common, whatever the files are called."""
+    source = row.image() if callable(row.image) else row.image
+    if isinstance(source, Path):
+        return _digest_of_file(source, source.stat().st_mtime_ns)
+    if isinstance(source, bytes):
+        return _digest(source)
+    return _digest(row.load().tobytes())
+
+
+@functools.lru_cache(65_536)
+def _digest_of_file(path: Path, _changed: int) -> bytes:
+    return _digest(path.read_bytes())
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def split_rows(

@@ -8,18 +8,22 @@ by the package: it would open whatever a cell names.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from florence_demo.bounded_json import load_json
 from florence_demo.data.example import Example
 from florence_demo.data.listings import answers_of
-from florence_demo.data.parts import WHOLE, part_called
+from florence_demo.data.parts import TRAIN, WHOLE, part_called
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.files import stays
+
+log = logging.getLogger(__name__)
 
 SAVED_FILES = ("state.json", "dataset_dict.json", "dataset_info.json")
 MISSING_DATASETS = (
@@ -61,6 +65,19 @@ def read_hub(source: DataSource) -> Iterator[Example | DatasetError]:
     yield from _rows(source, _opened(source), _folders_of(source.location))
 
 
+@cache
+def hub_parts(hub_id: str) -> tuple[str, ...]:
+    """Return the names of the parts of a set on the hub, none where the hub cannot be asked."""
+    try:
+        import datasets
+
+        return tuple(part_called(n) or n for n in datasets.get_dataset_split_names(hub_id))
+    except Exception:
+        # The package raises whatever its file systems raise; reading the set will say what it is.
+        log.debug("no parts of %s", hub_id, exc_info=True)
+        return ()
+
+
 def _opened(source: DataSource) -> Any:
     try:
         import datasets
@@ -68,11 +85,23 @@ def _opened(source: DataSource) -> Any:
         raise DatasetError(MISSING_DATASETS) from exc
     try:
         if source.format == "hub":
-            return datasets.load_dataset(source.location, split=source.part or "train")
+            own = _own_name(source.location, source.part or TRAIN)
+            return datasets.load_dataset(source.location, split=own)
         return datasets.load_from_disk(source.location)
     except Exception as exc:
         # The package raises whatever its file systems raise; none of it is for a person.
         raise _not_opened(source) from exc
+
+
+def _own_name(hub_id: str, part: str) -> str:
+    """Return what a set on the hub calls a part."""
+    import datasets
+
+    try:
+        names = [part, *datasets.get_dataset_split_names(hub_id)]
+    except Exception:
+        return part  # what is wrong with the set is said when it is opened
+    return part if part in names[1:] else next((n for n in names if part_called(n) == part), part)
 
 
 def _not_opened(source: DataSource) -> DatasetError:

@@ -69,11 +69,20 @@ def _parts(folder: Path) -> dict[str, Path]:
 
 def _labelled(folder: Path) -> bool:
     """Say whether the first pictures of a folder have a file of labels."""
+    # Beside a list of classes even damaged labels are labels, and what is wrong can be told.
+    numbered = any((near / n).is_file() for near in _near(folder) for n in (*FILES, *NAMES))
     for picture in _pictures(folder, most=20):
         label = _label_of(picture)
-        if label.is_file() and is_labels(text_of(label, 4096)):
-            return True
+        if label.is_file():
+            text = text_of(label, 4096)
+            if is_labels(text) or (numbered and text[:1].isdigit()):
+                return True
     return False
+
+
+def _near(folder: Path) -> tuple[Path, ...]:
+    """Return where the list of classes may lie: with the pictures, or up to three folders above."""
+    return (folder, *list(folder.parents)[:3])
 
 
 def _pictures(folder: Path, most: int | None = None) -> list[Path]:
@@ -155,7 +164,7 @@ def _names(source: DataSource, folder: Path) -> dict[int, str]:
     Raises:
         DatasetError: There are none, so that nobody knows what the numbers mean.
     """
-    for near in (folder, *list(folder.parents)[:3]):
+    for near in _near(folder):
         for name in (*FILES, *NAMES):
             path = near / name
             if path.is_file() and source.holds(path):

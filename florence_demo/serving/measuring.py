@@ -12,7 +12,8 @@ from pathlib import Path
 
 from florence_demo.data.chosen import Data
 from florence_demo.data.example import Example
-from florence_demo.data.reading import open_data
+from florence_demo.data.parts import TEST, VALIDATION
+from florence_demo.data.reading import open_data, part_to_measure
 from florence_demo.data.rows import spread
 from florence_demo.engine.request import Options, Stopped
 from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
@@ -98,8 +99,9 @@ def rows_of(wish: Wish) -> tuple[list[Example], list[str]]:
     """
     data, problems = wish.data, list[str]()
     try:
+        source = data.held or part_to_measure(data.source, TEST, VALIDATION) or data.source
         rows = open_data(
-            data.held or data.source,
+            source,
             tasks=wish.tasks,
             # What is on the hub is not fetched for more than is asked.
             limit=wish.limit if data.remote else None,

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from florence_demo.data.example import Example
-from florence_demo.data.reading import as_source, open_data, tell_problems
-from florence_demo.data.rows import split_rows
+from florence_demo.data.parts import VALIDATION
+from florence_demo.data.reading import as_source, open_data, part_to_measure, tell_problems
+from florence_demo.data.rows import shared_pictures, split_rows
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.training.config import TrainConfig
@@ -41,8 +42,8 @@ class Split:
 def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
     """Return the rows of a run.
 
-    No picture is in both parts where they are split here; with two sources that is the person's
-    care.
+    What a set calls its validation part is measured on; a set without one is split here, so that no
+    picture is in both. Pictures that two parts or two sources share are told.
 
     Args:
         config: Its settings.
@@ -54,11 +55,19 @@ def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
     left_out: list[str] = []
     data = as_source(config.data)
     rows = _usable(data, config, config.limit, too_long, left_out)
-    eval_data = config.eval_data
+    eval_data = config.eval_data or part_to_measure(data, VALIDATION)
     if not eval_data and data.identity == ("hub", TrainConfig.data, ""):
-        eval_data = replace(data, part="validation")
+        eval_data = replace(data, part=VALIDATION)  # known, also where the hub cannot be asked
     if eval_data:
         valid = _usable(as_source(eval_data), config, None, too_long, left_out)
+        shared = shared_pictures(rows, valid)
+        if shared:
+            log.warning(
+                "%d pictures to measure on are learned from as well (the first is %s): the numbers"
+                " will be too good. Name other data to measure on, or take these out.",
+                len(shared),
+                shared[0],
+            )
     else:
         rows, valid = split_rows(rows, config.seed)
     return Split(rows, valid, tuple(left_out))

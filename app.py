@@ -11,10 +11,9 @@ import signal
 import threading
 from pathlib import Path
 
-# How long a thread spins for its next piece of work before it sleeps; read when torch is imported.
-# Left alone, 60 times longer, two threads on a busy machine wait for each other (a decoding step of
-# 20 ms takes 135 to 830 ms); those that sleep at once double the time of nano's small pieces.
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+from florence_demo.machine import SPINS, keep_heap
+
+os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
 # Asked which backend it has, as gradio does at every event, matplotlib would import all of pyplot.
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -25,7 +24,6 @@ if __name__ == "__main__":
 with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  # must come before torch where GPUs are shared
 
-from florence_demo.machine import keep_heap
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import openness
 from florence_demo.serving.scratch import Scratch

@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from florence_demo.errors import FlorenceDemoError
-from florence_demo.machine import keep_heap
+from florence_demo.machine import SPINS, keep_heap
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("answer a task about pictures", "commands.predict"),
@@ -79,5 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
     keep_heap()
     sys.exit(main())

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from florence_demo import machine
 from florence_demo.benchmark import command as benchmark
+from florence_demo.benchmark import familiarity
 from florence_demo.benchmark import rows as benchmark_rows
 from florence_demo.benchmark.rows import Row
 from florence_demo.errors import CheckpointError, InputError
@@ -232,3 +234,28 @@ def test_drawing_is_compared_with_matplotlib():
     row = benchmark_app._drawing()
     assert row.ratio is not None
     assert row.at_least == 20.0
+
+
+def test_photographs_are_told_from_scenes_by_rank_and_by_the_limit():
+    scenes, photographs = np.array([0.0, 1.0, 2.0, 9.0]), np.array([2.0, 8.0])
+    told = familiarity.compared(scenes, photographs, limit=3.0)
+    assert told == {
+        "auroc": 0.6875,
+        "photographs": 2,
+        "photographs_noticed": 0.5,
+        "scenes": 4,
+        "scenes_noticed": 0.25,
+    }
+
+
+def test_any_two_kinds_of_pictures_are_compared(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        noise = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{i}.webp")
+        Image.new("RGB", (64, 64), "white").save(tmp_path / f"plain-{i}.png")
+    files = [str(p) for p in sorted(tmp_path.glob("*.png"))]
+    assert familiarity.main([*files, "--scenes", str(tmp_path)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["photographs"], told["scenes"]) == (3, 3)
+    assert 0 <= told["auroc"] <= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -41,6 +42,17 @@ def measured(report):
 
 def test_the_card_tells_every_line():
     assert list(CARD) == [line.title for line in TABLE]
+
+
+def test_the_card_shows_what_was_measured():
+    card = (ASSETS / "nano" / "README.md").read_text(encoding="utf-8")
+    number = r"(\d\.\d{3})"
+    told = re.findall(rf"^\| (.+) \| {number} \| {number} to {number} \| (\d+) \|$", card, re.M)
+    rows = {
+        title: (*(f"{row[key]:.3f}" for key in ("value", "low", "high")), str(row["count"]))
+        for title, row in CARD.items()
+    }
+    assert {title: tuple(numbers) for title, *numbers in told} == rows
 
 
 @pytest.mark.parametrize("title", CARD)

@@ -132,7 +132,7 @@ class TrainConfig:
     model: Named = "base-ft"
     data: Spec = "HuggingFaceM4/DocumentVQA"
     eval_data: Spec = ""
-    out: Path = Path("runs/docvqa")
+    out: Path = Path("checkpoints/docvqa")
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     mode: Mode = "language"

@@ -57,7 +57,7 @@ class DemoConfig:
     """
 
     model: Named = "nano"
-    out: Path = Path("runs/forms")
+    out: Path = Path("checkpoints/forms")
     lora: bool = False
     steps: int = 240
     device: str = "cpu"

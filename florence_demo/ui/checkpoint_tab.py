@@ -25,7 +25,7 @@ from florence_demo.models.finding import folder_of
 from florence_demo.serving.asking import Service
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
-from florence_demo.ui.components import SafeFiles
+from florence_demo.ui.components import Names, SafeFiles
 from florence_demo.ui.handlers import friendly
 from florence_demo.ui.pickers import LATEST, QUIET
 
@@ -65,7 +65,7 @@ class _Parts:
 
     candidate: gr.State
     loaded: gr.State
-    folder: gr.Dropdown
+    folder: Names
     refresh: gr.Button
     upload: SafeFiles
     hub: gr.Textbox
@@ -86,7 +86,8 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
     build_surface(
         service, Model(parts.loaded, _resolve), api="ask_checkpoint", task="docvqa", examples=False
     )
-    tab.select(lambda: memory_bar(service.engines), None, parts.memory, **QUIET)
+    # What was trained meanwhile, here or by the command line, is there when one looks.
+    tab.select(_seen(service), None, [parts.folder, parts.memory], **QUIET)
     _connect_finding(service, parts)
     _connect_loading(service, parts)
     root = service.config.checkpoints
@@ -98,13 +99,23 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
     return CheckpointTab([parts.folder, parts.candidate, parts.card], choose)
 
 
+def _seen(service: Service) -> Callable[[], tuple[Any, str]]:
+    """Return what tells which checkpoints there are now, and what is in memory."""
+
+    def look() -> tuple[Any, str]:
+        names = checkpoint_names(service.config.checkpoints)
+        return gr.update(choices=names), memory_bar(service.engines)
+
+    return look
+
+
 def _laid_out(service: Service) -> _Parts:
     root = service.config.checkpoints
     candidate, loaded = gr.State(None), gr.State(None)
     with gr.Row():
         with gr.Column(scale=5, min_width=320):
             with gr.Row(equal_height=True):
-                folder = gr.Dropdown(
+                folder = Names(
                     checkpoint_names(root),
                     value=None,
                     label=f"A folder under {root.name}/",

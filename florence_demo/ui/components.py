@@ -94,6 +94,27 @@ class SafeImage(gr.Image):
         raise InputError("No picture arrived: upload it again.")
 
 
+class Names(gr.Dropdown):
+    """Offer names of what is there; whoever uses a name checks it.
+
+    Gradio would take none but those that were there when the page was built.
+    """
+
+    def get_block_name(self) -> str:
+        """Name the component that the browser draws."""
+        return "dropdown"
+
+    def preprocess(self, payload: Any) -> str | None:
+        """Return the chosen name, or None.
+
+        Raises:
+            InputError: It is no name at all.
+        """
+        if payload is None or isinstance(payload, str):
+            return payload
+        raise InputError("Choose one name from the list.")
+
+
 class SafeFiles(gr.File):
     """Take uploaded files, and no others of this machine."""
 

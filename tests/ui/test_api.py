@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from florence_demo.models.catalogue import ASSETS
 from florence_demo.serving.asking import PICTURE_TASKS, Service
 from florence_demo.tasks import TASKS
 from florence_demo.ui import AppConfig, build_app
@@ -14,8 +17,13 @@ from tests.fakes import FakeEngines
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    config = AppConfig(checkpoints=tmp_path_factory.mktemp("checkpoints"))
+def checkpoints(tmp_path_factory):
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def client(checkpoints):
+    config = AppConfig(checkpoints=checkpoints)
     app = build_app(config, Service(config, FakeEngines()))
     _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield Client(url, verbose=False)
@@ -94,6 +102,14 @@ def test_the_api_page_lists_what_a_person_can_do_and_no_more(client):
         "/upload_evaluation_data",
         "/evaluate",
     }
+
+
+def test_a_checkpoint_that_came_after_the_start_is_known(client, checkpoints):
+    shutil.copytree(ASSETS / "nano", checkpoints / "came later")
+    said = client.predict("came later", api_name="/describe_checkpoint")
+    assert "4.6 million" in str(said)
+    with pytest.raises(AppError, match="There is no"):
+        client.predict("never came", api_name="/describe_checkpoint")
 
 
 def test_a_program_evaluates_and_takes_the_report_home(client):

@@ -12,11 +12,13 @@ from PIL import Image
 from florence_demo.errors import CheckpointError
 from florence_demo.nano.architecture import Sizes, build_model, sinusoids
 from florence_demo.nano.export import export
-from florence_demo.nano.learning import samples as samples_module
 from florence_demo.nano.learning import store
+from florence_demo.nano.learning import stream as stream_module
+from florence_demo.nano.learning.batches import Words, collate
+from florence_demo.nano.learning.config import TrainConfig
 from florence_demo.nano.learning.heads import AnswerLoss, soft_places
 from florence_demo.nano.learning.learner import Learner, Shares
-from florence_demo.nano.learning.loop import TrainConfig, Trainer, load_matching, prepare, train
+from florence_demo.nano.learning.loop import Trainer, load_matching, prepare, train
 from florence_demo.nano.learning.optimizer import MuonAdamW, is_matrix
 from florence_demo.nano.learning.plots import draw_curves, draw_samples
 from florence_demo.nano.learning.samples import (
@@ -24,7 +26,6 @@ from florence_demo.nano.learning.samples import (
     FINE,
     IGNORE,
     TEXT_CLASS,
-    Stream,
     ask,
     fine_letters,
     grid,
@@ -32,6 +33,7 @@ from florence_demo.nano.learning.samples import (
     marked_cells,
     mirrored,
 )
+from florence_demo.nano.learning.stream import Stream
 from florence_demo.nano.scenes.catalogue import CLASSES
 from florence_demo.nano.scenes.compose import make_scene
 from florence_demo.nano.scenes.sprites import Library
@@ -66,6 +68,11 @@ def samples(processor, library):
     rng = np.random.default_rng(0)
     scenes = [make_scene(seed, 192, library=library) for seed in range(4)]
     return [make_sample(scene, processor.tokenizer, 3, rng) for scene in scenes]
+
+
+@pytest.fixture(scope="module")
+def batch(processor, samples):
+    return collate(samples, Words.of(processor.tokenizer), group=8)
 
 
 # Words
@@ -171,7 +178,7 @@ def test_a_near_miss_costs_less_than_a_far_one():
     logits = torch.zeros(3, 1010)
     for row, said in enumerate((500, 503, 700)):
         logits[row, 10 + said] = 10
-    near, close, far = loss(logits, torch.full((3,), 510)).tolist()
+    near, close, far = loss(logits, torch.full((3,), 510), torch.arange(3)).tolist()
     assert near < close < far
 
 
@@ -179,7 +186,8 @@ def test_words_are_compared_exactly():
     logits = torch.randn(4, 1010)
     targets = torch.tensor([0, 3, 7, 9])
     expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    torch.testing.assert_close(AnswerLoss(10)(logits, targets), expected)
+    nowhere = torch.zeros(0, dtype=torch.int64)
+    torch.testing.assert_close(AnswerLoss(10)(logits, targets, nowhere), expected)
 
 
 # Samples
@@ -261,9 +269,9 @@ def test_questions_are_asked_and_answered_in_the_language_of_the_codec(processor
 def test_streams_side_by_side_share_the_seeds(processor, library):
     seen = []
     for rank in range(2):
-        stream = Stream(library, processor.tokenizer, 2, 0, 100 + rank, 2)
+        stream = Stream(library, processor.tokenizer, 2, 8, 0, 100 + rank, 2)
         stream.one = seen.append
-        batches = iter(stream)
+        batches = stream.samples()
         next(batches), next(batches)
     assert sorted(seen) == list(range(100, 108))
 
@@ -271,11 +279,11 @@ def test_streams_side_by_side_share_the_seeds(processor, library):
 def test_a_lone_tower_sees_things_of_earlier_scenes_too(processor, library, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        samples_module, "make_scene", lambda *a, **k: drawn.append(a) or make_scene(*a, **k)
+        stream_module, "make_scene", lambda *a, **k: drawn.append(a) or make_scene(*a, **k)
     )
 
     def filled(questions: int) -> int:
-        stream = Stream(library, processor.tokenizer, 2, questions, 0)
+        stream = Stream(library, processor.tokenizer, 2, 8, questions, 0)
         return sum(int((stream.one(seed).classes > 0).sum()) for seed in range(12))
 
     assert filled(0) > 1.2 * filled(1)
@@ -293,7 +301,7 @@ def test_a_mirrored_scene_keeps_each_thing_under_its_pixels(library):
 
 
 def test_a_bad_scene_is_skipped(processor, library, caplog):
-    stream = Stream(library, processor.tokenizer, 2, 0, 0)
+    stream = Stream(library, processor.tokenizer, 2, 8, 0, 0)
 
     def one(seed):
         if seed == 1:
@@ -301,7 +309,7 @@ def test_a_bad_scene_is_skipped(processor, library, caplog):
         return seed
 
     stream.one = one
-    assert next(iter(stream)) == [0, 2]
+    assert next(stream.samples()) == [0, 2]
     assert "seed 1 makes no scene" in caplog.text
 
 
@@ -332,13 +340,13 @@ def test_depthwise_convolutions_and_tables_take_smaller_steps(processor):
     assert moved == pytest.approx([1e-3, 1e-4, 2e-4], rel=0.01)
 
 
-def test_a_few_steps_learn_a_batch_by_heart(processor, samples):
+def test_a_few_steps_learn_a_batch_by_heart(processor, batch):
     torch.manual_seed(0)
     learner = Learner(build_model(processor, MICRO), processor).train()
     optimizer = MuonAdamW(learner.named_parameters(), muon_lr=4e-3, adam_lr=4e-3)
     losses = []
     for _ in range(30):
-        said = learner.learn(samples, Shares())
+        said = learner.learn(batch, Shares())
         optimizer.step(1.0)
         optimizer.zero_grad()
         losses.append(said)
@@ -351,7 +359,7 @@ def test_a_few_steps_learn_a_batch_by_heart(processor, samples):
 def test_without_questions_only_the_tower_learns(processor, samples):
     learner = Learner(build_model(processor, MICRO), processor)
     blind = [type(s)(**{**vars(s), "questions": ()}) for s in samples]
-    learner.learn(blind, Shares())
+    learner.learn(collate(blind, learner.words, 8), Shares())
     moved = {n.split(".")[0] for n, p in learner.named_parameters() if p.grad is not None}
     parts = {n for n, p in learner.named_parameters() if p.grad is not None and "model." in n}
     assert moved == {"dense", "letters", "model"}
@@ -418,14 +426,14 @@ def test_a_checkpoint_survives_a_changed_head():
     assert not torch.equal(module.weight, torch.ones(2, 3))
 
 
-def test_places_are_not_drowned_by_large_features(config, samples):
+def test_places_are_not_drowned_by_large_features(config, batch):
     trainer = Trainer(config, rank=0)
     model = trainer.learner.model.model
     with torch.no_grad():
         for convolution in model.vision_tower.convs:
             convolution.conv.weight.mul_(300)
-    trainer._match_positions(samples)
-    features = model.vision_tower(trainer.learner.pixels(samples)).last_hidden_state
+    trainer._match_positions(batch)
+    features = model.vision_tower(trainer.learner.pixels(batch)).last_hidden_state
     rows = model.multi_modal_projector.image_position_embed.row_embeddings.weight
     middle = features.square().mean(dim=(0, 2, 3)).median()
     torch.testing.assert_close(rows.square().mean(), middle)

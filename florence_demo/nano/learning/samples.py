@@ -1,4 +1,4 @@
-"""Scenes as the tensors a training step reads.
+"""Scenes on the grid that a training step compares with.
 
 Knows the grid of cells: what stands in each (class, box, sub-mask, colour, characters), and the
 questions about a scene as token numbers with the cells they mean. Does not know the model's layers.
@@ -6,30 +6,22 @@ questions about a scene as token numbers with the cells they mean. Does not know
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from einops import rearrange, reduce
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from florence_demo.codec import BINS
 from florence_demo.errors import InputError
 from florence_demo.nano.scenes.catalogue import CLASSES, COLORS
-from florence_demo.nano.scenes.compose import make_scene
-from florence_demo.nano.scenes.sprites import Library
 from florence_demo.nano.scenes.types import Scene, TextLine, Truth
 from florence_demo.nano.tokenizer import CELLS, SIDE
 from florence_demo.tasks import TASKS
 
-_log = logging.getLogger(__name__)
 IGNORE = -100
 SLOTS = 8
 """Characters a cell can hold: two lines of small print."""
@@ -308,71 +300,3 @@ def mirrored(scene: Scene) -> Scene:
 def _square(instances: NDArray[np.uint8]) -> NDArray[np.uint8]:
     square = Image.fromarray(instances).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return np.asarray(square)
-
-
-@dataclass
-class Stream(torch.utils.data.IterableDataset[list[Sample]]):
-    """Make batches of samples for ever, each seed once.
-
-    Attributes:
-        library: Sprites and fonts.
-        tokenizer: Turns sentences into numbers.
-        batch: Samples a batch.
-        questions: Questions a sample.
-        start: First seed.
-        step: Distance between the seeds of this stream; streams side by side share the numbers.
-        pool: Scenes of objects drawn lately, whose things crowd the pictures of a tower that
-            learns alone: drawing two more scenes for each would take as long as learning from it.
-    """
-
-    library: Library
-    tokenizer: PreTrainedTokenizerFast
-    batch: int
-    questions: int
-    start: int
-    step: int = 1
-    pool: deque[Scene] = field(default_factory=lambda: deque(maxlen=64))
-
-    def __iter__(self) -> Iterator[list[Sample]]:
-        """Yield batches."""
-        info = torch.utils.data.get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        seed = self.start + self.step * worker
-        while True:
-            samples: list[Sample] = []
-            while len(samples) < self.batch:
-                try:
-                    samples.append(self.one(seed))
-                except Exception:
-                    # One bad scene in many thousands must not end a run of hours.
-                    _log.warning("seed %d makes no scene", seed, exc_info=True)
-                seed += self.step * workers
-            yield samples
-
-    def one(self, seed: int) -> Sample:
-        """Return the sample of a seed."""
-        rng = np.random.default_rng([seed, 7])
-        # Mostly at the model's own size; sometimes larger, so that sharp pictures are no surprise.
-        size = int(rng.choice([SIDE, SIDE, SIDE, SIDE, 400]))
-        scene = make_scene(seed, size, library=self.library)
-        if not self.questions and scene.objects:
-            others = [self.pool[int(i * len(self.pool))] for i in rng.random(2) if self.pool]
-            self.pool.append(scene)
-            scene = crowded([scene, *(mirrored(s) if rng.random() < 0.5 else s for s in others)])
-        return make_sample(scene, self.tokenizer, self.questions, rng)
-
-
-def pad(rows: Sequence[list[int]], value: int) -> Tensor:
-    """Return rows of numbers as one (n, longest) int64 tensor."""
-    longest = max(map(len, rows))
-    return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
-
-
-def stack(samples: Sequence[Sample], name: str) -> Tensor:
-    """Return one attribute of all samples as a tensor."""
-    return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
-
-
-def locations(boxes: Tensor) -> Tensor:
-    """Return bins 0..999 of coordinates in 0..1."""
-    return (boxes * BINS).long().clamp(0, BINS - 1)

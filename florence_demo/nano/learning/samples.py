@@ -6,12 +6,12 @@ questions about a scene as token numbers with the cells they mean. Does not know
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from einops import rearrange, reduce
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from transformers import PreTrainedTokenizerFast
@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from florence_demo.errors import InputError
 from florence_demo.nano.scenes.catalogue import CLASSES, COLORS
 from florence_demo.nano.scenes.types import Scene, TextLine, Truth
-from florence_demo.nano.tokenizer import CELLS, SIDE
+from florence_demo.nano.tokenizer import CELLS, SIDE, numbers
 from florence_demo.tasks import TASKS
 
 IGNORE = -100
@@ -107,7 +107,7 @@ class Sample:
 
 def squeeze(image: Image.Image) -> Image.Image:
     """Return the picture as the processor squeezes it."""
-    image = image.convert("RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")
     if image.size == (SIDE, SIDE):
         return image
     return image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -119,36 +119,25 @@ def grid(scene: Scene) -> dict[str, Any]:
     classes = np.zeros(cells, np.int64)
     boxes = np.zeros((cells, 4), np.float32)
     colours = np.full(cells, IGNORE, np.int64)
-    size = np.asarray(scene.image.size, np.float32)
-    instances = np.asarray(
-        Image.fromarray(scene.instances).resize((SIDE // 4, SIDE // 4), Image.Resampling.NEAREST)
-    )
-    parts = rearrange(instances, "(row y) (column x) -> (row column) (y x)", y=4, x=4)
-    counts = np.stack(
-        [(parts == i + 1).sum(axis=1) for i in range(len(scene.objects))] or [np.zeros(cells)], 1
-    )
-    winner = counts.argmax(axis=1)
     masks = np.zeros((cells, 16), np.float32)
-    for cell in np.flatnonzero(counts.max(axis=1) >= 3):
-        thing = scene.objects[winner[cell]]
-        classes[cell] = _CLASS[thing.label]
-        boxes[cell] = (thing.xyxy.reshape(2, 2) / size).ravel()
-        colours[cell] = _COLOUR.get(thing.color or "", IGNORE)
-        masks[cell] = parts[cell] == winner[cell] + 1
     slots = np.zeros((cells, SLOTS), np.int64)
-    filled = np.zeros(cells, np.int64)
+    size = np.asarray(scene.image.size, np.float32)
+    if scene.objects:
+        _set_objects(scene, classes, boxes, colours, masks)
+    filled: Counter[int] = Counter()
     for line in scene.lines:
         quad = np.asarray(line.quad, np.float32).reshape(-1, 2) / size
         box = np.concatenate([quad.min(axis=0), quad.max(axis=0)])
         marks = np.asarray(line.chars, np.float32).reshape(-1, 4) / np.tile(size, 2)
-        for character, mark in zip(line.text, marks, strict=False):
-            if character.isspace():
-                continue
-            column, row = ((mark[:2] + mark[2:]) / 2 * CELLS).astype(int)
-            if not (0 <= column < CELLS and 0 <= row < CELLS):
-                continue
-            cell = row * CELLS + column
-            classes[cell], boxes[cell], colours[cell] = TEXT_CLASS, box, IGNORE
+        middles = ((marks[:, :2] + marks[:, 2:]) / 2 * CELLS).astype(int).tolist()
+        seen = [
+            (row * CELLS + column, character)
+            for character, (column, row) in zip(line.text, middles, strict=False)
+            if not character.isspace() and 0 <= column < CELLS and 0 <= row < CELLS
+        ]
+        under = [cell for cell, _ in seen]
+        classes[under], boxes[under], colours[under] = TEXT_CLASS, box, IGNORE
+        for cell, character in seen:
             if filled[cell] < SLOTS:
                 slots[cell, filled[cell]] = _CHARACTERS.get(character, IGNORE)
                 filled[cell] += 1
@@ -162,24 +151,44 @@ def grid(scene: Scene) -> dict[str, Any]:
     }
 
 
+def _set_objects(
+    scene: Scene,
+    classes: NDArray[np.int64],
+    boxes: NDArray[np.float32],
+    colours: NDArray[np.int64],
+    masks: NDArray[np.float32],
+) -> None:
+    """Write the object that covers most of a cell, if it covers enough, into the grid's arrays."""
+    small = Image.fromarray(scene.instances).resize(
+        (SIDE // 4, SIDE // 4), Image.Resampling.NEAREST
+    )
+    parts = np.asarray(small).reshape(CELLS, 4, CELLS, 4).transpose(0, 2, 1, 3).reshape(-1, 16)
+    counts = np.stack([(parts == i + 1).sum(axis=1) for i in range(len(scene.objects))], 1)
+    held = np.flatnonzero(counts.max(axis=1) >= 3)
+    winner = counts[held].argmax(axis=1)
+    size = np.tile(np.asarray(scene.image.size, np.float32), 2)
+    classes[held] = np.array([_CLASS[o.label] for o in scene.objects])[winner]
+    colours[held] = np.array([_COLOUR.get(o.color or "", IGNORE) for o in scene.objects])[winner]
+    boxes[held] = (np.stack([o.xyxy for o in scene.objects]) / size)[winner]
+    masks[held] = parts[held] == winner[:, None] + 1
+
+
 def fine_letters(scene: Scene) -> NDArray[np.int64]:
     """Return the character of each fine cell: it covers the middle, or has its own middle there."""
     letters = np.full((FINE, FINE), IGNORE, np.int64)
-    size = np.asarray(scene.image.size, np.float32)
-    spelled = [
-        (_CHARACTERS[character], mark)
-        for line in scene.lines
-        for character, mark in zip(
-            line.text, np.asarray(line.chars, np.float32) / np.tile(size, 2) * FINE, strict=False
-        )
-        if character in _CHARACTERS
-    ]
-    for number, (x1, y1, x2, y2) in spelled:
-        rows, columns = (slice(max(0, round(a)), max(0, round(b))) for a, b in ((y1, y2), (x1, x2)))
-        letters[rows, columns] = number
+    size = np.tile(np.asarray(scene.image.size, np.float32), 2)
+    middles: list[tuple[int, int, int]] = []
+    for line in scene.lines:
+        marks = np.asarray(line.chars, np.float32) / size * FINE
+        edges = np.maximum(np.rint(marks).astype(int), 0).tolist()
+        own = ((marks[:, :2] + marks[:, 2:]) // 2).astype(int).tolist()
+        numbers = map(_CHARACTERS.get, line.text)
+        for number, (x1, y1, x2, y2), (x, y) in zip(numbers, edges, own, strict=False):
+            if number is not None:
+                letters[y1:y2, x1:x2] = number
+                middles.append((number, x, y))
     # A narrow character may have no middle of a cell in it.
-    for number, (x1, y1, x2, y2) in spelled:
-        column, row = int((x1 + x2) // 2), int((y1 + y2) // 2)
+    for number, column, row in middles:
         if 0 <= column < FINE and 0 <= row < FINE:
             letters[row, column] = number
     return letters.reshape(-1)
@@ -199,7 +208,7 @@ def marked_cells(truth: Truth, size: tuple[int, int]) -> NDArray[np.float32]:
     if len(found):
         for box, rings in zip(found.xyxy, found.polygons, strict=True):
             for ring in rings:
-                draw.polygon([tuple(p) for p in ring * scale], fill=16, outline=16)
+                draw.polygon((ring * scale).ravel().tolist(), fill=16, outline=16)
             if not rings:
                 x1, y1, x2, y2 = (box.reshape(2, 2) * scale).ravel().tolist()
                 draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
@@ -207,10 +216,8 @@ def marked_cells(truth: Truth, size: tuple[int, int]) -> NDArray[np.float32]:
         x1, y1, x2, y2 = (np.asarray(truth.region).reshape(2, 2) * scale).ravel().tolist()
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
     covered = np.asarray(canvas, np.float32) / 16
-    shares: NDArray[np.float32] = reduce(
-        covered, "(row y) (column x) -> (row column)", "mean", y=4, x=4
-    )
-    return shares
+    shares: NDArray[np.float32] = covered.reshape(CELLS, 4, CELLS, 4).mean(axis=(1, 3))
+    return shares.reshape(-1)
 
 
 def ask(truth: Truth, size: tuple[int, int], tokenizer: PreTrainedTokenizerFast) -> Question | None:
@@ -221,10 +228,10 @@ def ask(truth: Truth, size: tuple[int, int], tokenizer: PreTrainedTokenizerFast)
     except InputError:
         return None
     answer = task.answer.encode(truth.answer, truth.detections, size)
-    ids = tokenizer([f"<s>{prompt}</s>", f"<s>{answer}</s>"], add_special_tokens=False)["input_ids"]
-    if max(map(len, ids)) > LONGEST:
+    asked, answered = (numbers(tokenizer, f"<s>{text}</s>") for text in (prompt, answer))
+    if max(len(asked), len(answered)) > LONGEST:
         return None
-    return Question(truth.task, ids[0], ids[1], marked_cells(truth, size), truth)
+    return Question(truth.task, asked, answered, marked_cells(truth, size), truth)
 
 
 def make_sample(
@@ -235,7 +242,7 @@ def make_sample(
     if questions:
         truths = [t for t in scene.truths if t.task in WEIGHTS]
         # A task with several truths counts once, else the many small ones drown the others.
-        counts = {t.task: sum(o.task == t.task for o in truths) for t in truths}
+        counts = Counter(t.task for t in truths)
         keys = [rng.exponential() * counts[t.task] / WEIGHTS[t.task] for t in truths]
         for index in np.argsort(keys):
             question = ask(truths[index], scene.image.size, tokenizer)

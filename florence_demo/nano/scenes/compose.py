@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from florence_demo.nano.scenes.backgrounds import draw_background
+from florence_demo.nano.scenes.backgrounds import draw_background, scaled
 from florence_demo.nano.scenes.catalogue import CLASSES, COLORS, PAINTED
 from florence_demo.nano.scenes.contours import contours
 from florence_demo.nano.scenes.documents import LAYOUTS
@@ -42,6 +42,8 @@ KINDS = {
 
 _SIGN = 255
 """Number of the pixels that a sheet of text covers, while a scene is put together."""
+
+_AS_IT_IS = list(range(256))
 
 _COVERED = 0.22
 """Share of an object that a later one may hide."""
@@ -181,15 +183,14 @@ def _paste(rng: random.Random, image: Image.Image, cut: Image.Image, at: tuple[i
 def _relit(rng: random.Random, cut: Image.Image) -> Image.Image:
     """Return a cut-out a little brighter or darker."""
     gain = rng.uniform(0.82, 1.16)
-    table = [min(255, round(v * gain)) for v in range(256)]
-    return cut.point(table * 3 + list(range(256)))
+    return cut.point(scaled(gain) * 3 + _AS_IT_IS)
 
 
 def _shadow(rng: random.Random, image: Image.Image, cut: Image.Image, at: tuple[int, int]) -> None:
     """Darken the ground beside a cut-out."""
     spread = max(1.0, max(cut.size) * rng.uniform(0.02, 0.05))
     strength = rng.uniform(0.15, 0.45)
-    soft = cut.getchannel("A").point([round(v * strength) for v in range(256)])
+    soft = cut.getchannel("A").point(scaled(strength))
     pad = math.ceil(2 * spread)
     wide = Image.new("L", (cut.width + 2 * pad, cut.height + 2 * pad))
     wide.paste(soft, (pad, pad))
@@ -223,7 +224,11 @@ def _in_order(
     numbers = np.zeros(256, np.uint8)
     for rank, i in enumerate(order):
         numbers[i + 1] = rank + 1
-    return numbers[instances], tuple(objects[i] for i in order)
+    renumbered = bytearray(instances).translate(numbers.tobytes())
+    return (
+        np.frombuffer(renumbered, np.uint8).reshape(instances.shape),
+        tuple(objects[i] for i in order),
+    )
 
 
 def _lay_sheet(

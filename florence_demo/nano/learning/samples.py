@@ -215,9 +215,9 @@ def marked_cells(truth: Truth, size: tuple[int, int]) -> NDArray[np.float32]:
     else:
         x1, y1, x2, y2 = (np.asarray(truth.region).reshape(2, 2) * scale).ravel().tolist()
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
-    covered = np.asarray(canvas, np.float32) / 16
-    shares: NDArray[np.float32] = covered.reshape(CELLS, 4, CELLS, 4).mean(axis=(1, 3))
-    return shares.reshape(-1)
+    # Each of the sixteen parts of a cell is 0 or 16: their mean is how many of them are covered.
+    shares: NDArray[np.float32] = np.asarray(canvas.reduce(4), np.float32).reshape(-1) / 16
+    return shares
 
 
 def ask(truth: Truth, size: tuple[int, int], tokenizer: PreTrainedTokenizerFast) -> Question | None:

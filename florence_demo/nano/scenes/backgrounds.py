@@ -114,9 +114,9 @@ def _gradient(rng: random.Random, size: tuple[int, int]) -> tuple[Image.Image, s
     down = rng.random() < 0.6
     ramp = np.linspace(0, 1, height if down else width, dtype=np.float32)
     ramp = ramp[:, None, None] if down else ramp[None, :, None]
-    pixels = _bytes(_color(rng, first) * (1 - ramp) + _color(rng, second) * ramp)
-    whole = np.broadcast_to(pixels, (height, width, 3))
-    return Image.fromarray(whole), f"{first} and {second}"
+    strip = _bytes(_color(rng, first) * (1 - ramp) + _color(rng, second) * ramp)
+    whole = Image.fromarray(strip).resize(size, Image.Resampling.NEAREST)
+    return whole, f"{first} and {second}"
 
 
 def _landscape(rng: random.Random, size: tuple[int, int]) -> tuple[Image.Image, str]:

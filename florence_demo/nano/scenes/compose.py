@@ -156,13 +156,17 @@ def _find_place(rng: random.Random, canvas: _Canvas, cut: Image.Image) -> bool:
         x2, y2 = min(width, x + cut.width), min(height, y + cut.height)
         mask = whole[y1 - y : y2 - y, x1 - x : x2 - x]
         under = canvas.instances[y1:y2, x1:x2]
-        hidden = np.bincount(under[mask], minlength=256)
-        if not hidden.sum() or hidden[_SIGN]:
+        area = int(np.count_nonzero(mask))
+        if not area:
             continue
-        left = [seen - int(hidden[i + 1]) for i, seen in enumerate(canvas.seen)]
-        if any(n < (1 - _COVERED) * full for n, full in zip(left, canvas.full, strict=True)):
-            continue
-        area = int(mask.sum())
+        left = canvas.seen
+        if under.any():
+            hidden = np.bincount(under[mask], minlength=256).tolist()
+            left = [seen - hidden[i + 1] for i, seen in enumerate(canvas.seen)]
+            if hidden[_SIGN] or any(
+                n < (1 - _COVERED) * full for n, full in zip(left, canvas.full, strict=True)
+            ):
+                continue
         canvas.seen[:] = [*left, area]
         canvas.full.append(area)
         under[mask] = len(canvas.full)

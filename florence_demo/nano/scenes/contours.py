@@ -49,9 +49,10 @@ def contours(mask: NDArray[np.bool_], offset: tuple[int, int]) -> Rings:
 
 def _trace(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     """Walk along the edges between mask and not-mask; outer rings run clockwise."""
-    padded = np.pad(mask, 1)
-    width = padded.shape[1] + 1
+    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), bool)
     inside = padded[1:-1, 1:-1]
+    inside[:] = mask
+    width = padded.shape[1] + 1
     starts, ends = [], []
     # Each side of a pixel that faces outside is a step from one grid point to the next.
     for there, start, end in (

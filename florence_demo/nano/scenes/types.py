@@ -5,13 +5,16 @@ Knows names and shapes only. Does not know how a scene is drawn or how a truth i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from florence_demo.prediction import Detections, FloatArray, Rings
+
+NOWHERE = Detections.empty()
+"""What a truth finds that is words only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ class Truth:
     text: str = ""
     region: tuple[float, float, float, float] | None = None
     answer: str = ""
-    detections: Detections = field(default_factory=Detections.empty)
+    detections: Detections = NOWHERE
 
 
 @dataclass(frozen=True, eq=False)

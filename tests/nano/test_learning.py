@@ -240,7 +240,7 @@ def test_every_character_has_a_fine_cell_of_its_own(library):
         pytest.param(
             Truth(
                 "od",
-                detections=Detections(np.array([[128, 128, 256, 256]], np.float32), ("dog",)),
+                places=Detections(np.array([[128, 128, 256, 256]], np.float32), ("dog",)),
             ),
             64,
             id="a quarter of the picture",

@@ -51,7 +51,7 @@ def truths(scenes):
 
 
 def thing(label="dog", color=None, box=(0, 0, 10, 10)):
-    return SceneObject(label, "drawn", color, np.array(box, np.float32), ())
+    return SceneObject(label, "drawn", color, np.array(box, np.float32), np.ones((1, 1), bool))
 
 
 def filled(rings, shape):

@@ -216,8 +216,7 @@ def marked_cells(truth: Truth, size: tuple[int, int]) -> NDArray[np.float32]:
         x1, y1, x2, y2 = (np.asarray(truth.region).reshape(2, 2) * scale).ravel().tolist()
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
     # Each of the sixteen parts of a cell is 0 or 16: their mean is how many of them are covered.
-    shares: NDArray[np.float32] = np.asarray(canvas.reduce(4), np.float32).reshape(-1) / 16
-    return shares
+    return np.asarray(canvas.reduce(4), np.float32).reshape(-1) / np.float32(16)
 
 
 def ask(truth: Truth, size: tuple[int, int], tokenizer: PreTrainedTokenizerFast) -> Question | None:
@@ -243,7 +242,8 @@ def make_sample(
         truths = [t for t in scene.truths if t.task in WEIGHTS]
         # A task with several truths counts once, else the many small ones drown the others.
         counts = Counter(t.task for t in truths)
-        keys = [rng.exponential() * counts[t.task] / WEIGHTS[t.task] for t in truths]
+        share = np.array([WEIGHTS[t.task] for t in truths])
+        keys = rng.exponential(size=len(truths)) * [counts[t.task] for t in truths] / share
         for index in np.argsort(keys):
             question = ask(truths[index], scene.image.size, tokenizer)
             if question is not None:
@@ -257,7 +257,8 @@ def make_sample(
 def crowded(scenes: Sequence[Scene]) -> Scene:
     """Return the first scene with what there is room for of the others' objects.
 
-    A tower that learns alone needs many things a picture more than it needs tidy pictures.
+    A tower that learns alone needs many things a picture more than it needs tidy pictures. Their
+    outlines do not follow.
     """
     first = scenes[0]
     pixels = np.asarray(squeeze(first.image)).copy()

@@ -77,7 +77,8 @@ def _noise(rng: random.Random, size: tuple[int, int], strength: float, grain: in
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
-    return np.minimum(np.maximum(values, 0), 255).astype(np.uint8)
+    clipped: np.ndarray = np.minimum(np.maximum(values, 0), 255).astype(np.uint8)
+    return clipped
 
 
 def _speckled(colors: np.ndarray, noise: np.ndarray) -> np.ndarray:

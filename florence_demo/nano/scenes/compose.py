@@ -18,7 +18,6 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from florence_demo.nano.scenes.backgrounds import draw_background, scaled
 from florence_demo.nano.scenes.catalogue import CLASSES, COLORS, PAINTED
-from florence_demo.nano.scenes.contours import contours
 from florence_demo.nano.scenes.documents import LAYOUTS
 from florence_demo.nano.scenes.phrases import Facts
 from florence_demo.nano.scenes.sheets import Desk, Sheet, place, sign
@@ -214,9 +213,9 @@ def _seen_objects(
         mask = canvas.instances == i + 1
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         y1, y2, x1, x2 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        rings = contours(mask[y1:y2, x1:x2], (int(x1), int(y1)))
         box = np.array([x1, y1, x2, y2], np.float32)
-        out.append(SceneObject(sprite.label, sprite.style, color, box, rings))
+        seen = mask[y1:y2, x1:x2].copy()
+        out.append(SceneObject(sprite.label, sprite.style, color, box, seen))
     return tuple(out)
 
 

@@ -170,8 +170,10 @@ class _Line:
     def at(self, where: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return x, y and area (3, ...) at some lengths (...)."""
         before = self.ways.searchsorted(where, "right") - 1
-        found: NDArray[np.float64] = self.slopes[:, before] * (where - self.ways[before])
-        return found + self.values[:, before]
+        beyond = where - self.ways.take(before)
+        found: NDArray[np.float64] = self.slopes.take(before, axis=1) * beyond
+        found += self.values.take(before, axis=1)
+        return found
 
 
 _FAR = 2.0**20

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from florence_demo.nano.learning.heads import AnswerLoss, soft_places
 from florence_demo.nano.learning.learner import Learner, Shares
 from florence_demo.nano.learning.loop import Trainer, load_matching, prepare, train
 from florence_demo.nano.learning.optimizer import MuonAdamW, is_matrix
-from florence_demo.nano.learning.plots import draw_curves, draw_samples
+from florence_demo.nano.learning.plots import draw_curves, draw_samples, read_rows
 from florence_demo.nano.learning.samples import (
     ALPHABET,
     FINE,
@@ -45,6 +48,7 @@ from florence_demo.nano.tokenizer import (
     SIDE,
     build_processor,
     common_words,
+    numbers,
 )
 from florence_demo.prediction import Detections
 from florence_demo.tasks import TASKS
@@ -126,6 +130,23 @@ def test_the_processor_opens_in_plain_transformers(processor, tmp_path):
         "dog<loc_0><loc_0><loc_500><loc_999>", task="<OD>", image_size=(100, 100)
     )
     assert read["<OD>"]["labels"] == ["dog"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<s></s>",
+        "<s>What does the sign say?</s>",
+        "<s>dog<loc_0><loc_7><loc_999><loc_1000>cats  two  blanks <loc_07>\n 3 \u00a0x</s>",
+        "<s>a dog<poly><loc_1><loc_2><sep><loc_3></poly> <pad> <s >it's don't <image></s>",
+        " naïve 汉字 🙂 \t dog's",
+    ],
+)
+def test_numbers_are_those_of_the_tokenizer(processor, text):
+    tokenizer = processor.tokenizer
+    expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert numbers(tokenizer, text) == expected
+    assert numbers(tokenizer, text) == expected
 
 
 # Model
@@ -417,6 +438,79 @@ def test_a_run_is_written_as_a_folder_after_a_cooldown(config, tmp_path):
     assert cooled is not None
     assert kept is not None
     assert cooled["step"] > kept["step"] == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_learns_the_same_from_scenes_drawn_beside(config, workers):
+    # The tower alone: what the heads of cells draw depends on the process that draws it.
+    train(dataclasses.replace(config, workers=workers, tower_pictures=100))
+    found = store.load_checkpoint(config.out)
+    assert found is not None
+    assert (found["step"], found["pictures"], found["pairs"]) == (3, 6, 0)
+    here = dataclasses.replace(config, out=config.out.with_name("here"), tower_pictures=100)
+    shutil.copytree(config.out / store.PROCESSOR, here.out / store.PROCESSOR)
+    train(here)
+    expected = store.load_checkpoint(here.out)
+    assert expected is not None
+    for name, value in found["learner"].items():
+        torch.testing.assert_close(value, expected["learner"][name], msg=name)
+
+
+def test_a_training_asks_questions_drawn_beside_goes_on_and_stops(config):
+    config = dataclasses.replace(config, workers=1, questions=2, group=3)
+    train(config)
+    train(dataclasses.replace(config, pictures=10))
+    state = store.load_checkpoint(config.out)
+    assert state is not None
+    assert (state["step"], state["pictures"]) == (5, 10)
+    assert state["pairs"] > 0
+
+
+def test_a_training_stops_when_its_time_is_up_and_its_steps_have_fallen(config, monkeypatch):
+    scales = []
+    step = MuonAdamW.step
+    monkeypatch.setattr(
+        MuonAdamW, "step", lambda self, scale: scales.append(scale) or step(self, scale)
+    )
+    # A clock of its own: each look at it takes a minute.
+    minutes = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 60.0 * next(minutes))
+    monkeypatch.setattr("florence_demo.nano.learning.loop.time", clock)
+    train(dataclasses.replace(config, cooldown=True, minutes=20, pictures=0, check_minutes=1e9))
+    assert len(scales) > 3
+    assert scales[0] == pytest.approx(1 - 1 / 20)
+    *falls, _ = np.diff(scales)
+    assert falls == pytest.approx([falls[0]] * len(falls))
+    assert scales[-1] == 0.02
+
+
+def test_what_is_written_is_the_last_weights_or_their_average(config, tmp_path):
+    train(config)
+    state = store.load_checkpoint(config.out)
+    assert state is not None
+    name = "model.language_model.shared.weight"
+    last, average = state["learner"][f"model.{name}"], state["ema"][name]
+    assert not torch.equal(last.half(), average.half())
+    for weights, expected in ((None, average), ("average", average), ("last", last)):
+        export(dataclasses.replace(config, weights=weights), tmp_path / "nano")
+        assert torch.equal(
+            store.load_shipped(tmp_path / "nano").learner[f"model.{name}"].half(), expected.half()
+        )
+    rows = [row for row in read_rows(config.out) if row.get("event") == "export"]
+    assert [row["weights"] for row in rows] == ["average", "average", "last"]
+
+
+def test_after_a_cooldown_the_last_weights_are_written_unless_told(config, tmp_path):
+    train(config)
+    for weights, part in ((None, "learner"), ("average", "ema")):
+        told = dataclasses.replace(config, weights=weights)
+        export(told, tmp_path / "nano", cooldown_minutes=0.001)
+        cooled = store.load_checkpoint(tmp_path / "run-cooldown")
+        assert cooled is not None
+        name = "model.language_model.shared.weight"
+        expected = cooled[part][name if part == "ema" else f"model.{name}"]
+        written = store.load_shipped(tmp_path / "nano").learner[f"model.{name}"]
+        assert torch.equal(written.half(), expected.half())
 
 
 def test_a_checkpoint_survives_a_changed_head():

@@ -28,7 +28,7 @@ from florence_demo.nano.learning.samples import (
     Sample,
 )
 from florence_demo.nano.scenes.catalogue import CLASSES
-from florence_demo.nano.tokenizer import CELLS
+from florence_demo.nano.tokenizer import CELLS, numbers
 
 HELD = 12
 """Cells a question, on average, that are asked what they hold; they are drawn from all pictures."""
@@ -349,5 +349,5 @@ def locations(boxes: Tensor) -> Tensor:
 
 
 def _single(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
-    ids: list[int] = tokenizer(word, add_special_tokens=False)["input_ids"]
+    ids = numbers(tokenizer, word)
     return ids[0] if len(ids) == 1 else IGNORE

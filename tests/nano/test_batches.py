@@ -15,7 +15,13 @@ from florence_demo.nano.learning import stream as stream_module
 from florence_demo.nano.learning.batches import Batch, Parcel, Words, collate
 from florence_demo.nano.learning.learner import Learner, Shares
 from florence_demo.nano.learning.loop import Gauges
-from florence_demo.nano.learning.samples import IGNORE, SLOTS, TEXT_CLASS, make_sample
+from florence_demo.nano.learning.samples import (
+    IGNORE,
+    SLOTS,
+    TEXT_CLASS,
+    Question,
+    make_sample,
+)
 from florence_demo.nano.learning.stream import Stream, feed
 from florence_demo.nano.scenes.catalogue import CLASSES
 from florence_demo.nano.scenes.compose import make_scene
@@ -230,47 +236,61 @@ def test_a_picture_takes_no_more_memory_than_is_reckoned(batch):
 # What is learned from it
 
 
-def answers_alone(learner, samples, words) -> dict[str, list[float]]:
-    """Ask each question by itself, as plainly as can be."""
-    losses: dict[str, list[float]] = {}
+def alone(learner, samples, words) -> list[tuple[Question, torch.Tensor]]:
+    """Ask each question by itself, as plainly as can be, and return its loss."""
+    losses = []
+    language = learner.model.model.language_model
+    start = torch.tensor([[learner.model.config.text_config.decoder_start_token_id]])
     for sample in samples:
-        batch = collate([dataclasses.replace(sample, questions=())], words, 1)
-        with torch.no_grad():
-            features, _ = learner.see(batch)
-            projected = learner.model.model.multi_modal_projector(features)
-            for question in sample.questions:
-                prompt, answer = torch.tensor([question.prompt]), torch.tensor([question.answer])
-                language = learner.model.model.language_model
-                inputs = torch.cat([projected, language.shared(prompt)], dim=1)
-                encoded = language.encoder(inputs_embeds=inputs)[0]
-                start = torch.tensor([[learner.model.config.text_config.decoder_start_token_id]])
-                hidden = language.decoder(
-                    input_ids=torch.cat([start, answer[:, :-1]], dim=1),
-                    encoder_hidden_states=encoded,
-                    use_cache=False,
-                )[0]
-                logp = learner.model.lm_head(hidden)[0, 1:].log_softmax(-1)
-                loss = 0.0
-                for row, token in zip(logp, question.answer[1:], strict=True):
-                    place = token - words.first
-                    if 0 <= place < BINS:
-                        places = row[words.first : words.first + BINS]
-                        loss -= float((places * learner.answer.soft[place]).sum())
-                    else:
-                        loss -= float(row[token])
-                losses.setdefault(question.task, []).append(loss / (len(question.answer) - 1))
+        features, _ = learner.see(collate([sample], words, 1))
+        projected = learner.model.model.multi_modal_projector(features)
+        for question in sample.questions:
+            prompt, answer = torch.tensor([question.prompt]), torch.tensor([question.answer])
+            inputs = torch.cat([projected, language.shared(prompt)], dim=1)
+            hidden = language.decoder(
+                input_ids=torch.cat([start, answer[:, :-1]], dim=1),
+                encoder_hidden_states=language.encoder(inputs_embeds=inputs)[0],
+                use_cache=False,
+            )[0]
+            logp = learner.model.lm_head(hidden)[0, 1:].log_softmax(-1)
+            places = logp[:, words.first : words.first + BINS]
+            tokens = [
+                (places[i] * learner.answer.soft[token - words.first]).sum()
+                if 0 <= token - words.first < BINS
+                else logp[i, token]
+                for i, token in enumerate(question.answer[1:])
+            ]
+            losses.append((question, -torch.stack(tokens).mean()))
     return losses
 
 
 def test_an_answer_costs_what_it_costs_alone(learner, batch, samples, words):
-    alone = answers_alone(learner, samples, words)
+    with torch.no_grad():
+        losses = [(question.task, loss.item()) for question, loss in alone(learner, samples, words)]
     said = learner.learn(batch, Shares())
-    assert said["answer"].item() == pytest.approx(
-        np.mean([x for of in alone.values() for x in of]), rel=1e-4
+    assert said["answer"].item() == pytest.approx(np.mean([x for _, x in losses]), rel=1e-4)
+    assert {f"task_{task}" for task, _ in losses} == {n for n in said if n.startswith("task_")}
+    for task in batch.tasks:
+        mean = np.mean([x for name, x in losses if name == task])
+        assert said[f"task_{task}"].item() == pytest.approx(mean, rel=1e-4)
+
+
+def test_a_batch_teaches_what_its_questions_teach_alone(learner, batch, samples, words):
+    learner.learn(batch, Shares(dense=0, cells=0, marks=0))
+    parts = (
+        learner.model.model.language_model.decoder.layers[0].fc1.weight,
+        learner.model.model.language_model.encoder.layers[0].fc1.weight,
+        learner.model.model.multi_modal_projector.image_projection.weight,
+        learner.model.model.vision_tower.convs[0].conv.weight,
     )
-    assert {f"task_{task}" for task in alone} == {n for n in said if n.startswith("task_")}
-    for task, losses in alone.items():
-        assert said[f"task_{task}"].item() == pytest.approx(np.mean(losses), rel=1e-4)
+    learned = [part.grad.clone() for part in parts]
+    learner.zero_grad(set_to_none=True)
+    losses = alone(learner, samples, words)
+    weights = [len(question.answer) ** 0.5 for question, _ in losses]
+    total = sum(w * loss for w, (_, loss) in zip(weights, losses, strict=True)) / sum(weights)
+    total.backward()
+    for gradient, part in zip(learned, parts, strict=True):
+        torch.testing.assert_close(gradient, part.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_how_questions_are_grouped_changes_nothing(learner, samples, words):

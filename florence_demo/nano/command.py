@@ -36,7 +36,10 @@ _CHOICES = {"device": DEVICES, "weights": WEIGHTS, "styles": TRAIN_STYLES}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add an option for each field of ``TrainConfig``; its default is written there alone."""
     hints = typing.get_type_hints(TrainConfig)
-    by_device = {device: defaults(device) for device in DEVICES}
+    by_device = {
+        device: {**defaults(device), "weights": TrainConfig(device=device).shipped}
+        for device in DEVICES
+    }
     for f in dataclasses.fields(TrainConfig):
         flag = "--" + f.name.replace("_", "-")
         if isinstance(f.default, bool):

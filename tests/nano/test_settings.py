@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from florence_demo.__main__ import main
-from florence_demo.errors import InputError
+from florence_demo.errors import CheckpointError, InputError
 from florence_demo.nano import command
 from florence_demo.nano.learning import config as settings
 from florence_demo.nano.learning.config import TrainConfig
@@ -87,6 +87,12 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_is_not_there_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(CheckpointError, match="no model to go on from"):
+        train(TrainConfig(out=tmp_path / "run", start=tmp_path / "none"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_lines_defaults_are_the_configs():
     assert parsed() == command.Command(TrainConfig(), None, 0.0)
     assert parsed("--device", "cuda").config == TrainConfig(device="cuda")
@@ -108,6 +114,7 @@ def test_the_command_says_its_defaults_on_each_device(capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "--group GROUP default: 8 on cpu, 128 on cuda" in said
     assert "--questions QUESTIONS default: 4" in said
+    assert "default: average on cpu, last on cuda" in said
 
 
 def test_the_command_refuses_in_one_line(capsys):

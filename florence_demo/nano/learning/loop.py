@@ -95,6 +95,7 @@ def prepare(config: TrainConfig) -> None:
     if folder.exists():
         return
     if config.start != Path():
+        store.load_shipped(config.start)  # raises where there is none
         # The words of a model cannot change once it has learned them.
         load_processor(config.start).save_pretrained(folder)
         return

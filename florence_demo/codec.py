@@ -82,7 +82,7 @@ def quantize(points: FloatArray, size: tuple[int, int]) -> np.ndarray[Any, np.dt
     """Return bins 0..999 of pixels (..., 2k) that alternate x and y."""
     scale = np.resize(np.asarray(size, np.float64), points.shape[-1])
     bins = np.floor(np.asarray(points, np.float64) / scale * BINS)
-    return np.clip(bins, 0, BINS - 1).astype(np.int64)
+    return np.minimum(np.maximum(bins, 0), BINS - 1).astype(np.int64)
 
 
 def dequantize(bins: Sequence[int], size: tuple[int, int]) -> FloatArray:
@@ -95,7 +95,7 @@ def dequantize(bins: Sequence[int], size: tuple[int, int]) -> FloatArray:
 
 def location_tokens(points: FloatArray, size: tuple[int, int]) -> str:
     """Return the location tokens of pixels (2k,) that alternate x and y."""
-    return "".join(f"<loc_{b}>" for b in quantize(points, size))
+    return "".join([f"<loc_{b}>" for b in quantize(points, size).tolist()])
 
 
 @dataclass(frozen=True)

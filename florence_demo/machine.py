@@ -178,8 +178,9 @@ def keep_heap(keep: bool = True) -> None:
 
     Left alone, glibc asks the system for every large block and gives it back: a base-size tower
     then writes 278,000 fresh pages for each picture, and takes 2.6 s instead of 2.1 s. Meant for
-    a program that answers again and again; ``release_memory`` gives back what is free. Does
-    nothing where there is no glibc.
+    a program that answers again and again; ``release_memory`` gives back what is free. All threads
+    share one heap: each with its own, sixteen pictures of 39 megapixels at once took 2.7 GB, now
+    0.9. Does nothing where there is no glibc.
 
     Args:
         keep: False sets what glibc arrives at by itself in such a program.
@@ -187,7 +188,8 @@ def keep_heap(keep: bool = True) -> None:
     mallopt = _c_library("mallopt")
     if mallopt is None:
         return
-    most_maps, smallest_map, trimmed_above = -4, -3, -1  # of malloc.h
+    most_maps, smallest_map, trimmed_above, most_heaps = -4, -3, -1, -8  # of malloc.h
+    mallopt(most_heaps, 1)
     mallopt(smallest_map, 32 << 20)
     mallopt(most_maps, 0 if keep else 65_536)
     mallopt(trimmed_above, 2**31 - 1 if keep else 64 << 20)

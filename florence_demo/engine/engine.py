@@ -24,6 +24,7 @@ from florence_demo.engine.request import Options as Options
 from florence_demo.errors import InputError
 from florence_demo.models.loading import LoadedModel
 from florence_demo.pictures.images import Source, open_image
+from florence_demo.pictures.room import LARGE
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS, Region, Task, task_named
 
@@ -236,12 +237,19 @@ class Engine:
         """
         import torch
 
-        def encode(pictures: Sequence[Image.Image]) -> torch.Tensor:
-            pixels = self.loaded.processor.image_processor(
-                images=[in_rgb(picture) for picture in pictures], return_tensors="pt"
-            )["pixel_values"].to(self.loaded.device, self.loaded.dtype)
+        def encode(given: Sequence[Image.Image]) -> torch.Tensor:
+            pictures = [in_rgb(picture) for picture in given]
+            # Of equal size they would be copied into one piece first: large ones go one by one.
+            several = max(p.width * p.height for p in pictures) < LARGE
+            pixels = [
+                self.loaded.processor.image_processor(images=images, return_tensors="pt")
+                for images in ([pictures] if several else [[p] for p in pictures])
+            ]
+            values = torch.cat([each["pixel_values"] for each in pixels])
             with torch.inference_mode():
-                return self._decoder.encode_image(pixels, before_block=before_block)
+                return self._decoder.encode_image(
+                    values.to(self.loaded.device, self.loaded.dtype), before_block=before_block
+                )
 
         pictures = {job.picture: job.request.image for job in jobs}
         found = self._features.features(pictures, encode, MAX_BATCH)

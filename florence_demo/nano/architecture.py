@@ -6,6 +6,7 @@ initialisation under which places are smooth from the first step. Does not know 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -178,8 +179,18 @@ def sinusoids(at: Tensor, width: int, *, longest: float, shortest: float = 6.0) 
 def square(pixels: Tensor) -> Tensor:
     """Return pictures (B, SIDE, SIDE, 3) uint8 as normalised (B, 3, SIDE, SIDE) channels last."""
     assert pixels.shape[1:] == (SIDE, SIDE, 3), pixels.shape
-    mean = torch.tensor([0.485, 0.456, 0.406], device=pixels.device)
-    std = torch.tensor([0.229, 0.224, 0.225], device=pixels.device)
+    mean, std = _normal(pixels.device)
     scaled = (pixels.float() / 255 - mean) / std
     turned: Tensor = rearrange(scaled, "b row column rgb -> b rgb row column")
     return turned
+
+
+# A tensor that is made anew is copied to the device while the device is waited for.
+@functools.lru_cache
+def _normal(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (3,) of the colours of ordinary pictures."""
+    with torch.inference_mode(False):
+        return (
+            torch.tensor([0.485, 0.456, 0.406], device=device),
+            torch.tensor([0.229, 0.224, 0.225], device=device),
+        )

@@ -2,6 +2,7 @@
 
 python -m florence_demo train-embedded --out runs/nano --hours 8
 python -m florence_demo train-embedded --out runs/nano --export assets/nano --cooldown-minutes 10
+python -m florence_demo train-embedded --out runs/gpu --device cuda --cooldown --minutes 25
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from florence_demo.nano.export import export
-from florence_demo.nano.learning.loop import TrainConfig, train
+from florence_demo.nano.learning.config import DEVICES, WEIGHTS, TrainConfig, defaults
+from florence_demo.nano.learning.loop import train
+from florence_demo.nano.scenes.catalogue import TRAIN_STYLES
 
 
 @dataclass(frozen=True)
@@ -26,17 +30,31 @@ class Command:
     cooldown_minutes: float
 
 
+_CHOICES = {"device": DEVICES, "weights": WEIGHTS, "styles": TRAIN_STYLES}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add an option for each field of ``TrainConfig``; its default is written there alone."""
+    hints = typing.get_type_hints(TrainConfig)
+    by_device = {
+        device: {**defaults(device), "weights": TrainConfig(device=device).shipped}
+        for device in DEVICES
+    }
     for f in dataclasses.fields(TrainConfig):
         flag = "--" + f.name.replace("_", "-")
         if isinstance(f.default, bool):
             parser.add_argument(flag, action="store_true")
-        elif isinstance(f.default, tuple):
-            parser.add_argument(flag, nargs="+", default=f.default, help=f"default: {f.default}")
-        else:
-            kind = Path if isinstance(f.default, Path) else type(f.default)
-            parser.add_argument(flag, type=kind, default=f.default, help=f"default: {f.default}")
+            continue
+        said = [f"{of[f.name]} on {device}" for device, of in by_device.items() if f.name in of]
+        parser.add_argument(
+            flag,
+            # Of "str or nothing" and of "some str", too, the first one reads what is typed.
+            type=next(iter(typing.get_args(hints[f.name])), hints[f.name]),
+            nargs="+" if isinstance(f.default, tuple) else None,
+            default=f.default,
+            choices=_CHOICES.get(f.name),
+            help=f"default: {', '.join(said) or f.default}",
+        )
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the model, then stop")
     parser.add_argument("--cooldown-minutes", type=float, default=0.0, help="before writing it")
 

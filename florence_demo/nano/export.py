@@ -21,7 +21,8 @@ from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
 from florence_demo.models.loading import load_model
 from florence_demo.nano.architecture import build_model
 from florence_demo.nano.learning import store
-from florence_demo.nano.learning.loop import FIRST_SEED, TrainConfig, library, train
+from florence_demo.nano.learning.config import TrainConfig
+from florence_demo.nano.learning.loop import FIRST_SEED, library, train
 from florence_demo.nano.scenes.compose import make_scene
 from florence_demo.nano.scenes.rows import rows_of
 from florence_demo.nano.scenes.sprites import Library
@@ -42,31 +43,33 @@ def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> 
         config: The run.
         folder: Where to; a README.md there stays.
         cooldown_minutes: Let the steps shrink to nothing over so many minutes first, on a copy, so
-            that the run itself can go on at full step. Without it the running average is written.
+            that the run itself can go on at full step.
 
     Raises:
         CheckpointError: The run has no checkpoint yet.
     """
-    state = store.load_checkpoint(config.out)
+    run = config.out
+    state = store.load_checkpoint(run)
     if state is None:
-        raise CheckpointError(f"{config.out} holds no checkpoint yet: train first.")
-    processor = load_processor(config.out / store.PROCESSOR)
-    weights = state["ema"]
+        raise CheckpointError(f"{run} holds no checkpoint yet: train first.")
+    processor = load_processor(run / store.PROCESSOR)
     if cooldown_minutes:
-        copy = config.out.with_name(config.out.name + "-cooldown")
+        copy = run.with_name(run.name + "-cooldown")
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(config.out, copy)
-        hours = cooldown_minutes / 60
-        train(dataclasses.replace(config, out=copy, cooldown=True, hours=hours, check_minutes=1e9))
+        shutil.copytree(run, copy)
+        config = dataclasses.replace(
+            config,
+            out=copy,
+            cooldown=True,
+            hours=0.0,
+            minutes=cooldown_minutes,
+            check_minutes=1e9,
+        )
+        train(config)
         state = store.load_checkpoint(copy)
         assert state is not None
-        # The steps are tiny at the end: the weights are their own average by then.
-        mine = "model."
-        weights = {
-            k.removeprefix(mine): v for k, v in state["learner"].items() if k.startswith(mine)
-        }
     model = build_model(processor)
-    model.load_state_dict(weights)
+    model.load_state_dict(weights_of(state, config.shipped))
     store.save_folder(folder, model, processor)
     store.save_training(folder, state)
     seeds = range(FIRST_SEED, FIRST_SEED + FAMILIAR)
@@ -74,9 +77,28 @@ def export(config: TrainConfig, folder: Path, cooldown_minutes: float = 0.0) -> 
     seeds = range(seeds.stop, seeds.stop + CALIBRATED)
     write_confidence(folder, library(config.sprites), seeds)
     store.log(
-        config.out,
-        {"event": "export", **{k: state[k] for k in ("step", "pictures", "pairs", "seconds")}},
+        run,
+        {
+            "event": "export",
+            "weights": config.shipped,
+            **{k: state[k] for k in ("step", "pictures", "pairs", "seconds")},
+        },
     )
+
+
+def weights_of(state: dict[str, Any], which: str) -> dict[str, torch.Tensor]:
+    """Return the model's weights in a checkpoint, by their names in the model.
+
+    Args:
+        state: The checkpoint.
+        which: The "last" ones, or their running "average".
+    """
+    if which == "average":
+        average: dict[str, torch.Tensor] = state["ema"]
+        return average
+    mine = "model."
+    learner = state["learner"].items()
+    return {name.removeprefix(mine): v for name, v in learner if name.startswith(mine)}
 
 
 _BATCH = 10

@@ -136,10 +136,22 @@ def upright_size(source: str | Path | bytes | BinaryIO, *, limits: ImageLimits =
         InputError: As for ``open_image``.
     """
     data = _read(source, limits)
+    return size_told(data, limits=limits) or open_image(data, limits=limits).size
+
+
+def size_told(
+    source: str | Path | bytes | BinaryIO, *, limits: ImageLimits = LIMITS
+) -> Size | None:
+    """Return (width, height) of the upright picture by its header; None where only decoding tells.
+
+    Raises:
+        InputError: As for ``open_image``.
+    """
+    data = _read(source, limits)
     with _told(limits):
         _, still = _recognise(data)
         if still is None:
-            return open_image(data, limits=limits).size
+            return None
         _check_still(still, limits)
         return still.upright_size
 

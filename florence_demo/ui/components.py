@@ -22,10 +22,12 @@ from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from florence_demo.errors import InputError
-from florence_demo.pictures.images import as_jpeg, open_image
+from florence_demo.pictures.images import as_jpeg
+from florence_demo.pictures.room import Room
 from florence_demo.pictures.web import fetch_image, is_url
 from florence_demo.tasks import TASKS, Region, task_named
 
+_ROOM = Room()
 _ASSETS = Path(__file__).parent / "js"
 
 
@@ -88,9 +90,9 @@ class SafeImage(gr.Image):
         if payload is None:
             return None
         if payload.path:
-            return open_image(own_file(self, payload.path))
+            return _ROOM.open(own_file(self, payload.path))
         if payload.url and payload.url.startswith("data:"):
-            return open_image(payload.url)
+            return _ROOM.open(payload.url)
         raise InputError("No picture arrived: upload it again.")
 
 

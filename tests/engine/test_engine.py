@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from florence_demo.engine import engine as engine_module
 from florence_demo.engine.engine import Engine
-from florence_demo.engine.feature_cache import fingerprint
+from florence_demo.engine.feature_cache import FeatureCache, fingerprint
 from florence_demo.engine.request import Options, Request, Stopped
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.models.catalogue import MODELS, spec_at
@@ -314,3 +314,22 @@ def test_an_adapter_that_does_not_fit_leaves_the_one_in_use(adapters, tmp_path):
         cache.get(adapter(tmp_path / "bad", "model.nowhere.q_proj", 3))
     assert cache.get(adapters[0]) is engine
     assert engine.predict(image, TASKS["od"], options=QUICK).raw == before
+
+
+def test_large_pictures_are_prepared_one_by_one_and_answered_alike(nano, monkeypatch):
+    requests = [request("od", picture(seed)) for seed in (91, 92, 93)]
+    prepared: list[int] = []
+    real = nano.loaded.processor.image_processor
+
+    def counted(images, **kwargs):
+        prepared.append(len(images))
+        return real(images=images, **kwargs)
+
+    monkeypatch.setattr(nano.loaded.processor, "image_processor", counted)
+    answers = []
+    for large in (engine_module.LARGE, 1):
+        monkeypatch.setattr(engine_module, "LARGE", large)
+        monkeypatch.setattr(nano, "_features", FeatureCache())
+        answers.append([found.raw for found in nano.predict_batch(requests, QUICK)])
+    assert prepared == [3, 1, 1, 1]
+    assert answers[0] == answers[1]

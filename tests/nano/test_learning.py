@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,19 +15,20 @@ from PIL import Image
 from florence_demo.errors import CheckpointError
 from florence_demo.nano.architecture import Sizes, build_model, sinusoids
 from florence_demo.nano.export import export
-from florence_demo.nano.learning import samples as samples_module
 from florence_demo.nano.learning import store
+from florence_demo.nano.learning import stream as stream_module
+from florence_demo.nano.learning.batches import Words, collate
+from florence_demo.nano.learning.config import TrainConfig
 from florence_demo.nano.learning.heads import AnswerLoss, soft_places
 from florence_demo.nano.learning.learner import Learner, Shares
-from florence_demo.nano.learning.loop import TrainConfig, Trainer, load_matching, prepare, train
+from florence_demo.nano.learning.loop import Trainer, load_matching, prepare, train
 from florence_demo.nano.learning.optimizer import MuonAdamW, is_matrix
-from florence_demo.nano.learning.plots import draw_curves, draw_samples
+from florence_demo.nano.learning.plots import draw_curves, draw_samples, read_rows
 from florence_demo.nano.learning.samples import (
     ALPHABET,
     FINE,
     IGNORE,
     TEXT_CLASS,
-    Stream,
     ask,
     fine_letters,
     grid,
@@ -32,6 +36,7 @@ from florence_demo.nano.learning.samples import (
     marked_cells,
     mirrored,
 )
+from florence_demo.nano.learning.stream import Stream
 from florence_demo.nano.scenes.catalogue import CLASSES
 from florence_demo.nano.scenes.compose import make_scene
 from florence_demo.nano.scenes.sprites import Library
@@ -43,6 +48,7 @@ from florence_demo.nano.tokenizer import (
     SIDE,
     build_processor,
     common_words,
+    numbers,
 )
 from florence_demo.prediction import Detections
 from florence_demo.tasks import TASKS
@@ -66,6 +72,11 @@ def samples(processor, library):
     rng = np.random.default_rng(0)
     scenes = [make_scene(seed, 192, library=library) for seed in range(4)]
     return [make_sample(scene, processor.tokenizer, 3, rng) for scene in scenes]
+
+
+@pytest.fixture(scope="module")
+def batch(processor, samples):
+    return collate(samples, Words.of(processor.tokenizer), group=8)
 
 
 # Words
@@ -121,6 +132,23 @@ def test_the_processor_opens_in_plain_transformers(processor, tmp_path):
     assert read["<OD>"]["labels"] == ["dog"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<s></s>",
+        "<s>What does the sign say?</s>",
+        "<s>dog<loc_0><loc_7><loc_999><loc_1000>cats  two  blanks <loc_07>\n 3 \u00a0x</s>",
+        "<s>a dog<poly><loc_1><loc_2><sep><loc_3></poly> <pad> <s >it's don't <image></s>",
+        " naïve 汉字 🙂 \t dog's",
+    ],
+)
+def test_numbers_are_those_of_the_tokenizer(processor, text):
+    tokenizer = processor.tokenizer
+    expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert numbers(tokenizer, text) == expected
+    assert numbers(tokenizer, text) == expected
+
+
 # Model
 
 
@@ -171,7 +199,7 @@ def test_a_near_miss_costs_less_than_a_far_one():
     logits = torch.zeros(3, 1010)
     for row, said in enumerate((500, 503, 700)):
         logits[row, 10 + said] = 10
-    near, close, far = loss(logits, torch.full((3,), 510)).tolist()
+    near, close, far = loss(logits, torch.full((3,), 510), torch.arange(3)).tolist()
     assert near < close < far
 
 
@@ -179,7 +207,8 @@ def test_words_are_compared_exactly():
     logits = torch.randn(4, 1010)
     targets = torch.tensor([0, 3, 7, 9])
     expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-    torch.testing.assert_close(AnswerLoss(10)(logits, targets), expected)
+    nowhere = torch.zeros(0, dtype=torch.int64)
+    torch.testing.assert_close(AnswerLoss(10)(logits, targets, nowhere), expected)
 
 
 # Samples
@@ -232,7 +261,7 @@ def test_every_character_has_a_fine_cell_of_its_own(library):
         pytest.param(
             Truth(
                 "od",
-                detections=Detections(np.array([[128, 128, 256, 256]], np.float32), ("dog",)),
+                places=Detections(np.array([[128, 128, 256, 256]], np.float32), ("dog",)),
             ),
             64,
             id="a quarter of the picture",
@@ -261,9 +290,9 @@ def test_questions_are_asked_and_answered_in_the_language_of_the_codec(processor
 def test_streams_side_by_side_share_the_seeds(processor, library):
     seen = []
     for rank in range(2):
-        stream = Stream(library, processor.tokenizer, 2, 0, 100 + rank, 2)
+        stream = Stream(library, processor.tokenizer, 2, 8, 0, 100 + rank, 2)
         stream.one = seen.append
-        batches = iter(stream)
+        batches = stream.samples()
         next(batches), next(batches)
     assert sorted(seen) == list(range(100, 108))
 
@@ -271,11 +300,11 @@ def test_streams_side_by_side_share_the_seeds(processor, library):
 def test_a_lone_tower_sees_things_of_earlier_scenes_too(processor, library, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        samples_module, "make_scene", lambda *a, **k: drawn.append(a) or make_scene(*a, **k)
+        stream_module, "make_scene", lambda *a, **k: drawn.append(a) or make_scene(*a, **k)
     )
 
     def filled(questions: int) -> int:
-        stream = Stream(library, processor.tokenizer, 2, questions, 0)
+        stream = Stream(library, processor.tokenizer, 2, 8, questions, 0)
         return sum(int((stream.one(seed).classes > 0).sum()) for seed in range(12))
 
     assert filled(0) > 1.2 * filled(1)
@@ -293,7 +322,7 @@ def test_a_mirrored_scene_keeps_each_thing_under_its_pixels(library):
 
 
 def test_a_bad_scene_is_skipped(processor, library, caplog):
-    stream = Stream(library, processor.tokenizer, 2, 0, 0)
+    stream = Stream(library, processor.tokenizer, 2, 8, 0, 0)
 
     def one(seed):
         if seed == 1:
@@ -301,7 +330,7 @@ def test_a_bad_scene_is_skipped(processor, library, caplog):
         return seed
 
     stream.one = one
-    assert next(iter(stream)) == [0, 2]
+    assert next(stream.samples()) == [0, 2]
     assert "seed 1 makes no scene" in caplog.text
 
 
@@ -332,13 +361,13 @@ def test_depthwise_convolutions_and_tables_take_smaller_steps(processor):
     assert moved == pytest.approx([1e-3, 1e-4, 2e-4], rel=0.01)
 
 
-def test_a_few_steps_learn_a_batch_by_heart(processor, samples):
+def test_a_few_steps_learn_a_batch_by_heart(processor, batch):
     torch.manual_seed(0)
     learner = Learner(build_model(processor, MICRO), processor).train()
     optimizer = MuonAdamW(learner.named_parameters(), muon_lr=4e-3, adam_lr=4e-3)
     losses = []
     for _ in range(30):
-        said = learner.learn(samples, Shares())
+        said = learner.learn(batch, Shares())
         optimizer.step(1.0)
         optimizer.zero_grad()
         losses.append(said)
@@ -351,7 +380,7 @@ def test_a_few_steps_learn_a_batch_by_heart(processor, samples):
 def test_without_questions_only_the_tower_learns(processor, samples):
     learner = Learner(build_model(processor, MICRO), processor)
     blind = [type(s)(**{**vars(s), "questions": ()}) for s in samples]
-    learner.learn(blind, Shares())
+    learner.learn(collate(blind, learner.words, 8), Shares())
     moved = {n.split(".")[0] for n, p in learner.named_parameters() if p.grad is not None}
     parts = {n for n, p in learner.named_parameters() if p.grad is not None and "model." in n}
     assert moved == {"dense", "letters", "model"}
@@ -411,6 +440,79 @@ def test_a_run_is_written_as_a_folder_after_a_cooldown(config, tmp_path):
     assert cooled["step"] > kept["step"] == 3
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_learns_the_same_from_scenes_drawn_beside(config, workers):
+    # The tower alone: what the heads of cells draw depends on the process that draws it.
+    train(dataclasses.replace(config, workers=workers, tower_pictures=100))
+    found = store.load_checkpoint(config.out)
+    assert found is not None
+    assert (found["step"], found["pictures"], found["pairs"]) == (3, 6, 0)
+    here = dataclasses.replace(config, out=config.out.with_name("here"), tower_pictures=100)
+    shutil.copytree(config.out / store.PROCESSOR, here.out / store.PROCESSOR)
+    train(here)
+    expected = store.load_checkpoint(here.out)
+    assert expected is not None
+    for name, value in found["learner"].items():
+        torch.testing.assert_close(value, expected["learner"][name], msg=name)
+
+
+def test_a_training_asks_questions_drawn_beside_goes_on_and_stops(config):
+    config = dataclasses.replace(config, workers=1, questions=2, group=3)
+    train(config)
+    train(dataclasses.replace(config, pictures=10))
+    state = store.load_checkpoint(config.out)
+    assert state is not None
+    assert (state["step"], state["pictures"]) == (5, 10)
+    assert state["pairs"] > 0
+
+
+def test_a_training_stops_when_its_time_is_up_and_its_steps_have_fallen(config, monkeypatch):
+    scales = []
+    step = MuonAdamW.step
+    monkeypatch.setattr(
+        MuonAdamW, "step", lambda self, scale: scales.append(scale) or step(self, scale)
+    )
+    # A clock of its own: each look at it takes a minute.
+    minutes = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 60.0 * next(minutes))
+    monkeypatch.setattr("florence_demo.nano.learning.loop.time", clock)
+    train(dataclasses.replace(config, cooldown=True, minutes=20, pictures=0, check_minutes=1e9))
+    assert len(scales) > 3
+    assert scales[0] == pytest.approx(1 - 1 / 20)
+    *falls, _ = np.diff(scales)
+    assert falls == pytest.approx([falls[0]] * len(falls))
+    assert scales[-1] == 0.02
+
+
+def test_what_is_written_is_the_last_weights_or_their_average(config, tmp_path):
+    train(config)
+    state = store.load_checkpoint(config.out)
+    assert state is not None
+    name = "model.language_model.shared.weight"
+    last, average = state["learner"][f"model.{name}"], state["ema"][name]
+    assert not torch.equal(last.half(), average.half())
+    for weights, expected in ((None, average), ("average", average), ("last", last)):
+        export(dataclasses.replace(config, weights=weights), tmp_path / "nano")
+        assert torch.equal(
+            store.load_shipped(tmp_path / "nano").learner[f"model.{name}"].half(), expected.half()
+        )
+    rows = [row for row in read_rows(config.out) if row.get("event") == "export"]
+    assert [row["weights"] for row in rows] == ["average", "average", "last"]
+
+
+def test_after_a_cooldown_the_last_weights_are_written_unless_told(config, tmp_path):
+    train(config)
+    for weights, part in ((None, "learner"), ("average", "ema")):
+        told = dataclasses.replace(config, weights=weights)
+        export(told, tmp_path / "nano", cooldown_minutes=0.001)
+        cooled = store.load_checkpoint(tmp_path / "run-cooldown")
+        assert cooled is not None
+        name = "model.language_model.shared.weight"
+        expected = cooled[part][name if part == "ema" else f"model.{name}"]
+        written = store.load_shipped(tmp_path / "nano").learner[f"model.{name}"]
+        assert torch.equal(written.half(), expected.half())
+
+
 def test_a_checkpoint_survives_a_changed_head():
     module, state = torch.nn.Linear(3, 2), {"weight": torch.ones(5, 3), "bias": torch.ones(2)}
     load_matching(module, state)
@@ -418,14 +520,14 @@ def test_a_checkpoint_survives_a_changed_head():
     assert not torch.equal(module.weight, torch.ones(2, 3))
 
 
-def test_places_are_not_drowned_by_large_features(config, samples):
+def test_places_are_not_drowned_by_large_features(config, batch):
     trainer = Trainer(config, rank=0)
     model = trainer.learner.model.model
     with torch.no_grad():
         for convolution in model.vision_tower.convs:
             convolution.conv.weight.mul_(300)
-    trainer._match_positions(samples)
-    features = model.vision_tower(trainer.learner.pixels(samples)).last_hidden_state
+    trainer._match_positions(batch)
+    features = model.vision_tower(trainer.learner.pixels(batch)).last_hidden_state
     rows = model.multi_modal_projector.image_position_embed.row_embeddings.weight
     middle = features.square().mean(dim=(0, 2, 3)).median()
     torch.testing.assert_close(rows.square().mean(), middle)

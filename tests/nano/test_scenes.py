@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from florence_demo.nano.scenes import contours as contours_module
+from florence_demo.nano.scenes import types as types_module
+from florence_demo.nano.scenes.backgrounds import scaled
 from florence_demo.nano.scenes.catalogue import CLASSES
 from florence_demo.nano.scenes.compose import KINDS, make_scene
 from florence_demo.nano.scenes.contours import POINTS, contours
@@ -51,7 +54,7 @@ def truths(scenes):
 
 
 def thing(label="dog", color=None, box=(0, 0, 10, 10)):
-    return SceneObject(label, "drawn", color, np.array(box, np.float32), ())
+    return SceneObject(label, "drawn", color, np.array(box, np.float32), np.ones((1, 1), bool))
 
 
 def filled(rings, shape):
@@ -193,6 +196,70 @@ def test_contour_of_a_shape(mask, least):
     drawn = filled([ring], mask.shape)
     assert (enlarged(mask) & drawn).sum() / (enlarged(mask) | drawn).sum() > least
     assert ring[0, 1] == pytest.approx(ring[:, 1].min(), abs=1)
+
+
+def test_a_line_is_walked_as_numpy_interpolates():
+    ring = contours_module._trace(np.hypot(*np.mgrid[-20:20, -20:20]) < 17)[0]
+    line = contours_module._Line.along(ring)
+    where = np.concatenate([np.linspace(0, line.length, 200), line.ways])
+    expected = [np.interp(where, line.ways, values) for values in line.values]
+    np.testing.assert_array_equal(line.at(where), expected)
+
+
+def walked(mask):
+    """Walk around a mask edge by edge; of two ways on, take the one that was found last."""
+    inside = np.pad(mask, 1)
+    ways = {}
+    for dy, dx, start, end in (
+        (-1, 0, (0, 0), (0, 1)),
+        (0, 1, (0, 1), (1, 1)),
+        (1, 0, (1, 1), (1, 0)),
+        (0, -1, (1, 0), (0, 0)),
+    ):
+        for y, x in np.argwhere(mask).tolist():
+            if not inside[y + 1 + dy, x + 1 + dx]:
+                here = (y + start[0], x + start[1])
+                ways.setdefault(here, []).append((y + end[0], x + end[1]))
+    rings = []
+    while ways:
+        first = here = next(iter(ways))
+        ring = []
+        while here in ways:
+            ends = ways[here]
+            there = ends.pop()
+            if not ends:
+                del ways[here]
+            ring.append(((here[1] + there[1]) / 2, (here[0] + there[0]) / 2))
+            here = there
+            if here == first:
+                break
+        rings.append(np.array(ring))
+    return rings
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_outlines_are_walked_in_their_order_even_where_only_corners_touch(share):
+    mask = np.random.default_rng(0).random((30, 40)) < share
+    for found, expected in zip(contours_module._trace(mask), walked(mask), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_outlines_are_found_when_they_are_asked_for(monkeypatch):
+    found = []
+    monkeypatch.setattr(types_module, "contours", lambda *a: found.append(a) or contours(*a))
+    scene = make_scene(3, library=LIBRARY, kind="objects")
+    assert found == []
+    truth = next(t for t in scene.truths if t.task == "region_to_segmentation")
+    (rings,) = truth.detections.polygons
+    assert len(found) == 1
+    assert truth.detections.polygons[0] is rings
+    assert any(rings[0] is thing.rings[0] for thing in scene.objects)
+    assert len(found) == len([o for o in scene.objects if "rings" in vars(o)])
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.15, 0.8237, 1.0, 1.1599])
+def test_bytes_are_scaled_and_rounded(gain):
+    assert scaled(gain) == [min(255, round(v * gain)) for v in range(256)]
 
 
 def test_contours_of_two_parts_are_two_rings():

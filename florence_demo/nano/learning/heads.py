@@ -4,7 +4,8 @@ Knows why each head exists. The dense head teaches the tower alone to see, the l
 early layers to tell characters apart; the cell head makes the
 language model's encoder name what it sees in the language model's own words and places, before
 the decoder can point; the mark head makes it find the cells that a question means. None of them
-is shipped. Does not know data loading or optimisers.
+is shipped. What is to be compared comes with the batch and nothing is read back, so that a GPU is
+never waited for. Does not know data loading or optimisers.
 """
 
 from __future__ import annotations
@@ -15,14 +16,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from florence_demo.codec import BINS
-from florence_demo.nano.learning.samples import (
-    ALPHABET,
-    COLOURS,
-    IGNORE,
-    SLOTS,
-    TEXT_CLASS,
-    locations,
-)
+from florence_demo.nano.learning.batches import Batch, Group
+from florence_demo.nano.learning.samples import ALPHABET, COLOURS, IGNORE, SLOTS, TEXT_CLASS
 from florence_demo.nano.tokenizer import CELLS
 
 SPREAD = 3.0
@@ -47,16 +42,22 @@ class AnswerLoss(nn.Module):
         self.first = first_location
         self.register_buffer("soft", soft_places(), persistent=False)
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss (n,) of logits (n, V) against token numbers (n,)."""
+    def forward(self, logits: Tensor, targets: Tensor, located: Tensor) -> Tensor:
+        """Return the loss (n,) of logits (n, V) against tokens (n,).
+
+        Args:
+            logits: (n, V).
+            targets: (n,) token numbers.
+            located: (m,) rows whose target is a location.
+        """
         logp = logits.float().log_softmax(dim=-1)
         loss = -logp.gather(1, targets[:, None])[:, 0]
-        places = targets - self.first
-        at = ((places >= 0) & (places < BINS)).nonzero()[:, 0]
-        if len(at):
-            rows = logp[at, self.first : self.first + BINS]
-            loss = loss.index_copy(0, at, -(rows * self.soft[places[at]]).sum(dim=1))
-        return loss
+        if not len(located):
+            return loss
+        places = targets.index_select(0, located) - self.first
+        rows = logp.index_select(0, located)[:, self.first : self.first + BINS]
+        soft = self.soft.index_select(0, places)
+        return loss.index_copy(0, located, -(rows * soft).sum(dim=1))
 
 
 class DenseHead(nn.Module):
@@ -78,39 +79,35 @@ class DenseHead(nn.Module):
 
     centres: Tensor
 
-    def forward(
-        self, features: Tensor, batch: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, features: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and what to log.
 
         Args:
             features: (B, width, CELLS, CELLS), the tower's last map.
-            batch: (B, N, ...) tensors under the names of ``Sample``'s attributes.
+            batch: What stands in the cells.
         """
         x = self.norm(rearrange(features, "b width row column -> b (row column) width"))
         hidden = F.gelu(self.hidden(x))
         classes, boxes, masks, colours = self.out(hidden).split(self.widths, dim=-1)
-        truth = batch["classes"]
-        thing = truth > 0
-        solid = thing & (truth < TEXT_CLASS)
+        off = (boxes + self.centres - batch.boxes).abs()
+        written = _at(hidden, batch.written)
+        guesses = rearrange(self.out_slots(written), "n (slot c) -> n slot c", slot=SLOTS)
+        slots, truth = _at(batch.slots, batch.written), batch.classes.flatten()
+        things = truth.masked_fill((truth == 0) | (truth == TEXT_CLASS), IGNORE)
         losses = {
             # Most cells are empty: what stands in the others would hardly count.
-            "class": F.cross_entropy(rearrange(classes, "b n c -> (b n) c"), truth.flatten())
-            + 2 * _mean_over(classes, truth.masked_fill(~solid, IGNORE)),
-            "box": (boxes + self.centres - batch["boxes"]).abs()[thing].sum(-1).mean()
-            if thing.any()
-            else boxes.sum() * 0,
-            "mask": F.binary_cross_entropy_with_logits(masks[solid], batch["masks"][solid])
-            if solid.any()
+            "class": F.cross_entropy(classes.flatten(0, 1), truth)
+            + 2 * _mean_over(classes, things),
+            "box": _at(off, batch.things).sum(-1).mean() if len(batch.things) else off.sum() * 0,
+            "mask": F.binary_cross_entropy_with_logits(
+                _at(masks, batch.solid), _at(batch.masks, batch.solid)
+            )
+            if len(batch.solid)
             else masks.sum() * 0,
-            "colour": _mean_over(colours, batch["colours"]),
+            "colour": _mean_over(colours, batch.colours),
+            "slots": _mean_over(guesses, slots)
+            + 2 * _mean_over(guesses, slots.masked_fill(slots == 0, IGNORE)),
         }
-        text = truth == TEXT_CLASS
-        guesses = rearrange(self.out_slots(hidden[text]), "n (slot c) -> n slot c", slot=SLOTS)
-        slot = batch["slots"][text]
-        losses["slots"] = _mean_over(guesses, slot) + 2 * _mean_over(
-            guesses, slot.masked_fill(slot == 0, IGNORE)
-        )
         total = (
             losses["class"]
             + 12 * losses["box"]
@@ -118,14 +115,15 @@ class DenseHead(nn.Module):
             + 0.3 * losses["colour"]
             + losses["slots"]
         )
-        said = {f"dense_{name}": loss.item() for name, loss in losses.items()}
+        said = {f"dense_{name}": loss.detach() for name, loss in losses.items()}
         with torch.no_grad():
-            right = classes.argmax(-1) == truth
-            said["cell_acc"] = right[solid].float().mean().item() if solid.any() else 0.0
-            filled = slot > 0
-            if filled.any():
-                hit = guesses.argmax(-1) == slot
-                said["slot_acc"] = hit[filled].float().mean().item()
+            if len(batch.solid):
+                right = (classes.argmax(-1) == batch.classes).flatten()
+                said["cell_acc"] = right.index_select(0, batch.solid).float().mean()
+            if len(batch.written):
+                filled = slots > 0
+                hit = filled & (guesses.argmax(-1) == slots)
+                said["slot_acc"] = hit.sum() / filled.sum().clamp(min=1)
         return total, said
 
 
@@ -141,85 +139,60 @@ class LetterHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, len(ALPHABET) + 1)
 
-    def forward(self, features: Tensor, letters: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, features: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and what to log.
 
         Args:
             features: (B, width, FINE, FINE).
-            letters: (B, FINE * FINE), IGNORE where there is none.
+            batch: What stands in the fine cells.
         """
-        written = letters != IGNORE
-        if not written.any():
+        if not len(batch.spelled):
             return features.sum() * 0, {}
         cells = rearrange(features, "b width row column -> b (row column) width")
-        said = self.out(self.norm(cells[written]))
-        loss = F.cross_entropy(said, letters[written])
-        right = (said.argmax(-1) == letters[written]).float().mean()
-        return loss, {"letter_loss": loss.item(), "letter_acc": right.item()}
+        said = self.out(self.norm(_at(cells, batch.spelled)))
+        letters = _at(batch.letters, batch.spelled)
+        loss = F.cross_entropy(said, letters)
+        right = (said.argmax(-1) == letters).float().mean()
+        return loss, {"letter_loss": loss.detach(), "letter_acc": right}
 
 
 class CellHead(nn.Module):
     """Make encoded picture cells say label, box and characters in the model's own embeddings."""
 
-    ASKED = 12
-
-    def __init__(self, width: int, first_location: int, words: Tensor, letters: Tensor) -> None:
+    def __init__(self, width: int, first_location: int) -> None:
         """Build the head.
 
         Args:
             width: Width of the language model.
             first_location: Token number of ``<loc_0>``.
-            words: (TEXT_CLASS + 1,) token number of each class, IGNORE where there is none.
-            letters: (len(ALPHABET) + 1,) token number of each character, IGNORE likewise.
         """
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, (5 + SLOTS) * width)
-        self.first = first_location
         self.answer = AnswerLoss(first_location)
-        self.register_buffer("words", words, persistent=False)
-        self.register_buffer("letters", letters, persistent=False)
-
-    words: Tensor
-    letters: Tensor
 
     def forward(
-        self, cells: Tensor, embeddings: Tensor, batch: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, float]]:
+        self, cells: Tensor, embeddings: Tensor, group: Group
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss over some cells that hold something, and what to log.
 
         Args:
-            cells: (B, N, width), the encoder's output at the picture's cells.
+            cells: (Q, N, width), the encoder's output at the picture's cells.
             embeddings: (V, width), the tied matrix of words.
-            batch: (B, N, ...) as the dense head takes it.
+            group: The questions, with the cells that are asked and what they should say.
         """
-        held = (batch["classes"] > 0).nonzero()
-        if not len(held):
+        if not len(group.cells):
             return cells.sum() * 0, {}
-        most = self.ASKED * len(cells)
-        held = held[torch.randperm(len(held), device=held.device)[:most]]
-        rows, columns = held.unbind(1)
-        said = self.out(self.norm(cells[rows, columns]))
-        said = rearrange(said, "n (place width) -> n place width", place=5 + SLOTS)
-        label = self.words[batch["classes"][rows, columns]]
-        places = locations(batch["boxes"][rows, columns]) + self.first
-        slots = batch["slots"][rows, columns]
-        letters = torch.where(slots >= 0, self.letters[slots.clamp(min=0)], IGNORE)
-        targets = torch.cat([label[:, None], places, letters], dim=1)
-        # Empty slots outnumber the others and teach little: only the first one of a cell counts.
-        keep = (targets != IGNORE) & (
-            torch.cumsum(F.pad(slots == 0, (5, 0)), dim=1) * (targets == self.letters[0]) <= 1
-        )
-        keep[label == IGNORE, 0] = False
-        not_text = batch["classes"][rows, columns] != TEXT_CLASS
-        keep[not_text, 5:] = False
-        logits = said[keep] @ embeddings.T
-        loss = self.answer(logits, targets[keep])
-        kind = torch.arange(5 + SLOTS, device=keep.device).expand_as(keep)[keep]
-        parts = {"label": kind == 0, "place": (kind > 0) & (kind < 5), "letter": kind >= 5}
-        means = {name: loss[at].mean() for name, at in parts.items() if at.any()}
+        said = self.out(self.norm(_at(cells, group.cells)))
+        said = rearrange(said, "n (thing width) -> n thing width", thing=5 + SLOTS)
+        labels, places, _ = group.kinds
+        located = torch.arange(labels, labels + places, device=cells.device)
+        logits = _at(said, group.said) @ embeddings.T
+        parts = self.answer(logits, group.targets, located).split(group.kinds)
+        named = zip(("label", "place", "letter"), parts, strict=True)
+        means = {f"cell_{name}": part.mean() for name, part in named if len(part)}
         total = torch.stack([*means.values()]).sum()
-        return total, {f"cell_{name}": value.item() for name, value in means.items()}
+        return total, {name: value.detach() for name, value in means.items()}
 
 
 class MarkHead(nn.Module):
@@ -231,17 +204,22 @@ class MarkHead(nn.Module):
         self.hidden = nn.Linear(width, width)
         self.out = nn.Linear(width, 1)
 
-    def forward(self, cells: Tensor, marks: Tensor) -> Tensor:
-        """Return the mean loss of cells (n, N, width) against shares (n, N), -1 ignored."""
-        logits: Tensor = self.out(F.gelu(self.hidden(self.norm(cells))))[..., 0]
-        asked = marks[:, 0] >= 0
-        if not asked.any():
+    def forward(self, cells: Tensor, group: Group) -> Tensor:
+        """Return the mean loss of cells (Q, N, width) of the questions that are about places."""
+        placed = cells.index_select(0, group.placed)
+        logits: Tensor = self.out(F.gelu(self.hidden(self.norm(placed))))[..., 0]
+        if not len(group.placed):
             return logits.sum() * 0
-        return F.binary_cross_entropy_with_logits(logits[asked], marks[asked])
+        return F.binary_cross_entropy_with_logits(logits, group.marks)
+
+
+def _at(values: Tensor, places: Tensor) -> Tensor:
+    """Return the rows (n, ...) of values (B, N, ...) at flat places (n,) in B * N."""
+    return values.flatten(0, 1).index_select(0, places)
 
 
 def _mean_over(logits: Tensor, targets: Tensor) -> Tensor:
-    if not (targets != IGNORE).any():
-        return logits.sum() * 0
-    flat = rearrange(logits, "... c -> (...) c")
-    return F.cross_entropy(flat, targets.flatten(), ignore_index=IGNORE)
+    """Return the mean loss over the targets that are not to be ignored, 0 where all are."""
+    flat, truth = rearrange(logits, "... c -> (...) c"), targets.flatten()
+    lost = F.cross_entropy(flat, truth, ignore_index=IGNORE, reduction="sum")
+    return lost / (truth != IGNORE).sum().clamp(min=1)

@@ -1,28 +1,22 @@
 """One training step: pictures once through the tower, every question about them from there.
 
 Knows how the losses come together and in which order gradients are computed, so that the costly
-tower runs once a picture and short questions are not padded to long ones. Does not know files,
-processes or schedules.
+tower runs once a picture and short questions are not padded to long ones. What it says of the
+losses stays where they arise. Does not know files, processes or schedules.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import (
-    Florence2ForConditionalGeneration,
-    Florence2Processor,
-    PreTrainedTokenizerFast,
-)
+from transformers import Florence2ForConditionalGeneration, Florence2Processor
 
 from florence_demo.codec import BINS
 from florence_demo.nano.architecture import square
+from florence_demo.nano.learning.batches import Batch, Group, Words
 from florence_demo.nano.learning.heads import (
     SPREAD,
     AnswerLoss,
@@ -32,20 +26,7 @@ from florence_demo.nano.learning.heads import (
     MarkHead,
     soft_places,
 )
-from florence_demo.nano.learning.samples import (
-    ALPHABET,
-    IGNORE,
-    TEXT_CLASS,
-    Question,
-    Sample,
-    pad,
-    stack,
-)
-from florence_demo.nano.scenes.catalogue import CLASSES
 from florence_demo.nano.tokenizer import IMAGE_TOKENS
-
-GROUP = 8
-"""Questions that go through the language model together; more fall out of a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -57,33 +38,23 @@ class Shares:
     marks: float = 1.0
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """One question of a batch: which sample it belongs to."""
-
-    row: int
-    question: Question
-
-
 @dataclass(frozen=True, eq=False)
 class _Step:
     """What the groups of a step have in common.
 
     Attributes:
         pictures: (B, 1 + N, width) projected features, the leaf that collects their gradient.
-        batch: What stands in the cells.
         shares: Weights of the throw-away heads.
         questions: Questions in all.
-        weight: Their weights together.
-        sums: What to log, by name.
+        answers: The mean loss (Q,) of each answer, a group.
+        said: What else to log a group, by name.
     """
 
     pictures: Tensor
-    batch: dict[str, Tensor]
     shares: Shares
     questions: int
-    weight: float
-    sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    answers: list[Tensor] = field(default_factory=list)
+    said: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
 
 
 class Learner(nn.Module):
@@ -93,57 +64,42 @@ class Learner(nn.Module):
         self, model: Florence2ForConditionalGeneration, processor: Florence2Processor
     ) -> None:
         super().__init__()
-        tokenizer = processor.tokenizer
         self.model = model
-        width = model.config.text_config.d_model
-        self.pad_id = tokenizer.pad_token_id
-        first = tokenizer.convert_tokens_to_ids("<loc_0>")
+        self.words = Words.of(processor.tokenizer)
+        width, first = model.config.text_config.d_model, self.words.first
         self.dense = DenseHead(model.config.vision_config.embed_dim[-1])
         self.letters = LetterHead(model.config.vision_config.embed_dim[-2])
-        self.cells = CellHead(
-            width,
-            first,
-            torch.tensor([IGNORE, *(_single(tokenizer, name) for name in CLASSES), IGNORE]),
-            torch.tensor([self.pad_id, *(_single(tokenizer, c) for c in ALPHABET)]),
-        )
-        assert len(self.cells.words) == TEXT_CLASS + 1
+        self.cells = CellHead(width, first)
         self.marks = MarkHead(width)
         self.answer = AnswerLoss(first)
         self.register_buffer("neighbours", soft_places(2 * SPREAD), persistent=False)
 
     neighbours: Tensor
 
-    def learn(self, samples: Sequence[Sample], shares: Shares) -> dict[str, float]:
-        """Add the gradients of a batch to the parameters; return what to log.
+    def learn(self, batch: Batch, shares: Shares) -> dict[str, Tensor]:
+        """Add the gradients of a batch to the parameters; return what to log, one value each.
 
         Args:
-            samples: The batch; without any question only the tower learns.
+            batch: Where the model is; without any question only the tower learns.
             shares: Weights of the throw-away heads.
         """
-        device = next(self.model.parameters()).device
-        names = ("classes", "boxes", "masks", "colours", "slots")
-        batch = {name: stack(samples, name).to(device) for name in names}
-        features, fine = self.see(samples)
-        dense: Tensor
-        said: dict[str, float]
+        features, fine = self.see(batch)
         dense, said = self.dense(features, batch)
-        letter, spelled = self.letters(fine, stack(samples, "letters").to(device))
+        letter, spelled = self.letters(fine, batch)
         dense, said = dense + letter, {**said, **spelled}
-        asked = [_Asked(i, q) for i, sample in enumerate(samples) for q in sample.questions]
-        if not asked:
+        if not batch.groups:
             (dense * shares.dense).backward()
             return said
         projected = self.model.model.multi_modal_projector(features)  # (B, 1 + N, width)
         # The language model's graph is walked group by group up to this leaf; the tower's once.
         leaf = projected.detach().requires_grad_()
-        asked.sort(key=lambda a: len(a.question.answer))
-        weight = sum(_weight(a.question) for a in asked)
-        step = _Step(leaf, batch, shares, len(asked), weight)
-        for at in range(0, len(asked), GROUP):
-            self._learn_group(asked[at : at + GROUP], step)
+        step = _Step(leaf, shares, batch.pairs)
+        for group in batch.groups:
+            self._learn_group(group, step)
         torch.autograd.backward([projected, dense * shares.dense], [leaf.grad, None])
         self._smooth_places()
-        return {**said, **{name: float(np.mean(values)) for name, values in step.sums.items()}}
+        said |= {name: torch.stack(values).mean() for name, values in step.said.items()}
+        return {**said, **_by_task(batch, torch.cat(step.answers))}
 
     @torch.no_grad()
     def _smooth_places(self) -> None:
@@ -153,64 +109,62 @@ class Learner(nn.Module):
         if grad is not None:
             grad[rows] = self.neighbours @ grad[rows]
 
-    def see(self, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    def see(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the tower's last map and the one before it, each (B, width, cells, cells)."""
         tower, held = self.model.model.vision_tower, []
         stage = tower.blocks[-2][-1] if len(tower.blocks[-2]) else tower.convs[-2]
         hook = stage.register_forward_hook(lambda module, args, out: held.append(out))
         try:
-            last = tower(self.pixels(samples)).last_hidden_state
+            last = tower(self.pixels(batch)).last_hidden_state
         finally:
             hook.remove()
         return last, held[0]
 
-    def pixels(self, samples: Sequence[Sample]) -> Tensor:
-        """Return the pictures of samples as the tower reads them."""
-        device = next(self.model.parameters()).device
-        pixels = square(stack(samples, "pixels").to(device))
-        return pixels.contiguous(memory_format=torch.channels_last)
+    def pixels(self, batch: Batch) -> Tensor:
+        """Return the pictures of a batch as the tower reads them."""
+        return square(batch.pixels).contiguous(memory_format=torch.channels_last)
 
-    def _learn_group(self, group: Sequence[_Asked], step: _Step) -> None:
-        device = step.pictures.device
-        rows = torch.tensor([a.row for a in group], device=device)
-        prompts = pad([a.question.prompt for a in group], self.pad_id).to(device)
-        encoded, mask = self.encode(step.pictures[rows], prompts)
+    def _learn_group(self, group: Group, step: _Step) -> None:
+        pictures = step.pictures.index_select(0, group.rows)
+        encoded, mask = self.encode(pictures, group.prompts)
         cells = encoded[:, 1:IMAGE_TOKENS]
-        loss = self._answers(group, encoded, mask, step.sums) / step.weight
-        part = len(group) / step.questions
+        loss = self._answers(group, encoded, mask, step)
+        part = len(group.rows) / step.questions
         if step.shares.cells:
             embeddings = self.model.model.language_model.shared.weight
-            batch = {name: values[rows] for name, values in step.batch.items()}
-            cell, said = self.cells(cells, embeddings, batch)
+            cell, said = self.cells(cells, embeddings, group)
             loss = loss + cell * step.shares.cells * part
             for name, value in said.items():
-                step.sums[name].append(value)
+                step.said[name].append(value)
         if step.shares.marks:
-            marks = torch.from_numpy(np.stack([a.question.marks for a in group])).to(device)
-            mark = self.marks(cells, marks)
+            mark = self.marks(cells, group)
             loss = loss + mark * step.shares.marks * part
-            step.sums["mark"].append(mark.item())
+            step.said["mark"].append(mark.detach())
         loss.backward()
 
     def encode(self, pictures: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the encoder's output and mask for projected pictures and padded prompts."""
+        """Return what the encoder makes of pictures and prompts, and what is masked of it.
+
+        Args:
+            pictures: (Q, 1 + N, width), projected.
+            prompts: (Q, P) token numbers, filled up with padding.
+
+        Returns:
+            (Q, 1 + N + P, width), and (Q, 1, 1, 1 + N + P) to be added to what attends to it.
+        """
         language = self.model.model.language_model
-        words = language.shared(prompts)
-        inputs = torch.cat([pictures, words], dim=1)
-        seen = torch.ones(pictures.shape[:2], dtype=torch.long, device=prompts.device)
-        mask = torch.cat([seen, (prompts != self.pad_id).long()], dim=1)
+        inputs = torch.cat([pictures, language.shared(prompts)], dim=1)
+        mask = torch.zeros(inputs.shape[:2], dtype=inputs.dtype, device=inputs.device)
+        padding = prompts == self.words.pad
+        mask[:, pictures.shape[1] :].masked_fill_(padding, torch.finfo(mask.dtype).min)
+        # A mask of two dimensions would be looked at, and the GPU waited for.
+        mask = mask[:, None, None]
         return language.encoder(inputs_embeds=inputs, attention_mask=mask)[0], mask
 
-    def _answers(
-        self,
-        group: Sequence[_Asked],
-        encoded: Tensor,
-        mask: Tensor,
-        sums: dict[str, list[float]],
-    ) -> Tensor:
+    def _answers(self, group: Group, encoded: Tensor, mask: Tensor, step: _Step) -> Tensor:
         """Return the weighted sum of the group's answer losses."""
         start = self.model.config.text_config.decoder_start_token_id
-        labels = pad([a.question.answer for a in group], self.pad_id).to(encoded.device)
+        labels = group.answers
         inputs = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], dim=1)
         hidden = self.model.model.language_model.decoder(
             input_ids=inputs,
@@ -218,25 +172,18 @@ class Learner(nn.Module):
             encoder_attention_mask=mask,
             use_cache=False,
         )[0]
-        # The answer's <s> is forced when decoding: it is no choice to learn.
-        real = labels != self.pad_id
-        real[:, 0] = False
-        losses = self.answer(self.model.lm_head(hidden[real]), labels[real])
-        lengths = real.sum(dim=1)
-        means = torch.stack([part.mean() for part in losses.split(lengths.tolist())])
-        weights = torch.tensor([_weight(a.question) for a in group], device=means.device)
-        for asked, mean in zip(group, means.tolist(), strict=True):
-            sums["answer"].append(mean)
-            sums[f"task_{asked.question.task}"].append(mean)
-        total: Tensor = (means * weights).sum()
+        hidden = hidden.flatten(0, 1).index_select(0, group.learned)
+        targets = labels.flatten().index_select(0, group.learned)
+        losses = self.answer(self.model.lm_head(hidden), targets, group.located)
+        sums = torch.zeros_like(group.lengths).index_add(0, group.owners, losses.detach())
+        step.answers.append(sums / group.lengths)
+        total: Tensor = (losses * group.shares).sum()
         return total
 
 
-def _weight(question: Question) -> float:
-    """Return how much an answer counts: more than a short one, less than its length says."""
-    return math.sqrt(len(question.answer))
-
-
-def _single(tokenizer: PreTrainedTokenizerFast, word: str) -> int:
-    ids: list[int] = tokenizer(word, add_special_tokens=False)["input_ids"]
-    return ids[0] if len(ids) == 1 else IGNORE
+def _by_task(batch: Batch, answers: Tensor) -> dict[str, Tensor]:
+    """Return the mean of the answers' losses (pairs,), and that of each task."""
+    tasks = torch.cat([group.tasks for group in batch.groups])
+    means = torch.zeros_like(batch.asked).index_add(0, tasks, answers) / batch.asked
+    named = zip(batch.tasks, means.unbind(), strict=True)
+    return {"answer": answers.mean(), **{f"task_{name}": mean for name, mean in named}}

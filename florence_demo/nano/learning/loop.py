@@ -14,25 +14,28 @@ import signal
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from timm.utils import ModelEmaV3
+from torch import Tensor
 
+from florence_demo.errors import InputError
 from florence_demo.machine import keep_heap
 from florence_demo.nano.architecture import build_model
 from florence_demo.nano.learning import store
+from florence_demo.nano.learning.batches import Batch
+from florence_demo.nano.learning.config import TrainConfig
 from florence_demo.nano.learning.glance import check
-from florence_demo.nano.learning.learner import Learner, Shares
+from florence_demo.nano.learning.learner import Learner
 from florence_demo.nano.learning.optimizer import MuonAdamW
 from florence_demo.nano.learning.plots import draw_curves, draw_samples
-from florence_demo.nano.learning.samples import Sample, Stream
+from florence_demo.nano.learning.stream import Stream, feed
 from florence_demo.nano.scenes.catalogue import CLASSES, TRAIN_STYLES
 from florence_demo.nano.scenes.compose import make_scene
 from florence_demo.nano.scenes.sprites import Library
@@ -41,70 +44,9 @@ from florence_demo.tasks import TASKS
 
 FIRST_SEED = 100_000_000
 """Training scenes start here; every held-out seed lies below."""
+LOOK = 50
+"""Steps between looks at the losses."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Hold the settings of a training.
-
-    Attributes:
-        out: Folder of the run: checkpoint, log, processor.
-        sprites: Folder of the sprites; where it does not exist, drawn stand-ins are used.
-        styles: Drawing styles to learn from. Two at first, all of them later, is a good order:
-            what things are comes before how differently they are drawn.
-        processes: Processes that share each step, one core each.
-        threads: Threads a process.
-        batch: Pictures a step, over all processes.
-        questions: Questions a picture in the last phase.
-        tower_pictures: Pictures after which questions begin.
-        single_pictures: Pictures with one question each, after that.
-        muon_lr: Step of the matrices.
-        adam_lr: Step of everything else.
-        ema: Decay of the running average that is shipped.
-        hours: Stop after so long; 0 means never.
-        pictures: Stop after so many; 0 means never.
-        checkpoint_minutes: Minutes between checkpoints.
-        check_minutes: Minutes between looks at held-out scenes.
-        cooldown: Let the steps shrink to nothing over ``hours``, as before shipping.
-        device: "cpu" or "cuda".
-        start: Folder of a shipped model to go on from where ``out`` holds no checkpoint yet; the
-            current folder means from nothing.
-    """
-
-    out: Path = Path("runs/nano")
-    sprites: Path = Path("build/sprites")
-    styles: tuple[str, ...] = ("fluent", "noto")
-    processes: int = 2
-    threads: int = 1
-    batch: int = 8
-    questions: int = 4
-    tower_pictures: int = 20_000
-    single_pictures: int = 6_000
-    muon_lr: float = 2e-3
-    adam_lr: float = 2e-3
-    ema: float = 0.998
-    hours: float = 0.0
-    pictures: int = 0
-    checkpoint_minutes: float = 4.0
-    check_minutes: float = 10.0
-    cooldown: bool = False
-    device: str = "cpu"
-    start: Path = Path()
-
-    def questions_at(self, pictures: int) -> int:
-        """Return the questions a picture after so many pictures."""
-        if pictures < self.tower_pictures:
-            return 0
-        return 1 if pictures < self.tower_pictures + self.single_pictures else self.questions
-
-    def shares_at(self, pictures: int) -> Shares:
-        """Return the weights of the throw-away heads: they lead at first and only help later."""
-        later = pictures - self.tower_pictures
-        if later < self.single_pictures:
-            return Shares()
-        fade = min(1.0, (later - self.single_pictures) / 20_000)
-        return Shares(dense=0.5, cells=1.0 - 0.7 * fade, marks=1.0 - 0.5 * fade)
 
 
 @dataclass
@@ -113,7 +55,30 @@ class _Progress:
     pictures: int = 0
     pairs: int = 0
     seconds: float = 0.0
-    sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+class Gauges:
+    """Keep what is said of the losses where it arises, and look at it now and then.
+
+    Each look waits until a GPU has done all that it was given.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[str, list[Tensor]] = defaultdict(list)
+
+    def add(self, said: Mapping[str, Tensor]) -> None:
+        """Keep one value a name."""
+        for name, value in said.items():
+            self._said[name].append(value)
+
+    def look(self) -> dict[str, float]:
+        """Return the mean of each name since the last look."""
+        if not self._said:
+            return {}
+        means = torch.stack([torch.stack(values).mean() for values in self._said.values()])
+        looked = dict(zip(self._said, means.tolist(), strict=True))
+        self._said.clear()
+        return looked
 
 
 def library(folder: Path, styles: Sequence[str] = TRAIN_STYLES) -> Library:
@@ -130,6 +95,7 @@ def prepare(config: TrainConfig) -> None:
     if folder.exists():
         return
     if config.start != Path():
+        store.load_shipped(config.start)  # raises where there is none
         # The words of a model cannot change once it has learned them.
         load_processor(config.start).save_pretrained(folder)
         return
@@ -163,7 +129,7 @@ class Trainer:
             self.learner.named_parameters(), muon_lr=config.muon_lr, adam_lr=config.adam_lr
         )
         self.ema = ModelEmaV3(model, decay=config.ema, use_warmup=True) if rank == 0 else None
-        self.at = _Progress()
+        self.at, self.gauges = _Progress(), Gauges()
         self.stopped = False
         self._resume()
         # Without this the heads would draw the same cells in every process.
@@ -201,27 +167,18 @@ class Trainer:
             "seconds": self.at.seconds,
         }
 
-    def _batches(self, questions: int) -> Iterator[list[Sample]]:
-        world = self.config.processes
-        start = FIRST_SEED + self.at.pictures + self.rank
+    def _batches(self, questions: int) -> Iterator[Batch]:
+        config = self.config
         stream = Stream(
             self.sprites,
             self.processor.tokenizer,
-            self.config.batch // world,
+            config.batch // config.processes,
+            config.group,
             questions,
-            start,
-            world,
+            FIRST_SEED + self.at.pictures + self.rank,
+            config.processes,
         )
-        workers = 12 if self.config.device == "cuda" else 0
-        return iter(
-            torch.utils.data.DataLoader(
-                stream,
-                batch_size=None,
-                num_workers=workers,
-                prefetch_factor=4 if workers else None,
-                collate_fn=_as_is,
-            )
-        )
+        return feed(stream, config.workers, config.device)
 
     def run(self) -> None:
         """Learn until told to stop; what was learned is kept in any case."""
@@ -236,30 +193,29 @@ class Trainer:
         began = last = saved = checked = time.monotonic()
         seconds_before = at.seconds
         step, questions = at.step, -1
-        batches: Iterator[list[Sample]] = iter(())
+        batches: Iterator[Batch] = iter(())
         while not self.stopped:
             wanted = config.questions_at(at.pictures)
             if wanted != questions:
                 questions, batches = wanted, self._batches(wanted)
                 if questions:
                     self._match_positions(next(batches))
-            samples = next(batches)
+            batch = next(batches)
             elapsed = time.monotonic() - began
             with torch.autocast(config.device, torch.bfloat16, enabled=config.device == "cuda"):
-                said = self.learner.learn(samples, config.shares_at(at.pictures))
+                said = self.learner.learn(batch, config.shares_at(at.pictures))
             norm = self.optimizer.step(self._scale(elapsed))
             self.optimizer.zero_grad()
             at.step += 1
             at.pictures += config.batch
-            at.pairs += config.processes * sum(len(s.questions) for s in samples)
+            at.pairs += config.processes * batch.pairs
             at.seconds = seconds_before + time.monotonic() - began
-            for name, value in {**said, "norm": norm}.items():
-                at.sums[name].append(value)
             if self.ema is None:
                 continue
+            self.gauges.add({**said, "norm": norm})
             self.ema.update(self.learner.model, step=at.step)
             now = time.monotonic()
-            if at.step % 50 == 0:
+            if at.step % LOOK == 0:
                 self._log((at.step - step) / (now - last))
                 last, step = now, at.step
             if now - saved > 60 * config.checkpoint_minutes:
@@ -269,11 +225,11 @@ class Trainer:
                 self._check()
                 checked = time.monotonic()
                 last += checked - now
-            self.stopped |= bool(config.hours) and at.seconds - seconds_before > 3600 * config.hours
+            self.stopped |= bool(config.seconds) and at.seconds - seconds_before > config.seconds
             self.stopped |= bool(config.pictures) and at.pictures >= config.pictures
 
     @torch.no_grad()
-    def _match_positions(self, samples: Sequence[Sample]) -> None:
+    def _match_positions(self, batch: Batch) -> None:
         """Bring the embeddings of rows and columns to the size of the tower's features.
 
         Learning alone, the tower may make its features as large as it likes, hundreds of times
@@ -281,7 +237,7 @@ class Trainer:
         middle channel counts: a few are far larger than the others and say little.
         """
         model = self.learner.model.model
-        features = model.vision_tower(self.learner.pixels(samples)).last_hidden_state
+        features = model.vision_tower(self.learner.pixels(batch)).last_hidden_state
         size = features.square().mean(dim=(0, 2, 3)).median()
         if self.config.processes > 1:
             dist.all_reduce(size)
@@ -297,7 +253,7 @@ class Trainer:
     def _scale(self, elapsed: float) -> float:
         """Return the factor of the learning rates: up at first, then level, or down to nothing."""
         if self.config.cooldown:
-            return max(0.02, 1 - elapsed / (3600 * self.config.hours))
+            return max(0.02, 1 - elapsed / self.config.seconds)
         # The language model begins later than the tower and is warmed up on its own.
         later = self.at.pictures - self.config.tower_pictures
         begun = later / self.config.batch if later >= 0 else self.at.step
@@ -311,9 +267,8 @@ class Trainer:
             "pairs": at.pairs,
             "minutes": round(at.seconds / 60, 2),
             "pictures_a_second": steps_a_second * self.config.batch,
-            **{name: float(np.mean(values)) for name, values in at.sums.items()},
+            **self.gauges.look(),
         }
-        at.sums.clear()
         store.log(self.config.out, row)
 
     def _check(self) -> None:
@@ -337,10 +292,6 @@ def load_matching(module: torch.nn.Module, state: dict[str, torch.Tensor]) -> No
     own = module.state_dict()
     usable = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     module.load_state_dict(usable, strict=False)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
 
 
 def _work(rank: int, config: TrainConfig, meeting: str) -> None:
@@ -368,7 +319,14 @@ def _work(rank: int, config: TrainConfig, meeting: str) -> None:
 
 
 def train(config: TrainConfig) -> None:
-    """Train, or go on training, in as many processes as the configuration says."""
+    """Train, or go on training, in as many processes as the configuration says.
+
+    Raises:
+        InputError: There is no such device here.
+        CheckpointError: There is no model to start from.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("torch finds no GPU here: leave --device out.")
     prepare(config)
     with tempfile.TemporaryDirectory() as folder:
         meeting = str(Path(folder) / "meeting")

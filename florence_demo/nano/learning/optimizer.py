@@ -65,15 +65,18 @@ class MuonAdamW:
             p.grad = None
 
     @torch.no_grad()
-    def step(self, scale: float, clip: float = 1.0) -> float:
-        """Take one step with all learning rates times ``scale``; return the gradient's norm."""
+    def step(self, scale: float, clip: float = 1.0) -> Tensor:
+        """Take one step with all learning rates times ``scale``; return the gradient's norm ().
+
+        Nothing is read back, so that a GPU need not be waited for.
+        """
         self._average()
         norm = nn.utils.clip_grad_norm_([*self.others.values()], clip)
         for group in self.adam.param_groups:
             group["lr"] = self.adam_lr * scale * group["share"]
         self.adam.step()
         self._step_matrices(self.muon_lr * scale)
-        return float(norm)
+        return norm
 
     def _average(self) -> None:
         """Average gradients over the processes; one that has none counts as zero."""
@@ -90,31 +93,36 @@ class MuonAdamW:
 
     def _step_matrices(self, lr: float) -> None:
         moving = {n: (p, p.grad) for n, p in self.matrices.items() if p.grad is not None}
-        for name, (_, grad) in moving.items():
-            self.momentum[name].lerp_(grad, 1 - MOMENTUM)
+        if not moving:
+            return
+        grads = [grad for _, grad in moving.values()]
+        momenta = [self.momentum[n] for n in moving]
+        torch._foreach_lerp_(momenta, grads, 1 - MOMENTUM)
+        # Nesterov: the gradient looks ahead along the momentum.
+        ahead = dict(zip(moving, torch._foreach_lerp(grads, momenta, MOMENTUM), strict=True))
         # Each process orthogonalises its share; the sum of the shares is the whole update.
-        updates = {n: torch.zeros_like(p) for n, (p, _) in moving.items()}
         mine = [n for i, n in enumerate(moving) if i % self.world == self.rank]
-        for shape in {_flat(moving[n][0]).shape for n in mine}:
-            names = [n for n in mine if _flat(moving[n][0]).shape == shape]
-            # Nesterov: the gradient looks ahead along the momentum.
-            ahead = [_flat(moving[n][1].lerp(self.momentum[n], MOMENTUM)) for n in names]
-            ortho = zeropower_via_newtonschulz(
-                torch.stack(ahead), _STEPS, _COEFFICIENTS, dtype=torch.float32
-            )
-            for name, update in zip(names, ortho, strict=True):
-                updates[name] = update.reshape(moving[name][0].shape)
+        updates: dict[str, Tensor] = {}
+        for shape in dict.fromkeys(_flat(ahead[n]).shape for n in mine):
+            names = [n for n in mine if _flat(ahead[n]).shape == shape]
+            together = torch.stack([_flat(ahead[n]) for n in names])
+            ortho = zeropower_via_newtonschulz(together, _STEPS, _COEFFICIENTS, dtype=torch.float32)
+            updates |= {n: u.reshape(ahead[n].shape) for n, u in zip(names, ortho, strict=True)}
         if self.world > 1:
-            flat = torch.cat([u.flatten() for u in updates.values()])
-            dist.all_reduce(flat)
-            parts = flat.split([u.numel() for u in updates.values()])
-            updates = dict(zip(updates, parts, strict=True))
-        for name, (p, _) in moving.items():
-            rows, columns = _flat(p).shape
-            # An orthogonal update of any shape moves its weights about as far as AdamW would.
-            reach = 0.2 * max(rows, columns) ** 0.5
-            p.mul_(1 - lr * self.weight_decay)
-            p.add_(updates[name].view_as(p), alpha=-lr * reach)
+            updates = self._sum(updates, ahead)
+        parameters: list[Tensor] = [p for p, _ in moving.values()]
+        torch._foreach_mul_(parameters, 1 - lr * self.weight_decay)
+        # An orthogonal update of any shape moves its weights about as far as AdamW would.
+        reaches = [-lr * 0.2 * max(_flat(p).shape) ** 0.5 for p in parameters]
+        scaled = list(torch._foreach_mul([updates[n] for n in moving], reaches))
+        torch._foreach_add_(parameters, scaled)
+
+    def _sum(self, updates: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the updates of all processes, each of which has some of them."""
+        flat = torch.cat([updates.get(n, torch.zeros_like(t)).flatten() for n, t in like.items()])
+        dist.all_reduce(flat)
+        parts = flat.split([t.numel() for t in like.values()])
+        return {n: part.view(t.shape) for (n, t), part in zip(like.items(), parts, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state by parameter name."""

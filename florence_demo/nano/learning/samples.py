@@ -1,4 +1,4 @@
-"""Scenes as the tensors a training step reads.
+"""Scenes on the grid that a training step compares with.
 
 Knows the grid of cells: what stands in each (class, box, sub-mask, colour, characters), and the
 questions about a scene as token numbers with the cells they mean. Does not know the model's layers.
@@ -6,30 +6,22 @@ questions about a scene as token numbers with the cells they mean. Does not know
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
-from einops import rearrange, reduce
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from florence_demo.codec import BINS
 from florence_demo.errors import InputError
 from florence_demo.nano.scenes.catalogue import CLASSES, COLORS
-from florence_demo.nano.scenes.compose import make_scene
-from florence_demo.nano.scenes.sprites import Library
 from florence_demo.nano.scenes.types import Scene, TextLine, Truth
-from florence_demo.nano.tokenizer import CELLS, SIDE
+from florence_demo.nano.tokenizer import CELLS, SIDE, numbers
 from florence_demo.tasks import TASKS
 
-_log = logging.getLogger(__name__)
 IGNORE = -100
 SLOTS = 8
 """Characters a cell can hold: two lines of small print."""
@@ -115,7 +107,7 @@ class Sample:
 
 def squeeze(image: Image.Image) -> Image.Image:
     """Return the picture as the processor squeezes it."""
-    image = image.convert("RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")
     if image.size == (SIDE, SIDE):
         return image
     return image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -127,36 +119,25 @@ def grid(scene: Scene) -> dict[str, Any]:
     classes = np.zeros(cells, np.int64)
     boxes = np.zeros((cells, 4), np.float32)
     colours = np.full(cells, IGNORE, np.int64)
-    size = np.asarray(scene.image.size, np.float32)
-    instances = np.asarray(
-        Image.fromarray(scene.instances).resize((SIDE // 4, SIDE // 4), Image.Resampling.NEAREST)
-    )
-    parts = rearrange(instances, "(row y) (column x) -> (row column) (y x)", y=4, x=4)
-    counts = np.stack(
-        [(parts == i + 1).sum(axis=1) for i in range(len(scene.objects))] or [np.zeros(cells)], 1
-    )
-    winner = counts.argmax(axis=1)
     masks = np.zeros((cells, 16), np.float32)
-    for cell in np.flatnonzero(counts.max(axis=1) >= 3):
-        thing = scene.objects[winner[cell]]
-        classes[cell] = _CLASS[thing.label]
-        boxes[cell] = (thing.xyxy.reshape(2, 2) / size).ravel()
-        colours[cell] = _COLOUR.get(thing.color or "", IGNORE)
-        masks[cell] = parts[cell] == winner[cell] + 1
     slots = np.zeros((cells, SLOTS), np.int64)
-    filled = np.zeros(cells, np.int64)
+    size = np.asarray(scene.image.size, np.float32)
+    if scene.objects:
+        _set_objects(scene, classes, boxes, colours, masks)
+    filled: Counter[int] = Counter()
     for line in scene.lines:
         quad = np.asarray(line.quad, np.float32).reshape(-1, 2) / size
         box = np.concatenate([quad.min(axis=0), quad.max(axis=0)])
         marks = np.asarray(line.chars, np.float32).reshape(-1, 4) / np.tile(size, 2)
-        for character, mark in zip(line.text, marks, strict=False):
-            if character.isspace():
-                continue
-            column, row = ((mark[:2] + mark[2:]) / 2 * CELLS).astype(int)
-            if not (0 <= column < CELLS and 0 <= row < CELLS):
-                continue
-            cell = row * CELLS + column
-            classes[cell], boxes[cell], colours[cell] = TEXT_CLASS, box, IGNORE
+        middles = ((marks[:, :2] + marks[:, 2:]) / 2 * CELLS).astype(int).tolist()
+        seen = [
+            (row * CELLS + column, character)
+            for character, (column, row) in zip(line.text, middles, strict=False)
+            if not character.isspace() and 0 <= column < CELLS and 0 <= row < CELLS
+        ]
+        under = [cell for cell, _ in seen]
+        classes[under], boxes[under], colours[under] = TEXT_CLASS, box, IGNORE
+        for cell, character in seen:
             if filled[cell] < SLOTS:
                 slots[cell, filled[cell]] = _CHARACTERS.get(character, IGNORE)
                 filled[cell] += 1
@@ -170,24 +151,44 @@ def grid(scene: Scene) -> dict[str, Any]:
     }
 
 
+def _set_objects(
+    scene: Scene,
+    classes: NDArray[np.int64],
+    boxes: NDArray[np.float32],
+    colours: NDArray[np.int64],
+    masks: NDArray[np.float32],
+) -> None:
+    """Write the object that covers most of a cell, if it covers enough, into the grid's arrays."""
+    small = Image.fromarray(scene.instances).resize(
+        (SIDE // 4, SIDE // 4), Image.Resampling.NEAREST
+    )
+    parts = np.asarray(small).reshape(CELLS, 4, CELLS, 4).transpose(0, 2, 1, 3).reshape(-1, 16)
+    counts = np.stack([(parts == i + 1).sum(axis=1) for i in range(len(scene.objects))], 1)
+    held = np.flatnonzero(counts.max(axis=1) >= 3)
+    winner = counts[held].argmax(axis=1)
+    size = np.tile(np.asarray(scene.image.size, np.float32), 2)
+    classes[held] = np.array([_CLASS[o.label] for o in scene.objects])[winner]
+    colours[held] = np.array([_COLOUR.get(o.color or "", IGNORE) for o in scene.objects])[winner]
+    boxes[held] = (np.stack([o.xyxy for o in scene.objects]) / size)[winner]
+    masks[held] = parts[held] == winner[:, None] + 1
+
+
 def fine_letters(scene: Scene) -> NDArray[np.int64]:
     """Return the character of each fine cell: it covers the middle, or has its own middle there."""
     letters = np.full((FINE, FINE), IGNORE, np.int64)
-    size = np.asarray(scene.image.size, np.float32)
-    spelled = [
-        (_CHARACTERS[character], mark)
-        for line in scene.lines
-        for character, mark in zip(
-            line.text, np.asarray(line.chars, np.float32) / np.tile(size, 2) * FINE, strict=False
-        )
-        if character in _CHARACTERS
-    ]
-    for number, (x1, y1, x2, y2) in spelled:
-        rows, columns = (slice(max(0, round(a)), max(0, round(b))) for a, b in ((y1, y2), (x1, x2)))
-        letters[rows, columns] = number
+    size = np.tile(np.asarray(scene.image.size, np.float32), 2)
+    middles: list[tuple[int, int, int]] = []
+    for line in scene.lines:
+        marks = np.asarray(line.chars, np.float32) / size * FINE
+        edges = np.maximum(np.rint(marks).astype(int), 0).tolist()
+        own = ((marks[:, :2] + marks[:, 2:]) // 2).astype(int).tolist()
+        numbers = map(_CHARACTERS.get, line.text)
+        for number, (x1, y1, x2, y2), (x, y) in zip(numbers, edges, own, strict=False):
+            if number is not None:
+                letters[y1:y2, x1:x2] = number
+                middles.append((number, x, y))
     # A narrow character may have no middle of a cell in it.
-    for number, (x1, y1, x2, y2) in spelled:
-        column, row = int((x1 + x2) // 2), int((y1 + y2) // 2)
+    for number, column, row in middles:
         if 0 <= column < FINE and 0 <= row < FINE:
             letters[row, column] = number
     return letters.reshape(-1)
@@ -207,18 +208,15 @@ def marked_cells(truth: Truth, size: tuple[int, int]) -> NDArray[np.float32]:
     if len(found):
         for box, rings in zip(found.xyxy, found.polygons, strict=True):
             for ring in rings:
-                draw.polygon([tuple(p) for p in ring * scale], fill=16, outline=16)
+                draw.polygon((ring * scale).ravel().tolist(), fill=16, outline=16)
             if not rings:
                 x1, y1, x2, y2 = (box.reshape(2, 2) * scale).ravel().tolist()
                 draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
     else:
         x1, y1, x2, y2 = (np.asarray(truth.region).reshape(2, 2) * scale).ravel().tolist()
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=16)
-    covered = np.asarray(canvas, np.float32) / 16
-    shares: NDArray[np.float32] = reduce(
-        covered, "(row y) (column x) -> (row column)", "mean", y=4, x=4
-    )
-    return shares
+    # Each of the sixteen parts of a cell is 0 or 16: their mean is how many of them are covered.
+    return np.asarray(canvas.reduce(4), np.float32).reshape(-1) / np.float32(16)
 
 
 def ask(truth: Truth, size: tuple[int, int], tokenizer: PreTrainedTokenizerFast) -> Question | None:
@@ -229,10 +227,10 @@ def ask(truth: Truth, size: tuple[int, int], tokenizer: PreTrainedTokenizerFast)
     except InputError:
         return None
     answer = task.answer.encode(truth.answer, truth.detections, size)
-    ids = tokenizer([f"<s>{prompt}</s>", f"<s>{answer}</s>"], add_special_tokens=False)["input_ids"]
-    if max(map(len, ids)) > LONGEST:
+    asked, answered = (numbers(tokenizer, f"<s>{text}</s>") for text in (prompt, answer))
+    if max(len(asked), len(answered)) > LONGEST:
         return None
-    return Question(truth.task, ids[0], ids[1], marked_cells(truth, size), truth)
+    return Question(truth.task, asked, answered, marked_cells(truth, size), truth)
 
 
 def make_sample(
@@ -243,8 +241,9 @@ def make_sample(
     if questions:
         truths = [t for t in scene.truths if t.task in WEIGHTS]
         # A task with several truths counts once, else the many small ones drown the others.
-        counts = {t.task: sum(o.task == t.task for o in truths) for t in truths}
-        keys = [rng.exponential() * counts[t.task] / WEIGHTS[t.task] for t in truths]
+        counts = Counter(t.task for t in truths)
+        share = np.array([WEIGHTS[t.task] for t in truths])
+        keys = rng.exponential(size=len(truths)) * [counts[t.task] for t in truths] / share
         for index in np.argsort(keys):
             question = ask(truths[index], scene.image.size, tokenizer)
             if question is not None:
@@ -258,7 +257,8 @@ def make_sample(
 def crowded(scenes: Sequence[Scene]) -> Scene:
     """Return the first scene with what there is room for of the others' objects.
 
-    A tower that learns alone needs many things a picture more than it needs tidy pictures.
+    A tower that learns alone needs many things a picture more than it needs tidy pictures. Their
+    outlines do not follow.
     """
     first = scenes[0]
     pixels = np.asarray(squeeze(first.image)).copy()
@@ -308,71 +308,3 @@ def mirrored(scene: Scene) -> Scene:
 def _square(instances: NDArray[np.uint8]) -> NDArray[np.uint8]:
     square = Image.fromarray(instances).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     return np.asarray(square)
-
-
-@dataclass
-class Stream(torch.utils.data.IterableDataset[list[Sample]]):
-    """Make batches of samples for ever, each seed once.
-
-    Attributes:
-        library: Sprites and fonts.
-        tokenizer: Turns sentences into numbers.
-        batch: Samples a batch.
-        questions: Questions a sample.
-        start: First seed.
-        step: Distance between the seeds of this stream; streams side by side share the numbers.
-        pool: Scenes of objects drawn lately, whose things crowd the pictures of a tower that
-            learns alone: drawing two more scenes for each would take as long as learning from it.
-    """
-
-    library: Library
-    tokenizer: PreTrainedTokenizerFast
-    batch: int
-    questions: int
-    start: int
-    step: int = 1
-    pool: deque[Scene] = field(default_factory=lambda: deque(maxlen=64))
-
-    def __iter__(self) -> Iterator[list[Sample]]:
-        """Yield batches."""
-        info = torch.utils.data.get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        seed = self.start + self.step * worker
-        while True:
-            samples: list[Sample] = []
-            while len(samples) < self.batch:
-                try:
-                    samples.append(self.one(seed))
-                except Exception:
-                    # One bad scene in many thousands must not end a run of hours.
-                    _log.warning("seed %d makes no scene", seed, exc_info=True)
-                seed += self.step * workers
-            yield samples
-
-    def one(self, seed: int) -> Sample:
-        """Return the sample of a seed."""
-        rng = np.random.default_rng([seed, 7])
-        # Mostly at the model's own size; sometimes larger, so that sharp pictures are no surprise.
-        size = int(rng.choice([SIDE, SIDE, SIDE, SIDE, 400]))
-        scene = make_scene(seed, size, library=self.library)
-        if not self.questions and scene.objects:
-            others = [self.pool[int(i * len(self.pool))] for i in rng.random(2) if self.pool]
-            self.pool.append(scene)
-            scene = crowded([scene, *(mirrored(s) if rng.random() < 0.5 else s for s in others)])
-        return make_sample(scene, self.tokenizer, self.questions, rng)
-
-
-def pad(rows: Sequence[list[int]], value: int) -> Tensor:
-    """Return rows of numbers as one (n, longest) int64 tensor."""
-    longest = max(map(len, rows))
-    return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
-
-
-def stack(samples: Sequence[Sample], name: str) -> Tensor:
-    """Return one attribute of all samples as a tensor."""
-    return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
-
-
-def locations(boxes: Tensor) -> Tensor:
-    """Return bins 0..999 of coordinates in 0..1."""
-    return (boxes * BINS).long().clamp(0, BINS - 1)

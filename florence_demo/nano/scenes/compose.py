@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
-from florence_demo.nano.scenes.backgrounds import draw_background
+from florence_demo.nano.scenes.backgrounds import draw_background, scaled
 from florence_demo.nano.scenes.catalogue import CLASSES, COLORS, PAINTED
-from florence_demo.nano.scenes.contours import contours
 from florence_demo.nano.scenes.documents import LAYOUTS
 from florence_demo.nano.scenes.phrases import Facts
 from florence_demo.nano.scenes.sheets import Desk, Sheet, place, sign
@@ -42,6 +41,8 @@ KINDS = {
 
 _SIGN = 255
 """Number of the pixels that a sheet of text covers, while a scene is put together."""
+
+_AS_IT_IS = list(range(256))
 
 _COVERED = 0.22
 """Share of an object that a later one may hide."""
@@ -154,13 +155,17 @@ def _find_place(rng: random.Random, canvas: _Canvas, cut: Image.Image) -> bool:
         x2, y2 = min(width, x + cut.width), min(height, y + cut.height)
         mask = whole[y1 - y : y2 - y, x1 - x : x2 - x]
         under = canvas.instances[y1:y2, x1:x2]
-        hidden = np.bincount(under[mask], minlength=256)
-        if not hidden.sum() or hidden[_SIGN]:
+        area = int(np.count_nonzero(mask))
+        if not area:
             continue
-        left = [seen - int(hidden[i + 1]) for i, seen in enumerate(canvas.seen)]
-        if any(n < (1 - _COVERED) * full for n, full in zip(left, canvas.full, strict=True)):
-            continue
-        area = int(mask.sum())
+        left = canvas.seen
+        if under.any():
+            hidden = np.bincount(under[mask], minlength=256).tolist()
+            left = [seen - hidden[i + 1] for i, seen in enumerate(canvas.seen)]
+            if hidden[_SIGN] or any(
+                n < (1 - _COVERED) * full for n, full in zip(left, canvas.full, strict=True)
+            ):
+                continue
         canvas.seen[:] = [*left, area]
         canvas.full.append(area)
         under[mask] = len(canvas.full)
@@ -181,15 +186,14 @@ def _paste(rng: random.Random, image: Image.Image, cut: Image.Image, at: tuple[i
 def _relit(rng: random.Random, cut: Image.Image) -> Image.Image:
     """Return a cut-out a little brighter or darker."""
     gain = rng.uniform(0.82, 1.16)
-    table = [min(255, round(v * gain)) for v in range(256)]
-    return cut.point(table * 3 + list(range(256)))
+    return cut.point(scaled(gain) * 3 + _AS_IT_IS)
 
 
 def _shadow(rng: random.Random, image: Image.Image, cut: Image.Image, at: tuple[int, int]) -> None:
     """Darken the ground beside a cut-out."""
     spread = max(1.0, max(cut.size) * rng.uniform(0.02, 0.05))
     strength = rng.uniform(0.15, 0.45)
-    soft = cut.getchannel("A").point([round(v * strength) for v in range(256)])
+    soft = cut.getchannel("A").point(scaled(strength))
     pad = math.ceil(2 * spread)
     wide = Image.new("L", (cut.width + 2 * pad, cut.height + 2 * pad))
     wide.paste(soft, (pad, pad))
@@ -209,9 +213,9 @@ def _seen_objects(
         mask = canvas.instances == i + 1
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         y1, y2, x1, x2 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        rings = contours(mask[y1:y2, x1:x2], (int(x1), int(y1)))
         box = np.array([x1, y1, x2, y2], np.float32)
-        out.append(SceneObject(sprite.label, sprite.style, color, box, rings))
+        seen = mask[y1:y2, x1:x2].copy()
+        out.append(SceneObject(sprite.label, sprite.style, color, box, seen))
     return tuple(out)
 
 
@@ -223,7 +227,11 @@ def _in_order(
     numbers = np.zeros(256, np.uint8)
     for rank, i in enumerate(order):
         numbers[i + 1] = rank + 1
-    return numbers[instances], tuple(objects[i] for i in order)
+    renumbered = bytearray(instances).translate(numbers.tobytes())
+    return (
+        np.frombuffer(renumbered, np.uint8).reshape(instances.shape),
+        tuple(objects[i] for i in order),
+    )
 
 
 def _lay_sheet(

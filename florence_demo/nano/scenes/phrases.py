@@ -6,6 +6,7 @@ know tasks.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -130,8 +131,8 @@ def groups(objects: Sequence[SceneObject]) -> list[tuple[str, list[int]]]:
 
 def extent(thing: SceneObject, size: tuple[int, int]) -> float:
     """Return the square root of the share of the picture that an object's box takes."""
-    x1, y1, x2, y2 = (float(v) for v in thing.xyxy)
-    return float(np.sqrt((x2 - x1) * (y2 - y1) / (size[0] * size[1])))
+    x1, y1, x2, y2 = thing.xyxy.tolist()
+    return math.sqrt((x2 - x1) * (y2 - y1) / (size[0] * size[1]))
 
 
 def size_word(thing: SceneObject, size: tuple[int, int]) -> str:
@@ -142,9 +143,9 @@ def size_word(thing: SceneObject, size: tuple[int, int]) -> str:
 
 def position(thing: SceneObject, size: tuple[int, int]) -> str:
     """Return where the middle of an object lies in a grid of three by three."""
-    middle = (thing.xyxy[:2] + thing.xyxy[2:]) / 2 / np.array(size, np.float32)
-    column, row = np.clip((middle * 3).astype(int), 0, 2)
-    return _ROWS[row][column]
+    x1, y1, x2, y2 = thing.xyxy.tolist()
+    column, row = (int(3 * (x1 + x2) / (2 * size[0])), int(3 * (y1 + y2) / (2 * size[1])))
+    return _ROWS[min(max(row, 0), 2)][min(max(column, 0), 2)]
 
 
 def at_position(thing: SceneObject, size: tuple[int, int]) -> str:

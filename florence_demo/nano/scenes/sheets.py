@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 
 from florence_demo.nano.scenes.types import TextLine
@@ -285,6 +284,9 @@ def sign(desk: Desk, *, label: bool = False) -> Sheet | None:
     return writer.sheet(about={"color": name})
 
 
+_CORNERS = [0, 1, 2, 1, 2, 3, 0, 3]
+
+
 def place(
     line: TextLine, at: tuple[float, float], turn: FloatArray, center: FloatArray
 ) -> TextLine:
@@ -298,9 +300,7 @@ def place(
     """
     target = np.asarray(at, np.float32)
     quad = (line.quad - center) @ turn.T + target
-    corners = rearrange(
-        line.chars[:, [0, 1, 2, 1, 2, 3, 0, 3]], "n (corner xy) -> n corner xy", xy=2
-    )
+    corners = line.chars[:, _CORNERS].reshape(-1, 4, 2)
     moved = (corners - center) @ turn.T + target
     chars = np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1)
     return TextLine(line.text, quad.astype(np.float32), chars.astype(np.float32))

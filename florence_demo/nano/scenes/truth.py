@@ -45,12 +45,12 @@ def object_truths(rng: random.Random, facts: Facts) -> list[Truth]:
     objects, size = facts.objects, facts.size
     labels = [o.label for o in objects]
     out = [
-        Truth("od", detections=_boxes(objects, labels)),
+        Truth("od", places=_boxes(objects, labels)),
         Truth(
             "dense_region_caption",
-            detections=_boxes(objects, [dense_phrase(o, size) for o in objects]),
+            places=_boxes(objects, [dense_phrase(o, size) for o in objects]),
         ),
-        Truth("region_proposal", detections=_boxes(objects, [""] * len(objects))),
+        Truth("region_proposal", places=_boxes(objects, [""] * len(objects))),
     ]
     out += [_grounding(rng, facts, whole=True), _grounding(rng, facts, whole=False)]
     out += _vocabulary(rng, facts)
@@ -63,8 +63,8 @@ def object_truths(rng: random.Random, facts: Facts) -> list[Truth]:
             told += 1
             phrase = rng.choice(phrases)
             lead = rng.choice(("the ", "the ", ""))
-            places = Detections.from_polygons([objects[i].rings], [""])
-            out.append(Truth("referring_expression_segmentation", lead + phrase, detections=places))
+            name_of = "referring_expression_segmentation"
+            out.append(Truth(name_of, lead + phrase, outlined=objects[i]))
     for i in order[:3]:
         out += _region_truths(rng, facts, objects[i])
     return out
@@ -92,7 +92,7 @@ def _grounding(rng: random.Random, facts: Facts, *, whole: bool) -> Truth:
         text = join(phrases)
     rows = [(objects[k], phrase) for phrase, (_, i) in zip(phrases, chosen, strict=True) for k in i]
     places = _boxes([o for o, _ in rows], [phrase for _, phrase in rows])
-    return Truth("caption_to_phrase_grounding", text, detections=places)
+    return Truth("caption_to_phrase_grounding", text, places=places)
 
 
 def _vocabulary(rng: random.Random, facts: Facts) -> list[Truth]:
@@ -109,7 +109,7 @@ def _vocabulary(rng: random.Random, facts: Facts) -> list[Truth]:
         found = [objects[i] for i in matching(objects, phrase)]
         text = plural(phrase) if len(found) > 1 and rng.random() < 0.3 else phrase
         places = _boxes(found, [text] * len(found))
-        out.append(Truth("open_vocabulary_detection", text, detections=places))
+        out.append(Truth("open_vocabulary_detection", text, places=places))
     return out
 
 
@@ -128,15 +128,14 @@ def _region_truths(rng: random.Random, facts: Facts, thing: SceneObject) -> list
     region = jittered(rng, thing.xyxy, facts.size)
     box = _boxes([thing], [thing.label])
     words = f"{dense_phrase(thing, facts.size)} {at_position(thing, facts.size)}"
-    polygon = Detections.from_polygons([thing.rings], [""])
     return [
-        Truth("region_to_segmentation", region=region, detections=polygon),
-        Truth("region_to_category", region=region, answer=thing.label, detections=box),
+        Truth("region_to_segmentation", region=region, outlined=thing),
+        Truth("region_to_category", region=region, answer=thing.label, places=box),
         Truth(
             "region_to_description",
             region=region,
             answer=words,
-            detections=_boxes([thing], [words]),
+            places=_boxes([thing], [words]),
         ),
     ]
 
@@ -256,7 +255,7 @@ def text_truths(rng: random.Random, facts: Facts) -> list[Truth]:
         Truth("ocr", answer="\n".join(line.text for line in lines)),
         Truth(
             "ocr_with_region",
-            detections=Detections.from_polygons(
+            places=Detections.from_polygons(
                 [[line.quad] for line in lines], [x.text for x in lines]
             ),
         ),

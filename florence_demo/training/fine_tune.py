@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from florence_demo.errors import DatasetError, FlorenceDemoError
 from florence_demo.files import write_json
 from florence_demo.models.loading import LoadedModel, load_model
-from florence_demo.training.batch import Collator
+from florence_demo.training.batch import Collator, collator_of
 from florence_demo.training.config import Result, TrainConfig, claim_folder
 from florence_demo.training.feature_table import cached_features
 from florence_demo.training.measuring import Measuring
@@ -69,8 +69,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     args = arguments(config)
     # Opened on the CPU: the Trainer moves it, each process to its own device.
     loaded = load_model(config.model, device="cpu", dtype="fp32", trust=config.trust)
-    positions = int(loaded.model.config.text_config.max_position_embeddings)
-    collator = Collator(loaded.processor, positions)
+    collator = collator_of(loaded.model, loaded.processor)
     files.tell(message="Checking the data")
     rows = open_rows(config, collator.too_long)
     args = share_out(config, args.world_size, len(rows.learned))

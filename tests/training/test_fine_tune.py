@@ -108,6 +108,22 @@ def test_a_run_from_beginning_to_end(config: TrainConfig) -> None:
     assert model.generation_config.forced_eos_token_id == 2
 
 
+def test_a_report_names_the_data_it_was_measured_on(
+    config: TrainConfig, place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "data", tmp_path / "held")
+    config = replace(config, steps=1, answers=2, eval_data=str(tmp_path / "held"))
+    fine_tune(config)
+    for name in ("before", "after"):
+        report = json.loads((config.out / name / "report.json").read_text())
+        assert report["data"] == str(tmp_path / "held")
+        assert str(place / "data") not in (config.out / name / "report.html").read_text()
+    split = replace(config, eval_data="", out=tmp_path / "split")
+    fine_tune(split)
+    report = json.loads((split.out / "after/report.json").read_text())
+    assert report["data"] == f"{place / 'data'}, the pictures it did not learn from"
+
+
 def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, whole: Result) -> None:
     """The first logged loss is the mean over all answer tokens of the batch, accumulated or not."""
     parts = fine_tune(replace(config, out=config.out.parent / "parts", accumulation=2))

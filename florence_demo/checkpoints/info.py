@@ -96,7 +96,10 @@ class CheckpointInfo:
         return [
             f"A LoRA adapter of rank {self.lora_rank}, {amount}.",
             f"It changes {listed(self.lora_targets, 8)}.",
-            f"Its base is {self.base}." if self.base else "It does not name its base.",
+            f"Its base is {self.base}."
+            if self.base
+            else "It does not name its base, so it cannot be opened: add base_model_name_or_path to "
+            "adapter_config.json.",
         ]
 
     def _model(self, amount: str) -> list[str]:

@@ -88,9 +88,10 @@ def open_checkpoint(
     """
     if info.layout == "adapter":
         if base is None:
+            beside = PurePath((info.base or "of that model").partition("@")[0]).name
             raise CheckpointError(
                 f"{info.path.name} is an adapter of {info.base or 'another model'}, which is not"
-                f" here: put the folder {PurePath(info.base or 'of that model').name} beside it."
+                f" here: put the folder {beside} beside it."
             )
         how: dict[str, Any] = {"tokenizers": tokenizers, "dtype": dtype, "device": device}
         return switch_adapter(open_checkpoint(base, trust=trust, **how), info, trust)

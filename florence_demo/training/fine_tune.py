@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from florence_demo.errors import DatasetError, FlorenceDemoError
 from florence_demo.files import write_json
+from florence_demo.models.catalogue import as_base
 from florence_demo.models.loading import LoadedModel, load_model
 from florence_demo.training.batch import Collator, collator_of
 from florence_demo.training.config import Result, TrainConfig, claim_folder
@@ -69,6 +70,12 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     args = arguments(config)
     # Opened on the CPU: the Trainer moves it, each process to its own device.
     loaded = load_model(config.model, device="cpu", dtype="fp32", trust=config.trust)
+    if config.mode == "lora" and loaded.base:
+        raise DatasetError(
+            f"“{loaded.title}” is an adapter itself, and an adapter of an adapter cannot be opened:"
+            " write it out whole first, with `python -m florence_demo convert`, or choose the"
+            " folder of the run that made it, which holds the merged model."
+        )
     collator = collator_of(loaded.model, loaded.processor)
     files.tell(message="Checking the data")
     rows = open_rows(config, collator.too_long)
@@ -77,7 +84,13 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     before = measuring.before()
     # Here, because an adapter begins at random, and measuring may have drawn numbers.
     transformers.set_seed(config.seed)
-    model = prepare(loaded.model, config.mode, cached=config.cache, rank=config.lora_rank)
+    model = prepare(
+        loaded.model,
+        config.mode,
+        cached=config.cache,
+        rank=config.lora_rank,
+        base=as_base(loaded.spec, loaded.folder),
+    )
     trainable, parameters = count(model)
     files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
     trainer = _trainer(model, args, rows, collator, measuring)

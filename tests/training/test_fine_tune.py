@@ -124,6 +124,53 @@ def test_a_report_names_the_data_it_was_measured_on(
     assert report["data"] == f"{place / 'data'}, the pictures it did not learn from"
 
 
+def test_an_adapter_names_its_base_and_opens_again(place: Path, tmp_path: Path) -> None:
+    from florence_demo.checkpoints.folders import checkpoint_names
+    from florence_demo.checkpoints.inspection import inspect_checkpoint
+    from florence_demo.models.catalogue import spec_at
+    from florence_demo.models.loading import load_model
+    from florence_demo.trust import VISITOR
+
+    shutil.copytree(place / "base", tmp_path / "runs/mine")
+    config = replace(
+        usual(place, tmp_path / "runs/it"), model=str(tmp_path / "runs/mine"), mode="lora", steps=4
+    )
+    fine_tune(config)
+    merged = weights(config.out)
+    names = checkpoint_names(tmp_path / "runs")
+    adapters = [
+        name for name in names if (tmp_path / "runs" / name / "adapter_config.json").exists()
+    ]
+    assert {"it/adapter", "it/checkpoints/checkpoint-3"} <= set(adapters)
+    for name in names:
+        # The page's way, whose visitors may name no folder.
+        loaded = load_model(spec_at(tmp_path / "runs" / name), device="cpu", trust=VISITOR)
+        if name == "it/adapter":
+            found = loaded.model.state_dict()
+            assert all(torch.allclose(found[k], merged[k], atol=1e-6) for k in merged)
+    info = inspect_checkpoint(config.out / "adapter")
+    assert info.base == str(tmp_path / "runs/mine")
+    again = replace(config, model=str(config.out / "adapter"), out=tmp_path / "runs/again")
+    with pytest.raises(DatasetError, match="convert"):
+        fine_tune(again)
+
+
+def test_an_adapter_of_nano_opens_by_the_command_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from florence_demo.__main__ import main
+
+    config = replace(usual(place, tmp_path / "it"), model="nano", mode="lora", steps=1)
+    fine_tune(config)
+    said = json.loads((config.out / "adapter/adapter_config.json").read_text())
+    assert said["base_model_name_or_path"] == "nano"
+    for folder in (config.out, config.out / "adapter"):
+        picture = str(place / "data/0.png")
+        flags = ["--model", str(folder), "--device", "cpu", "--max-new-tokens", "4", "--json"]
+        assert main(["predict", picture, "--task", "caption", *flags]) == 0
+        assert json.loads(capsys.readouterr().out)["model"] == folder.name
+
+
 def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, whole: Result) -> None:
     """The first logged loss is the mean over all answer tokens of the batch, accumulated or not."""
     parts = fine_tune(replace(config, out=config.out.parent / "parts", accumulation=2))

@@ -25,6 +25,7 @@ from florence_demo.checkpoints.inspection import (
     native_settings,
     native_shapes,
     read_headers,
+    read_model,
 )
 from florence_demo.checkpoints.names import native_generation
 from florence_demo.checkpoints.processors import load_processor, picture_settings
@@ -158,15 +159,16 @@ def switch_adapter(opened: Opened, info: CheckpointInfo | None, trust: Trust = O
 def stored_tensors(info: CheckpointInfo, trust: Trust) -> Iterator[list[StoredTensor]]:
     """Yield a checkpoint's tensors; those of a pickle from a private copy that goes afterwards."""
     files = [info.path / name for name in info.files]
+    read = read_headers if info.layout == "adapter" else read_model
     if not info.pickled:
-        yield read_headers(files)
+        yield read(files)
         return
     if not trust.pickle:
         raise CheckpointError(f"{info.path.name} was not opened. {info.problems[0]}")
     from florence_demo.checkpoints.pickles import unpickled
 
     with tempfile.TemporaryDirectory(prefix="florence-demo-") as private:
-        yield read_headers(unpickled(files, Path(private)))
+        yield read(unpickled(files, Path(private)))
 
 
 def _generation(folder: Path, info: CheckpointInfo, tokens: int) -> GenerationConfig:

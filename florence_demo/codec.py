@@ -17,8 +17,8 @@ The grammar, as Florence-2 was trained on it (Xiao et al. 2023, arXiv:2311.06242
 ``parsed`` keeps the shape and the float32 values of Florence-2's own post-processor. It differs
 from it where that one loses something: letters outside ASCII, ``<`` in a label, the first line of a
 text with a line break, corners in the wrong order, mixed boxes and polygons, phrases on a stop
-list. ``<loc_1000>``, which is no token of the model, is text in an answer of words; where places are
-due it is the last bin, so that what is named there is not lost, and ``past_the_last`` tells of it.
+list. ``<loc_1000>``, which is no token of the model, is text in an answer of words; where places
+are due it is the last bin, so that what is named there is not lost; ``past_the_last`` tells of it.
 ``tests/test_codec.py`` lists each such case with its reason.
 """
 

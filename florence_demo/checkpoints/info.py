@@ -98,8 +98,8 @@ class CheckpointInfo:
             f"It changes {listed(self.lora_targets, 8)}.",
             f"Its base is {self.base}."
             if self.base
-            else "It does not name its base, so it cannot be opened: add base_model_name_or_path to "
-            "adapter_config.json.",
+            else "It does not name its base, so it cannot be opened: add base_model_name_or_path to"
+            " adapter_config.json.",
         ]
 
     def _model(self, amount: str) -> list[str]:

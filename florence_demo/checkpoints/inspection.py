@@ -314,7 +314,7 @@ def _florence_config(folder: Path, names: set[str]) -> dict[str, Any]:
     if "config.json" not in names:
         if "model_index.json" in names:
             raise CheckpointError(f"{folder.name} is a diffusion pipeline, not a Florence-2.")
-        inner = sorted(p.parent.name for p in folder.glob("checkpoint-*/config.json"))
+        inner = sorted(p.parent.name for p in folder.glob("*-[0-9]*/config.json"))
         hint = f" Its folders {listed(inner, 5)} have one." if inner else ""
         hint = hint or f" {_in_parts(folder, names)}".rstrip()
         raise CheckpointError(f"{folder.name} has no config.json, so it is no checkpoint.{hint}")

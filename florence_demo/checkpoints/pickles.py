@@ -133,14 +133,17 @@ def _tensors(loaded: Any) -> dict[str, torch.Tensor]:
 
     if not isinstance(loaded, dict):
         raise TypeError("not a dict")
-    inside = [loaded[name] for name in _TABLES if isinstance(loaded.get(name), dict)]
+    inside: list[dict[str, Any]] = [
+        loaded[name] for name in _TABLES if isinstance(loaded.get(name), dict)
+    ]
     if len(inside) == 1:
         # A trainer's own file: the weights are one entry of it, and nothing else is looked at.
         loaded = inside[0]
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise TypeError(f"{name!r} is a {type(value).__name__}")
-    return loaded
+    tensors: dict[str, torch.Tensor] = loaded
+    return tensors
 
 
 def _save(tensors: dict[str, torch.Tensor], target: Path) -> None:

@@ -233,7 +233,7 @@ NOT_HELD = {
 @pytest.mark.parametrize("make", NOT_HELD.values(), ids=NOT_HELD)
 def test_a_prefix_goes_only_where_all_weights_have_it(micro, tmp_path, make):
     make(micro, tmp_path / "it")
-    with pytest.raises(CheckpointError, match="not a whole|belong to no part|twice|are missing"):
+    with pytest.raises(CheckpointError, match=r"not a whole|belong to no part|twice|are missing"):
         open_folder(tmp_path / "it")
 
 

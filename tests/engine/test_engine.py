@@ -321,7 +321,7 @@ def test_an_adapter_that_does_not_fit_leaves_the_one_in_use(adapters, tmp_path):
 def test_a_location_that_is_no_bin_is_told(nano, monkeypatch, task, told):
     tokenizer = nano.loaded.processor.tokenizer
     ids = tokenizer("cat<loc_100><loc_200><loc_1000><loc_400>")["input_ids"]
-    answer = Generated(tuple([2, *ids]), (0.0,) * (len(ids) + 1), False)
+    answer = Generated((2, *ids), (0.0,) * (len(ids) + 1), False)
     monkeypatch.setattr(nano._decoder, "decode", lambda *_, **__: [answer])
     found = nano.predict(Image.new("RGB", (100, 100)), task_named(task))
     assert ("<loc_999>" in " ".join(found.notices)) is told

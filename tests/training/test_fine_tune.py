@@ -19,10 +19,12 @@ from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import open_data
 from florence_demo.data.rows import split_rows, spread
 from florence_demo.errors import DatasetError
+from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
+from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.status import ask_to_stop, read_log, read_status
-from florence_demo.training.trainer import Diverged, last_checkpoint
+from florence_demo.training.trainer import Diverged
 from tests.micro_florence import micro_model, micro_processor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -242,6 +244,63 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(config: TrainConfig) -> 
     assert older != newest
 
 
+def averages(folder: Path) -> dict[float, float]:
+    return {e["epoch"]: e["epoch_loss"] for e in read_log(folder) if "epoch_loss" in e}
+
+
+def test_every_epoch_is_kept_where_all_are_asked_for(config: TrainConfig, tmp_path: Path) -> None:
+    config = replace(config, steps=None, epochs=4, save_every=None, eval_every=None, keep=None)
+    result = fine_tune(config)
+    folder = config.out / "checkpoints"
+    assert {p.name for p in folder.iterdir()} == {f"epoch-{n}" for n in (1, 2, 3, 4)}
+    assert (result.steps, step_of(folder / "epoch-2")) == (24, 12)
+    status = read_status(config.out)
+    assert status is not None
+    assert status.checkpoint == str(folder / "epoch-4")
+    by_step = losses(config.out)
+    means = {n: sum(by_step[6 * n - 6 : 6 * n]) / 6 for n in (1, 2, 3, 4)}
+    assert averages(config.out) == pytest.approx(means, abs=1e-3)
+    # One that began again in the middle kept the newest two, by their step and not their name.
+    again = replace(config, out=tmp_path / "again", keep=2)
+    shutil.copytree(config.out, again.out)
+    for name in ("epoch-3", "epoch-4"):
+        shutil.rmtree(again.out / "checkpoints" / name)
+    resumed = fine_tune(replace(again, resume=True))
+    assert {p.name for p in (again.out / "checkpoints").iterdir()} == {"epoch-3", "epoch-4"}
+    one, two = weights(resumed.folder), weights(config.out)
+    assert all(torch.allclose(one[k], two[k], atol=1e-5) for k in one)
+
+
+def test_the_average_of_an_epoch_counts_the_steps_before_a_break(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(config, steps=7, save_every=4, keep=None)
+    fine_tune(config)
+    whole_epoch = averages(config.out)
+    assert set(whole_epoch) == {1}
+    shutil.rmtree(config.out / "checkpoints/checkpoint-7")
+    last = last_checkpoint(config.out / "checkpoints")
+    assert last is not None
+    assert last.name == "checkpoint-4"
+    fine_tune(replace(config, resume=True))
+    assert averages(config.out) == pytest.approx(whole_epoch, abs=1e-5)
+
+
+def test_the_best_checkpoint_keeps_its_place_under_its_name(config: TrainConfig) -> None:
+    config = replace(
+        config, steps=None, epochs=5, save_every=None, eval_every=None, patience=4, keep=1,
+        learning_rate=0.3,
+    )  # fmt: skip
+    fine_tune(config)
+    measured = {e["step"]: e["eval_loss"] for e in read_log(config.out) if "eval_loss" in e}
+    best = min(measured, key=lambda step: measured[step])
+    kept = {step_of(path): path for path in (config.out / "checkpoints").iterdir()}
+    assert best in kept
+    assert len(kept) <= 2
+    name = "model.language_model.shared.weight"
+    assert torch.equal(weights(kept[best])[name], weights(config.out)[name])
+
+
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,13 +399,10 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
     measured = {e["step"]: e["eval_loss"] for e in read_log(config.out) if "eval_loss" in e}
     best = min(measured, key=lambda step: measured[step])
     assert best < result.steps, "the last is not the best here"
+    kept = {step_of(path): path for path in (config.out / "checkpoints").iterdir()}
     then, last, now = (
         load_file(folder / "model.safetensors")["model.language_model.shared.weight"]
-        for folder in (
-            config.out / f"checkpoints/checkpoint-{best}",
-            config.out / f"checkpoints/checkpoint-{result.steps}",
-            result.folder,
-        )
+        for folder in (kept[best], kept[result.steps], result.folder)
     )
     assert torch.equal(now, then)
     assert not torch.equal(now, last)
@@ -365,6 +421,8 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
         ({"data": "nowhere"}, "nowhere"),
         ({"patience": 2}, "save_every"),
         ({"max_new_tokens": 5000}, "max_new_tokens"),
+        ({"keep": 0}, "keep"),
+        ({"report_to": ("wandb",)}, "tensorboard, trackio"),
     ],
     ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
 )
@@ -458,3 +516,19 @@ def test_command_line_defaults_are_the_articles(tmp_path: Path) -> None:
     line = ["--out", str(tmp_path), "--mode", "lora", "--steps", "3", "--cache", "--tasks", "od"]
     config = config_from_args(parser.parse_args(line))
     assert config == TrainConfig(out=tmp_path, mode="lora", steps=3, cache=True, tasks=("od",))
+    assert config_from_args(parser.parse_args(["--keep", "all"])).keep is None
+    assert config_from_args(parser.parse_args(["--keep", "4"])).keep == 4
+    told = config_from_args(parser.parse_args(["--report-to", "tensorboard"]))
+    assert told.report_to == ("tensorboard",)
+
+
+def test_a_logger_that_is_not_there_is_told(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("florence_demo.training.config.find_spec", lambda _: None)
+    with pytest.raises(DatasetError, match="pip install trackio"):
+        replace(config, report_to=("trackio",)).check()
+    monkeypatch.setattr("florence_demo.training.config.find_spec", lambda _: object())
+    replace(config, report_to=("trackio",)).check()
+    assert arguments(replace(config, report_to=("tensorboard",))).report_to == ["tensorboard"]
+    assert arguments(config).report_to == []

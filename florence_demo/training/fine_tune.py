@@ -11,15 +11,16 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.errors import DatasetError, FlorenceDemoError
-from florence_demo.files import write_json
+from florence_demo.files import write_json, write_text
 from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import as_base
 from florence_demo.models.loading import LoadedModel, load_model
+from florence_demo.models.pushing import CARD
 from florence_demo.training.batch import Collator, collator_of
+from florence_demo.training.card import model_card
 from florence_demo.training.config import Result, TrainConfig, claim_folder
 from florence_demo.training.feature_table import cached_features
 from florence_demo.training.keeping import last_checkpoint
@@ -84,22 +85,14 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     before = measuring.before()
     # Here, because an adapter begins at random, and measuring may have drawn numbers.
     transformers.set_seed(config.seed)
-    model = prepare(
-        loaded.model,
-        config.mode,
-        cached=config.cache,
-        rank=config.lora_rank,
-        base=as_base(loaded.spec, loaded.folder),
-    )
+    base, rank = as_base(loaded.spec, loaded.folder), config.lora_rank
+    model = prepare(loaded.model, config.mode, cached=config.cache, rank=rank, base=base)
     trainable, parameters = count(model)
     files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
     trainer = _trainer(model, args, rows, collator, measuring)
     if args.device.type != "cpu":
         in_use = memory_of(args.device)[0]  # It is there only now.
-    checkpoint = _checkpoint(config, files)
-    if checkpoint:
-        trainer.watch.go_on_from(checkpoint)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _learn(trainer, config, files)
     files.tell(state="evaluating", message="Measuring again")
     if not files.silent:
         _save(config, model, loaded)
@@ -121,7 +114,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
         memory_end=memory_of(args.device)[0],
     )
     if not files.silent:
-        write_json(config.out / RESULT_FILE, result.to_json())
+        _tell(config, result, base)
     state = "stopped" if result.stopped else "done"
     files.tell(state=state, message=result.sentence(), after=after, seconds_left=0.0)
     return result
@@ -170,13 +163,14 @@ def _trainer(
     )
 
 
-def _checkpoint(config: TrainConfig, files: RunFiles) -> Path | None:
-    """Return the checkpoint to go on from, None where the run begins."""
-    if not config.resume:
-        return None
-    found = last_checkpoint(config.out / "checkpoints")
-    files.tell(message=f"Going on from {found.name}" if found else "Starting anew")
-    return found
+def _learn(trainer: FlorenceTrainer, config: TrainConfig, files: RunFiles) -> None:
+    """Take all steps, from the last checkpoint on where the run goes on."""
+    found = last_checkpoint(config.out / "checkpoints") if config.resume else None
+    if config.resume:
+        files.tell(message=f"Going on from {found.name}" if found else "Starting anew")
+    if found:
+        trainer.watch.go_on_from(found)
+    trainer.train(resume_from_checkpoint=str(found) if found else None)
 
 
 def _save(config: TrainConfig, model: Any, loaded: LoadedModel) -> None:
@@ -185,6 +179,15 @@ def _save(config: TrainConfig, model: Any, loaded: LoadedModel) -> None:
         model.save_pretrained(config.out / "adapter")
     plain_copy(model).save_pretrained(config.out)
     loaded.processor.save_pretrained(config.out)
+
+
+def _tell(config: TrainConfig, result: Result, base: tuple[str, str | None]) -> None:
+    """Write the outcome, for programs and for people."""
+    write_json(config.out / RESULT_FILE, result.to_json())
+    card = model_card(config, result, base)
+    write_text(config.out / CARD, card)
+    if config.mode == "lora":
+        write_text(config.out / "adapter" / CARD, card)
 
 
 def _out_of_memory(exc: Exception) -> str:

@@ -124,7 +124,8 @@ def _base(name: Any, revision: Any) -> str | None:
     told = isinstance(name, str) and isinstance(revision, str) and "@" not in name
     # A path has no revision, whatever is told.
     whole = f"{name}@{revision}" if told and revision and _HUB_ID.fullmatch(name) else name
-    return plain(whole, 200)
+    # Longer than what is shown of it: a folder's path must be found again.
+    return plain(whole, 1_000)
 
 
 def _targets(targets: Any) -> tuple[str, ...]:

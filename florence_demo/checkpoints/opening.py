@@ -19,7 +19,7 @@ from florence_demo.checkpoints.adapter_config import read_adapter_config
 from florence_demo.checkpoints.adapters import Merge, merge_adapter
 from florence_demo.checkpoints.config import admitted_generation
 from florence_demo.checkpoints.cost import check_cost
-from florence_demo.checkpoints.info import CheckpointInfo, StoredTensor
+from florence_demo.checkpoints.info import CheckpointInfo, StoredTensor, called
 from florence_demo.checkpoints.inspection import (
     contradictions,
     native_settings,
@@ -31,7 +31,7 @@ from florence_demo.checkpoints.names import native_generation
 from florence_demo.checkpoints.processors import load_processor, picture_settings
 from florence_demo.checkpoints.reading import brief, read_json, reading
 from florence_demo.checkpoints.weights import empty_model, fill, stored_dtype
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 from florence_demo.trust import OPERATOR, Trust
 
 if TYPE_CHECKING:
@@ -89,10 +89,11 @@ def open_checkpoint(
     """
     if info.layout == "adapter":
         if base is None:
+            base_called = called(info.base or "another model")
             beside = PurePath((info.base or "of that model").partition("@")[0]).name
             raise CheckpointError(
-                f"{info.path.name} is an adapter of {info.base or 'another model'}, which is not"
-                f" here: put the folder {beside} beside it."
+                f"{info.path.name} is an adapter of {base_called}, which is not"
+                f" here: put the folder {plain(beside, 200)} beside it."
             )
         how: dict[str, Any] = {"tokenizers": tokenizers, "dtype": dtype, "device": device}
         return switch_adapter(open_checkpoint(base, trust=trust, **how), info, trust)

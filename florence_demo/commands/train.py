@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from florence_demo.commands.options import MODEL_HELP
 from florence_demo.data.reading import formats_help
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
@@ -22,6 +23,7 @@ def _kept(text: str) -> int | None:
 
 
 _FLAGS: dict[str, tuple[str, Any]] = {
+    "model": (MODEL_HELP.replace("nano", str(TrainConfig.model)), str),
     "eval_data": ("what to measure on, of the same kinds (default: a part of the data)", str),
     "limit": ("most rows to read", int),
     "steps": ("optimizer steps instead of epochs", int),

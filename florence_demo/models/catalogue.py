@@ -8,7 +8,7 @@ folders are called.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -186,7 +186,8 @@ def hub_spec(name: str) -> ModelSpec:
     """Return the model of the hub that "owner/name" or "owner/name@revision" names."""
     source, _, revision = name.partition("@")
     if source in MODELS:
-        source = MODELS[source].source
+        known = MODELS[source]
+        return replace(known, name=name, title=name, revision=revision, note="", public=False)
     return ModelSpec(name, name, source, revision or None, public=False)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePath
 
-from florence_demo.checkpoints.info import CheckpointInfo
+from florence_demo.checkpoints.info import CheckpointInfo, called
 from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.errors import CheckpointError, plain
 from florence_demo.models.catalogue import (
@@ -127,7 +127,7 @@ def spec_of_base(name: str, trust: Trust) -> ModelSpec:
         return spec_of(name, trust)
     if not is_hub_name(name):
         raise CheckpointError(
-            f"The checkpoint names “{plain(name)}” as its base, which is no model of the hub. "
+            f"The checkpoint names “{called(name, 80)}” as its base, which is no model of the hub. "
             "A folder of another machine cannot be found here: put the base's folder beside "
             "it, or name a model of the hub in adapter_config.json."
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from florence_demo.checkpoints.info import CheckpointInfo
+from florence_demo.checkpoints.info import CheckpointInfo, called
 from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.checkpoints.reading import LIMITS, MERGES
 from florence_demo.errors import CheckpointError, InputError, plain
@@ -41,10 +41,11 @@ def files_to_push(folder: Path) -> dict[str, Path]:
             " `python -m florence_demo convert` first."
         )
     if info.layout == "adapter" and not _base_is_known(info):
+        base = called(info.base or "a base without a name")
         raise CheckpointError(
-            f"{folder.name} is an adapter of {info.base or 'a base without a name'}, which nobody"
-            " else has: push the folder of the run, which holds the merged model, or push the base"
-            " and name it by its id in adapter_config.json."
+            f"{folder.name} is an adapter of {base}, which nobody else has: push the folder of the"
+            " run, which holds the merged model, or push the base and name it by its id in"
+            " adapter_config.json."
         )
     found = _files(folder, info)
     adapter = folder / "adapter"

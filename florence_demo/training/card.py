@@ -26,22 +26,27 @@ _TOLD = (
 )
 
 
-def model_card(config: TrainConfig, result: Result, base: tuple[str, str | None]) -> str:
+def model_card(
+    config: TrainConfig, result: Result, base: tuple[str, str | None], origin: str | None = None
+) -> str:
     """Return the text of a run's README.md.
 
     Args:
         config: Its settings.
         result: What it came to.
         base: What it started from: its id on the hub, name or folder, and the revision.
+        origin: What that says it was fine-tuned from itself.
     """
-    return "\n".join((*_front(config, base), "", *_body(config, result, base), ""))
+    licence = _licence(base[0]) or _licence(origin or "")
+    front, body = _front(config, base, bool(licence)), _body(config, result, base, licence)
+    return "\n".join((*front, "", *body, ""))
 
 
-def _front(config: TrainConfig, base: tuple[str, str | None]) -> Iterator[str]:
+def _front(config: TrainConfig, base: tuple[str, str | None], is_mit: bool) -> Iterator[str]:
     """Yield the lines between the rules, which the hub reads; JSON is YAML, whatever is quoted."""
     name, _ = base
     yield "---"
-    if _licence(name):
+    if is_mit:
         yield "license: mit"
     if is_hub_name(name):
         yield f"base_model: {json.dumps(name)}"
@@ -54,7 +59,9 @@ def _front(config: TrainConfig, base: tuple[str, str | None]) -> Iterator[str]:
     yield "---"
 
 
-def _body(config: TrainConfig, result: Result, base: tuple[str, str | None]) -> Iterator[str]:
+def _body(
+    config: TrainConfig, result: Result, base: tuple[str, str | None], licence: str
+) -> Iterator[str]:
     name, revision = base
     shown = f"{_short(name)} at {revision}" if revision else _short(name)
     yield f"# {result.folder.name}"
@@ -85,7 +92,7 @@ def _body(config: TrainConfig, result: Result, base: tuple[str, str | None]) -> 
     yield ""
     yield "## Licence"
     yield ""
-    yield _licence(name) or (
+    yield licence or (
         f"That of what it was fine-tuned from, {_short(name)}: name it here, and in the first lines"
         " of this file, before you share the model."
     )

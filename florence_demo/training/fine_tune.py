@@ -114,7 +114,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
         memory_end=memory_of(args.device)[0],
     )
     if not files.silent:
-        _tell(config, result, base)
+        _tell(config, result, loaded)
     state = "stopped" if result.stopped else "done"
     files.tell(state=state, message=result.sentence(), after=after, seconds_left=0.0)
     return result
@@ -181,10 +181,11 @@ def _save(config: TrainConfig, model: Any, loaded: LoadedModel) -> None:
     loaded.processor.save_pretrained(config.out)
 
 
-def _tell(config: TrainConfig, result: Result, base: tuple[str, str | None]) -> None:
+def _tell(config: TrainConfig, result: Result, loaded: LoadedModel) -> None:
     """Write the outcome, for programs and for people."""
     write_json(config.out / RESULT_FILE, result.to_json())
-    card = model_card(config, result, base)
+    origin = loaded.opened.info.base if loaded.opened else None
+    card = model_card(config, result, as_base(loaded.spec, loaded.folder), origin)
     write_text(config.out / CARD, card)
     if config.mode == "lora":
         write_text(config.out / "adapter" / CARD, card)

@@ -38,3 +38,10 @@ def test_another_base_is_told_for_what_it_is(base: str) -> None:
     assert ("name it here" in card) is (base != "nano")
     assert "/home/me" not in card
     assert "on “rows.jsonl”" in card
+
+
+def test_a_folder_that_tells_its_origin_keeps_the_notice() -> None:
+    card = model_card(TrainConfig(), RESULT, ("/x/mine", None), "microsoft/Florence-2-large")
+    assert "license: mit" in card
+    assert "Copyright (c) Microsoft Corporation" in card
+    assert "base_model" not in card

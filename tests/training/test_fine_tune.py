@@ -152,6 +152,8 @@ def test_an_adapter_names_its_base_and_opens_again(place: Path, tmp_path: Path) 
             assert all(torch.allclose(found[k], merged[k], atol=1e-6) for k in merged)
     info = inspect_checkpoint(config.out / "adapter")
     assert info.base == str(tmp_path / "runs/mine")
+    # A visitor reads the name of a folder, and not where it lies.
+    assert "Its base is mine." in info.sentences()
     again = replace(config, model=str(config.out / "adapter"), out=tmp_path / "runs/again")
     with pytest.raises(DatasetError, match="convert"):
         fine_tune(again)
@@ -180,6 +182,29 @@ def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, whole
     evaluated = [e["eval_loss"] for e in read_log(whole.folder) if "eval_loss" in e]
     again = [e["eval_loss"] for e in read_log(parts.folder) if "eval_loss" in e]
     assert evaluated == pytest.approx(again, abs=2e-5)
+
+
+def test_the_loss_that_is_shown_is_that_of_the_answers_own_tokens(whole: Result) -> None:
+    from florence_demo.models.loading import load_model
+    from florence_demo.training.batch import IGNORE, collator_of
+
+    loaded = load_model(str(whole.folder), device="cpu", dtype="fp32")
+    rows = open_data(str(whole.folder.parent / "data"))
+    batch = collator_of(loaded.model, loaded.processor)(rows)
+    with torch.no_grad():
+        logits = loaded.model(**{k: v for k, v in batch.items() if k != "labels"}).logits
+    labels = batch["labels"]
+    assert (labels[:, 0] == IGNORE).all()
+    expected = torch.nn.functional.cross_entropy(
+        logits[:, 1:].flatten(0, 1), labels[:, 1:].flatten()
+    )
+    first = torch.nn.functional.cross_entropy(
+        logits[:, 0], torch.zeros(len(rows), dtype=torch.long)
+    )
+    shown = [e["eval_loss"] for e in read_log(whole.folder) if "eval_loss" in e][-1]
+    assert shown == pytest.approx(float(expected), abs=1e-4)
+    # Nobody taught it the token that decoding writes anyway: it is as unlikely as it was.
+    assert float(first) > float(expected)
 
 
 def test_one_seed_gives_the_same_weights_and_another_does_not(

@@ -17,7 +17,9 @@ The grammar, as Florence-2 was trained on it (Xiao et al. 2023, arXiv:2311.06242
 ``parsed`` keeps the shape and the float32 values of Florence-2's own post-processor. It differs
 from it where that one loses something: letters outside ASCII, ``<`` in a label, the first line of a
 text with a line break, corners in the wrong order, mixed boxes and polygons, phrases on a stop
-list. ``tests/test_codec.py`` lists each such case with its reason.
+list. ``<loc_1000>``, which is no token of the model, is text in an answer of words; where places
+are due it is the last bin, so that what is named there is not lost; ``past_the_last`` tells of it.
+``tests/test_codec.py`` lists each such case with its reason.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ BINS = 1000
 _CONTROL = ("<s>", "</s>", "<pad>")
 _TAGS = ("<poly>", "</poly>", "<sep>", "<and>", "<unk>")
 _LEXER = re.compile(rf"<loc_(\d{{1,3}})>|({'|'.join(map(re.escape, _CONTROL + _TAGS))})")
+# No token of the model, so it can only stand there as text: what its trainer wrote at the edge.
+_PAST = re.compile(r"<loc_(?:[1-9]\d{3,8})>")
 # Written by the model as ordinary text in front of a phrase; Florence-2 means to drop them.
 _PHRASE_MARKS = re.compile(r"^\s*(?:<ground>|<obj>)")
 
@@ -147,10 +151,32 @@ def _pieces(answer: str | Sequence[Piece]) -> list[Piece]:
     return [p for p in pieces if p.text not in _CONTROL or not p.tag]
 
 
+def past_the_last(answer: str | Sequence[Piece]) -> int:
+    """Return how many locations of an answer are past ``<loc_999>``, the last there is."""
+    return sum(len(_PAST.findall(p.text)) for p in _pieces(answer) if p.loc < 0 and not p.tag)
+
+
+def _places(answer: str | Sequence[Piece]) -> Iterator[Piece]:
+    """Yield the pieces of an answer of places, locations past the last read as the last."""
+    for piece in _pieces(answer):
+        if piece.loc >= 0 or piece.tag or not _PAST.search(piece.text):
+            yield piece
+            continue
+        at = 0
+        for match in _PAST.finditer(piece.text):
+            if match.start() > at:
+                yield Piece(piece.text[at : match.start()], logprobs=piece.logprobs)
+            # Which tokens of the run wrote it is not known: all of them count.
+            yield Piece(match[0], loc=BINS - 1, logprobs=piece.logprobs)
+            at = match.end()
+        if at < len(piece.text):
+            yield Piece(piece.text[at:], logprobs=piece.logprobs)
+
+
 def _groups(answer: str | Sequence[Piece]) -> Iterator[_Group]:
     """Yield each label with the locations after it, up to the next label or ``</poly>``."""
     group = _Group()
-    for piece in _pieces(answer):
+    for piece in _places(answer):
         if piece.loc >= 0:
             group.rings[-1].append(piece.loc)
             # One number a bin keeps rings and probabilities in step, also without any.

@@ -22,6 +22,7 @@ from florence_demo.codec import (
     Piece,
     dequantize,
     lex,
+    past_the_last,
     quantize,
 )
 
@@ -132,6 +133,32 @@ def test_detections(answer, raw, labels, boxes):
     found = answer.decode(raw, (1000, 1000)).detections
     assert list(found.labels) == labels
     assert len(found.xyxy) == boxes
+
+
+@pytest.mark.parametrize(
+    ("answer", "raw", "labels"),
+    [
+        (BOXES, "cat<loc_1><loc_2><loc_1000><loc_4>dog<loc_5><loc_6><loc_7><loc_8>", "cat dog"),
+        (BOXES, "cat<loc_1000><loc_2><loc_3><loc_4>", "cat"),
+        (BOXES, "cat<loc_1><loc_2><loc_3><loc_12345>dog<loc_5><loc_6><loc_7><loc_8>", "cat dog"),
+        (PHRASES, "cats<loc_1><loc_2><loc_1000><loc_4><loc_5><loc_6><loc_7><loc_8>", "cats cats"),
+        (QUADS, "x<loc_1><loc_2><loc_1000><loc_2><loc_1000><loc_9><loc_1><loc_9>", "x"),
+        (BOXES_OR_POLYGONS, "a<poly><loc_1><loc_1><loc_1000><loc_1><loc_9><loc_9></poly>", "a"),
+    ],
+)
+def test_a_location_past_the_last_is_the_edge_and_loses_nothing(answer, raw, labels):
+    found = answer.decode(raw, (1000, 1000)).detections
+    assert " ".join(found.labels) == labels
+    assert found.xyxy.max() == 999.5
+    assert past_the_last(raw) == raw.count("<loc_1000>") + raw.count("<loc_12345>") > 0
+
+
+def test_a_location_past_the_last_keeps_the_scores():
+    said = [Piece("cat", logprobs=(-0.5,)), *(Piece("", loc=i, logprobs=(-0.1,)) for i in range(3))]
+    found = BOXES.decode([*said, Piece("<loc_1000>", logprobs=(-0.2, -0.2))], (10, 10)).detections
+    assert found.labels == ("cat",)
+    assert found.scores is not None
+    assert past_the_last([Piece("<loc_999>", loc=999), Piece("a <b> <loc_999>")]) == 0
 
 
 def test_inverted_corners_are_put_in_order():

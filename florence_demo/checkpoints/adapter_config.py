@@ -35,6 +35,7 @@ _UNMERGEABLE = {
 _KNOWN_VARIANTS = ("use_rslora", "use_dora")
 _CHANGED_BASES = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 # What PEFT and people write: a name or its end, "^" before a whole name, ".*" before an end.
 _FORM = re.compile(r"(?P<whole>\^?)(?P<inner>(?:\.\*)?)(?P<name>(?:[\w.-]|\\[.\-_])+)\$?", re.ASCII)
 
@@ -65,7 +66,8 @@ class AdapterConfig:
     """Hold what an adapter's configuration says.
 
     Attributes:
-        base: Its base by name, as it stands there; short and plain.
+        base: Its base by name, as it stands there; short and plain. "owner/name@revision" where a
+            revision is told.
         rank: Rank of its factors.
         alpha: Its scale, before the division by the rank.
         stabilised: Whether the rank's root divides it.
@@ -105,7 +107,7 @@ def read_adapter_config(values: Mapping[str, Any]) -> AdapterConfig:
         raise CheckpointError(f"This is an adapter of the kind {plain(kind)}, not a LoRA.")
     base, targets = values.get("base_model_name_or_path"), values.get("target_modules") or ()
     return AdapterConfig(
-        base=plain(base, 200) if base else None,
+        base=_base(base, values.get("revision")),
         rank=_number(values.get("r"), whole(1, MAX_RANK), "r"),
         alpha=_number(values.get("lora_alpha"), real(-1e6, 1e6), "lora_alpha"),
         stabilised=bool(values.get("use_rslora")),
@@ -114,6 +116,16 @@ def read_adapter_config(values: Mapping[str, Any]) -> AdapterConfig:
         targets=_targets(targets),
         problems=tuple(_unmergeable(values)),
     )
+
+
+def _base(name: Any, revision: Any) -> str | None:
+    if not name:
+        return None
+    told = isinstance(name, str) and isinstance(revision, str) and "@" not in name
+    # A path has no revision, whatever is told.
+    whole = f"{name}@{revision}" if told and revision and _HUB_ID.fullmatch(name) else name
+    # Longer than what is shown of it: a folder's path must be found again.
+    return plain(whole, 1_000)
 
 
 def _targets(targets: Any) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from florence_demo.checkpoints.adapter_config import AdapterConfig
-from florence_demo.checkpoints.info import StoredTensor, listed
+from florence_demo.checkpoints.info import StoredTensor, called, listed
 from florence_demo.checkpoints.names import HEAD, SHARED, TIED, native_name
 from florence_demo.checkpoints.weights import Read, finite, reader
 from florence_demo.errors import CheckpointError, plain
@@ -182,7 +182,7 @@ def _check_fit(
     model: Florence2ForConditionalGeneration, changes: Mapping[str, Change], config: AdapterConfig
 ) -> None:
     places = {name: tuple(place.shape) for name, place in model.state_dict().items()}
-    base = config.base or "its base"
+    base = called(config.base) if config.base else "its base"
     missing = [name for name in changes if name not in places]
     if missing:
         raise CheckpointError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from florence_demo.errors import plain
@@ -96,7 +96,10 @@ class CheckpointInfo:
         return [
             f"A LoRA adapter of rank {self.lora_rank}, {amount}.",
             f"It changes {listed(self.lora_targets, 8)}.",
-            f"Its base is {self.base}." if self.base else "It does not name its base.",
+            f"Its base is {called(self.base)}."
+            if self.base
+            else "It does not name its base, so it cannot be opened: add base_model_name_or_path to"
+            " adapter_config.json.",
         ]
 
     def _model(self, amount: str) -> list[str]:
@@ -105,9 +108,18 @@ class CheckpointInfo:
         what = "fine-tune" if self.base else "model"
         lines = [f"A Florence-2{kind} {what}{own} {_LAYOUT[self.layout]}, {amount}."]
         if self.base:
-            lines.append(f"Fine-tuned from {self.base}.")
+            lines.append(f"Fine-tuned from {called(self.base)}.")
         lines.append(f"Its vocabulary has {self.tokens:,} tokens.")
         return lines
+
+
+def called(base: str, most: int = 200) -> str:
+    """Return what a person reads of a base's name: of a folder's path, its last part alone.
+
+    Whoever sees a page has no business with where its operator keeps things.
+    """
+    path = PurePath(base)
+    return plain(path.name if path.is_absolute() and path.name else base, most)
 
 
 def counted(number: int) -> str:

@@ -10,13 +10,23 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from florence_demo.checkpoints.adapter_config import read_adapter_config
 from florence_demo.checkpoints.config import admitted_config
 from florence_demo.checkpoints.info import CheckpointInfo, Layout, StoredTensor, listed
-from florence_demo.checkpoints.names import SHARED, TIED, native_config, native_name, unwrapped
+from florence_demo.checkpoints.names import (
+    IMAGE_PROJECTION,
+    NATIVE_PROJECTOR,
+    SHARED,
+    TIED,
+    holder,
+    native_config,
+    native_name,
+    unwrapped,
+)
 from florence_demo.checkpoints.reading import brief, read_json, reading
 from florence_demo.errors import CheckpointError, plain
 
@@ -36,8 +46,9 @@ _SIZES = {
 }
 _PICKLED = (
     "Its weights are a pickle, which is opened in a process of its own and only where the operator "
-    "of this program allows it; converting it once to safetensors is better."
+    "of this program allows it by --allow-pickle; converting it once to safetensors is better."
 )
+_JOIN = "run `python zero_to_fp32.py . . --safe_serialization` in it, where DeepSpeed is installed."
 MAX_HEADER = 4 << 20
 """Bytes of a safetensors header; Florence-2-large's has 0.2 MB."""
 MAX_TENSORS = 20_000
@@ -79,7 +90,7 @@ def _inspect_model(folder: Path, names: set[str]) -> CheckpointInfo:
     files, pickled = weight_files(folder, names)
     if pickled:
         return _inspect_pickled(folder, names, config, files)
-    tensors = read_headers(folder / file for file in files)
+    tensors = read_model(folder / file for file in files)
     layout = layout_of(config, (tensor.name for tensor in tensors))
     shapes = native_shapes(tensors)
     settings = native_settings(config, layout)
@@ -118,8 +129,26 @@ def weight_files(
         if f"{single}.index.json" in names:
             return _shards(folder, names, f"{single}.index.json"), pickled
     raise CheckpointError(
-        f"{folder.name} holds no {stem}.safetensors: add the file with the weights."
+        _in_parts(folder, names)
+        or f"{folder.name} holds no {stem}.safetensors: add the file with the weights."
     )
+
+
+def _in_parts(folder: Path, names: Collection[str]) -> str:
+    """Return what to do with weights that DeepSpeed wrote in parts, or ""."""
+    told = f"{folder.name} holds the parts that DeepSpeed wrote, which are not read: {_JOIN}"
+    return told if "zero_to_fp32.py" in names else ""
+
+
+def read_model(files: Iterable[Path]) -> list[StoredTensor]:
+    """Return the tensors of a full checkpoint, their names without what held the whole model.
+
+    Raises:
+        CheckpointError: As ``read_headers`` does.
+    """
+    tensors = read_headers(files)
+    first = len(holder([tensor.name for tensor in tensors]))
+    return [replace(t, name=t.name[first:]) for t in tensors] if first else tensors
 
 
 def read_headers(files: Iterable[Path]) -> list[StoredTensor]:
@@ -201,10 +230,10 @@ def layout_of(
         CheckpointError: If they are not a Florence-2's.
     """
     names = tuple(names)
-    if "image_projection" in names:
+    if IMAGE_PROJECTION in names:
         text = config.get("text_config") or {}
         return "original" if text.get("model_type") == "florence2_language" else "hub"
-    if any(name.startswith("model.multi_modal_projector.") for name in names):
+    if any(name.startswith(NATIVE_PROJECTOR) for name in names):
         return "native"
     raise CheckpointError(
         "The weights are not a whole Florence-2: there is no image projection among "
@@ -285,8 +314,9 @@ def _florence_config(folder: Path, names: set[str]) -> dict[str, Any]:
     if "config.json" not in names:
         if "model_index.json" in names:
             raise CheckpointError(f"{folder.name} is a diffusion pipeline, not a Florence-2.")
-        inner = sorted(p.parent.name for p in folder.glob("checkpoint-*/config.json"))
+        inner = sorted(p.parent.name for p in folder.glob("*-[0-9]*/config.json"))
         hint = f" Its folders {listed(inner, 5)} have one." if inner else ""
+        hint = hint or f" {_in_parts(folder, names)}".rstrip()
         raise CheckpointError(f"{folder.name} has no config.json, so it is no checkpoint.{hint}")
     config = read_json(folder / "config.json")
     kind = config.get("model_type")

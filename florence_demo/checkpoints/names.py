@@ -9,7 +9,7 @@ tensors: what must be turned on the way is named here and turned by the loader.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from florence_demo.errors import CheckpointError, plain
@@ -29,6 +29,10 @@ TIED = (
 TRANSPOSED = frozenset({"model.multi_modal_projector.image_projection.weight"})
 """Native names whose 2024 tensor is the transpose: there a bare (C, D), here a Linear's (D, C)."""
 
+IMAGE_PROJECTION = "image_projection"
+NATIVE_PROJECTOR = "model.multi_modal_projector."
+"""What every whole model of the 2024 and of the native layout has."""
+
 LOGITS_BIAS = "language_model.final_logits_bias"
 """A bias of the 2024 layout without a native place, zero in every sound checkpoint."""
 
@@ -43,8 +47,17 @@ FLORENCE_TOKENS = (
 )
 """The 1,024 tokens that follow BART's 50,265, in their order."""
 
-_WRAPPERS = re.compile(r"^(?:module\.|_orig_mod\.)+")
-"""What torch's data-parallel and compile wrappers put before every name."""
+_WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+"""What compile, FSDP and activation checkpointing put before what they wrap, anywhere in a name."""
+_PARALLEL = re.compile(r"^(?:module\.)+")
+"""What torch's data-parallel wrappers put before every name."""
+_HOLDERS = ("base_model.model.", "model.")
+"""What a PEFT model and a Lightning module call the whole model that they hold."""
+_NATIVE = re.compile(
+    r"model\.(?:language_model|vision_tower|multi_modal_projector)\.|lm_head\.weight$"
+)
 
 _DROPPED = re.compile(r"vision_tower\.(?:head|norms)\.")
 
@@ -75,8 +88,35 @@ _ORIGINAL = re.compile(
 
 
 def unwrapped(name: str) -> str:
-    """Return a weight's name without what a trainer's wrapper put before it."""
-    return _WRAPPERS.sub("", name)
+    """Return a weight's name without what a trainer's wrappers put into it."""
+    return _PARALLEL.sub("", _WRAPPERS.sub("", name))
+
+
+def holder(names: Collection[str]) -> str:
+    """Return what stands before every name because something held the whole model, or "".
+
+    It counts only if all names have it and every rest is a Florence-2's, in one layout; a name that
+    is one as it stands keeps what it has.
+
+    Args:
+        names: Those of a full checkpoint's weights, unwrapped.
+    """
+    for first in ("", *_HOLDERS, *(a + b for a in _HOLDERS for b in _HOLDERS)):
+        if all(name.startswith(first) for name in names):
+            rest = [name[len(first) :] for name in names]
+            if _is_whole(rest) and (not first or all(map(_has_place, rest))):
+                return first
+    return ""
+
+
+def _is_whole(names: Iterable[str]) -> bool:
+    """Say whether these are the names of a whole model: every one has a projection of pictures."""
+    return any(n == IMAGE_PROJECTION or n.startswith(NATIVE_PROJECTOR) for n in names)
+
+
+def _has_place(name: str) -> bool:
+    native = native_name(name)
+    return native is None or bool(_NATIVE.match(native))
 
 
 def is_original(name: str) -> bool:

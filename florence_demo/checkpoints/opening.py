@@ -19,18 +19,19 @@ from florence_demo.checkpoints.adapter_config import read_adapter_config
 from florence_demo.checkpoints.adapters import Merge, merge_adapter
 from florence_demo.checkpoints.config import admitted_generation
 from florence_demo.checkpoints.cost import check_cost
-from florence_demo.checkpoints.info import CheckpointInfo, StoredTensor
+from florence_demo.checkpoints.info import CheckpointInfo, StoredTensor, called
 from florence_demo.checkpoints.inspection import (
     contradictions,
     native_settings,
     native_shapes,
     read_headers,
+    read_model,
 )
 from florence_demo.checkpoints.names import native_generation
 from florence_demo.checkpoints.processors import load_processor, picture_settings
 from florence_demo.checkpoints.reading import brief, read_json, reading
 from florence_demo.checkpoints.weights import empty_model, fill, stored_dtype
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, plain
 from florence_demo.trust import OPERATOR, Trust
 
 if TYPE_CHECKING:
@@ -88,9 +89,11 @@ def open_checkpoint(
     """
     if info.layout == "adapter":
         if base is None:
+            base_called = called(info.base or "another model")
+            beside = PurePath((info.base or "of that model").partition("@")[0]).name
             raise CheckpointError(
-                f"{info.path.name} is an adapter of {info.base or 'another model'}, which is not"
-                f" here: put the folder {PurePath(info.base or 'of that model').name} beside it."
+                f"{info.path.name} is an adapter of {base_called}, which is not"
+                f" here: put the folder {plain(beside, 200)} beside it."
             )
         how: dict[str, Any] = {"tokenizers": tokenizers, "dtype": dtype, "device": device}
         return switch_adapter(open_checkpoint(base, trust=trust, **how), info, trust)
@@ -157,15 +160,16 @@ def switch_adapter(opened: Opened, info: CheckpointInfo | None, trust: Trust = O
 def stored_tensors(info: CheckpointInfo, trust: Trust) -> Iterator[list[StoredTensor]]:
     """Yield a checkpoint's tensors; those of a pickle from a private copy that goes afterwards."""
     files = [info.path / name for name in info.files]
+    read = read_headers if info.layout == "adapter" else read_model
     if not info.pickled:
-        yield read_headers(files)
+        yield read(files)
         return
     if not trust.pickle:
         raise CheckpointError(f"{info.path.name} was not opened. {info.problems[0]}")
     from florence_demo.checkpoints.pickles import unpickled
 
     with tempfile.TemporaryDirectory(prefix="florence-demo-") as private:
-        yield read_headers(unpickled(files, Path(private)))
+        yield read(unpickled(files, Path(private)))
 
 
 def _generation(folder: Path, info: CheckpointInfo, tokens: int) -> GenerationConfig:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SECONDS = 600
 _HEADROOM = 1 << 30
+_TABLES = ("state_dict", "model_state_dict")
+"""Where a trainer's own file keeps the table of tensors."""
 _FORBIDDEN, _NOT_TENSORS, _TOO_OLD, _TOO_LARGE, _DAMAGED = range(3, 8)
 _REASONS = {
     _FORBIDDEN: "it holds more than tensors, and that part was not run",
@@ -131,10 +133,17 @@ def _tensors(loaded: Any) -> dict[str, torch.Tensor]:
 
     if not isinstance(loaded, dict):
         raise TypeError("not a dict")
+    inside: list[dict[str, Any]] = [
+        loaded[name] for name in _TABLES if isinstance(loaded.get(name), dict)
+    ]
+    if len(inside) == 1:
+        # A trainer's own file: the weights are one entry of it, and nothing else is looked at.
+        loaded = inside[0]
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise TypeError(f"{name!r} is a {type(value).__name__}")
-    return loaded
+    tensors: dict[str, torch.Tensor] = loaded
+    return tensors
 
 
 def _save(tensors: dict[str, torch.Tensor], target: Path) -> None:

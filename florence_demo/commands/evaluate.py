@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from florence_demo.commands.options import MODEL_HELP
 from florence_demo.data.parts import TEST, VALIDATION
 from florence_demo.data.reading import (
     as_source,
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options; each default is written once, in ``EvaluateConfig``."""
     offer_scenes()
     default = EvaluateConfig()
-    parser.add_argument("--model", default=default.model, help="name, folder or hub id")
+    parser.add_argument("--model", default=default.model, help=MODEL_HELP)
     parser.add_argument("--data", default=default.data, help=f"what to ask: {formats_help()}")
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")

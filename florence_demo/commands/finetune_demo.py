@@ -11,6 +11,7 @@ from florence_demo.training.config import Result
 from florence_demo.training.fine_tune import fine_tune
 from florence_demo.training.recipes import DemoConfig, train_config
 from florence_demo.training.status import read_status
+from florence_demo.training.terminal import Terminal
 
 METRIC = "custom/anls"
 
@@ -46,7 +47,8 @@ def run(config: DemoConfig) -> dict[str, Any]:
     Raises:
         FlorenceDemoError: The model or the folder cannot be used.
     """
-    result = fine_tune(train_config(config))
+    with Terminal() as terminal:
+        result = fine_tune(train_config(config), terminal)
     status = read_status(config.out)
     for sample in status.samples if status else ():
         print(f"{sample['question']}  ->  {sample['answer']}  (true: {sample['truth']})")

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+MODEL_HELP = "name, folder, or owner/name of the hub, with @revision or without (default: nano)"
+
 
 def add_pickle(parser: argparse.ArgumentParser) -> None:
     """Add the flag that lets pickled weights be read."""
@@ -17,7 +19,7 @@ def add_pickle(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add what names a model, and how it is loaded."""
-    parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
+    parser.add_argument("--model", default="nano", help=MODEL_HELP)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16, int8")
     add_pickle(parser)

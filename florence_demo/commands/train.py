@@ -8,19 +8,29 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from florence_demo.commands.options import MODEL_HELP
 from florence_demo.data.reading import formats_help
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
 from florence_demo.training.fine_tune import fine_tune
+from florence_demo.training.terminal import Terminal
 from florence_demo.training.trainable import Mode
 
+
+def _kept(text: str) -> int | None:
+    return None if text == "all" else int(text)
+
+
 _FLAGS: dict[str, tuple[str, Any]] = {
+    "model": (MODEL_HELP.replace("nano", str(TrainConfig.model)), str),
     "eval_data": ("what to measure on, of the same kinds (default: a part of the data)", str),
     "limit": ("most rows to read", int),
     "steps": ("optimizer steps instead of epochs", int),
     "eval_every": ("steps between measurements (default: an epoch)", int),
     "save_every": ("steps between checkpoints (default: each measurement)", int),
+    "keep": ("checkpoints that stay, or all (default: 2); an epoch's end is named epoch-2", _kept),
+    "report_to": ("a logger of the Trainer, tensorboard or trackio; repeatable", str),
     "patience": ("measurements without a better loss after which to stop", int),
     "workers": ("processes that open pictures", int),
 }
@@ -37,13 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if isinstance(default, bool):
             parser.add_argument(flag, action="store_true")
         elif isinstance(default, tuple):
-            parser.add_argument(flag, action="append", default=[], metavar="NAME")
+            help_ = flags.get(f.name, ("", str))[0] or None
+            parser.add_argument(flag, action="append", default=[], metavar="NAME", help=help_)
         elif f.name == "mode":
             parser.add_argument(flag, choices=get_args(Mode), default=default)
         else:
             text, kind = flags.get(f.name, (f"default: {default}", type(default)))
             parser.add_argument(flag, type=kind, default=default, help=text)
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print what happens as JSON, an object a line; the last one is the result",
+    )
     parser.add_argument(
         "--settings",
         type=Path,
@@ -69,7 +84,8 @@ def config_from_args(args: argparse.Namespace) -> TrainConfig:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Fine-tune, and print the outcome as one JSON object or as a sentence."""
-    result = fine_tune(config_from_args(args))
+    """Fine-tune and tell how it goes; the outcome is the last line, as JSON or as a sentence."""
+    with Terminal(args.json) as terminal:
+        result = fine_tune(config_from_args(args), terminal)
     print(json.dumps(result.to_json()) if args.json else result.sentence())
     return 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from florence_demo.codec import BINS, Piece, lex
+from florence_demo.codec import BINS, TEXT, Piece, lex, past_the_last
 from florence_demo.engine.batching import Batcher
 from florence_demo.engine.confidence import Confidence
 from florence_demo.engine.familiarity import Familiarity
@@ -363,6 +363,9 @@ class Engine:
                 f"The answer was cut off after {len(generated.ids)} tokens: raise “Longest answer”"
                 f" (now {job.options.max_new_tokens}) if the model can write more."
             )
+        moved = 0 if request.task.answer is TEXT else past_the_last(pieces)
+        if moved:
+            notices.append(_moved(moved))
         if not text and not len(found):
             notices.append("The model found nothing for this question in this picture.")
         log.info(
@@ -390,6 +393,15 @@ class Engine:
             calibrated=rated is not None,
             picture=job.picture,
         )
+
+
+def _moved(count: int) -> str:
+    """Return what a person is told of locations that are no bin."""
+    those = "A location" if count == 1 else f"{count:,} locations"
+    return (
+        f"{those} of the answer came after <loc_999>, the last there is, and counted as the edge of"
+        " the picture: the raw answer shows it, and data with <loc_1000> may have taught it."
+    )
 
 
 def _in_order(special: Mapping[int, Piece]) -> range | None:

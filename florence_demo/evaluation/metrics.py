@@ -325,5 +325,7 @@ def bootstrap(
     )
     gained, possible = (draws @ pairs).T
     values = gained[possible > 0] / possible[possible > 0]
+    if not len(values):
+        return float("nan"), float("nan")
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)

@@ -232,7 +232,10 @@ def _mean_ap(
             [found[i] for i in draw], [truth[i] for i in draw], named
         )
         values.append(sample[name])
-    low, high = np.nanpercentile(values, (2.5, 97.5)) if values else (np.nan, np.nan)
+    # A resample without a thing to find has no mAP; where none has one, there is no interval.
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    low, high = np.percentile(known, (2.5, 97.5)) if len(known) else (np.nan, np.nan)
     return value, float(low), float(high)
 
 

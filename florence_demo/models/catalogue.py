@@ -8,7 +8,7 @@ folders are called.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,9 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
 HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"\w[\w./-]{0,95}", re.ASCII)
+"""A branch, a tag or a commit of a repository of the hub, behind the "@" of its id."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Size = Literal["", "base", "large"]
 
@@ -146,11 +149,15 @@ def spec_of(model: Named, trust: Trust) -> ModelSpec:
     folder = _folder_called(name) if trust.folders else None
     if folder is not None:
         return spec_at(folder, name)
-    if trust.hub and HUB_ID.fullmatch(name):
+    if trust.hub and is_hub_name(name):
         return hub_spec(name)
     others = (
         *(("a folder with a checkpoint",) if trust.folders else ()),
-        *(("an id of the Hugging Face hub such as owner/name",) if trust.hub else ()),
+        *(
+            ("an id of the Hugging Face hub such as owner/name or owner/name@revision",)
+            if trust.hub
+            else ()
+        ),
     )
     raise CheckpointError(
         f"There is no model “{plain(name)}”: choose {', or '.join((model_names(), *others))}."
@@ -163,9 +170,43 @@ def spec_at(folder: Path, name: str = "") -> ModelSpec:
     return ModelSpec(name or str(folder), folder.name, str(folder), public=False)
 
 
+def is_hub_name(name: str) -> bool:
+    """Say whether a text names a model of the hub: an id, or "id@revision" of one.
+
+    The ``source`` of a catalogue's model counts by its name too: "large-ft@refs/pr/3".
+    """
+    source, at, revision = name.partition("@")
+    known = source in MODELS and MODELS[source].folder is None
+    if not (HUB_ID.fullmatch(source) or (known and at)):
+        return False
+    return not at or (bool(REVISION.fullmatch(revision)) and ".." not in revision)
+
+
 def hub_spec(name: str) -> ModelSpec:
-    """Return the model with an id of the hub."""
-    return ModelSpec(name, name, name, public=False)
+    """Return the model of the hub that "owner/name" or "owner/name@revision" names."""
+    source, _, revision = name.partition("@")
+    if source in MODELS:
+        known = MODELS[source]
+        return replace(known, name=name, title=name, revision=revision, note="", public=False)
+    return ModelSpec(name, name, source, revision or None, public=False)
+
+
+def catalogued(source: str) -> ModelSpec | None:
+    """Return the catalogue's model with an id of the hub, None where it has none."""
+    return next((spec for spec in MODELS.values() if spec.source == source), None)
+
+
+def as_base(spec: ModelSpec, folder: Path) -> tuple[str, str | None]:
+    """Return what an adapter calls its base, so that it is found again: name and revision.
+
+    Args:
+        spec: The base.
+        folder: Where it lies on this machine; that of the hub's cache is called by its commit.
+    """
+    if spec.folder is None:
+        commit = folder.name if _COMMIT.fullmatch(folder.name) else None
+        return spec.source, commit or spec.revision
+    return (spec.name, None) if spec.public else (str(folder.resolve()), None)
 
 
 def model_names() -> str:

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePath
 
-from florence_demo.checkpoints.info import CheckpointInfo
+from florence_demo.checkpoints.info import CheckpointInfo, called
 from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.errors import CheckpointError, plain
 from florence_demo.models.catalogue import (
-    HUB_ID,
     MODELS,
     ModelSpec,
     Named,
+    catalogued,
     hub_spec,
+    is_hub_name,
     model_names,
     spec_of,
 )
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MAX_BESIDE = 500
 """Folders looked into for a tokenizer beside a checkpoint that has none."""
+RUN_FILE = "train_config.json"
+"""What tells that a folder is a run's: an adapter in it lies beside what the run lies beside."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def spec_of_base(name: str, trust: Trust) -> ModelSpec:
     """Return the model that a checkpoint names as its base.
 
     Args:
-        name: A stranger's word; without trust, nothing tells whether there is such a path.
+        name: A stranger's word, "owner/name@revision" where it tells the revision; without trust,
+            nothing tells whether there is such a path.
         trust: What it may name.
 
     Raises:
@@ -113,11 +117,17 @@ def spec_of_base(name: str, trust: Trust) -> ModelSpec:
     short = name.removeprefix("microsoft/Florence-2-")
     if short in MODELS:
         return MODELS[short]
+    source, _, revision = name.partition("@")
+    known = catalogued(source)
+    # Where nothing else may be fetched, the newest stands for any of a model that is not pinned.
+    closed = not (trust.hub or trust.folders)
+    if known and (revision in ("", known.revision) or (closed and known.revision is None)):
+        return known
     if trust.folders:
         return spec_of(name, trust)
-    if not HUB_ID.fullmatch(name):
+    if not is_hub_name(name):
         raise CheckpointError(
-            f"The checkpoint names “{plain(name)}” as its base, which is no model of the hub. "
+            f"The checkpoint names “{called(name, 80)}” as its base, which is no model of the hub. "
             "A folder of another machine cannot be found here: put the base's folder beside "
             "it, or name a model of the hub in adapter_config.json."
         )
@@ -140,13 +150,26 @@ def _base_of(info: CheckpointInfo, trust: Trust, progress: Progress | None) -> C
         folder = folder_of(spec_of_base(info.base, trust), trust, progress)
     except CheckpointError:
         # Only the last part of the name counts here, so an adapter cannot name a folder elsewhere.
-        folder = info.path.absolute().parent / PurePath(info.base).name
-        if not _is_beside(folder, info.path.absolute()):
+        name, adapter = PurePath(info.base.partition("@")[0]).name, info.path.absolute()
+        around = (place / name for place in _places_beside(adapter))
+        found = next((folder for folder in around if _is_beside(folder, adapter)), None)
+        if found is None:
             raise
+        folder = found
     base = inspect_checkpoint(folder)
     if base.layout == "adapter":
         raise CheckpointError(f"The base of {info.path.name} is an adapter itself, not a model.")
     return base
+
+
+def _places_beside(adapter: Path) -> Iterator[Path]:
+    """Yield the folder around an adapter, and the one around the run that it is a part of."""
+    yield adapter.parent
+    # "RUN/adapter", and "RUN/checkpoints/epoch-2".
+    for run in (adapter.parent, adapter.parent.parent):
+        if (run / RUN_FILE).is_file():
+            yield run.parent
+            return
 
 
 def _is_beside(folder: Path, adapter: Path) -> bool:

@@ -62,7 +62,6 @@ def arguments(config: TrainConfig, share: int = 1) -> TrainingArguments:
         eval_steps=config.eval_every,
         save_strategy=save,
         save_steps=config.save_every or config.eval_every or 500,
-        save_total_limit=2,
         load_best_model_at_end=config.patience is not None,
         metric_for_best_model="eval_loss" if config.patience else None,
         greater_is_better=False if config.patience else None,

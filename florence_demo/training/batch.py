@@ -1,4 +1,8 @@
-"""The batch a model learns from: rows as tensors, padding left out of the loss."""
+"""The batch a model learns from: rows as tensors, what is no choice of the model out of the loss.
+
+Padding is no answer, and a token that decoding forces is written whatever the model thinks of it:
+neither is learned, and neither is in a loss that is shown.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,28 @@ IGNORE = -100
 class Collator:
     """Turn rows into the tensors that a Florence-2 model is trained and measured on.
 
-    The encoder sees the picture and the prompt, never the answer; labels are the answer between
-    ``<s>`` and ``</s>``, padded with ``IGNORE``. The model itself shifts labels by one.
+    The encoder sees the picture and the prompt, never the answer. The decoder reads the start token
+    and the answer between ``<s>`` and ``</s>``; labels are the same one place earlier, padded with
+    ``IGNORE``, which also stands where decoding forces the token.
     """
 
-    def __init__(self, processor: Any, max_positions: int = 1024):
-        """Prepare for one processor.
+    def __init__(
+        self,
+        processor: Any,
+        max_positions: int = 1024,
+        *,
+        start: int = 2,
+        forced: int | None = None,
+    ):
+        """Prepare for one processor; ``collator_of`` does it for a model.
 
         Args:
             processor: A Florence2Processor, the one the model was trained with.
             max_positions: Positions of the model, for prompt and answer each.
+            start: What the decoder reads first.
+            forced: The first token of every answer, where decoding forces one.
         """
+        self._start, self._forced = start, forced
         self.processor = processor
         self.max_positions = max_positions
         tokenizer = processor.tokenizer
@@ -48,8 +63,12 @@ class Collator:
         return [*self._image_ids, self._bos, *words, self._eos]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """Return the labels of an answer: ``<s>``, its tokens, ``</s>``."""
-        return [self._bos, *self._tokens(answer), self._eos]
+        """Return an answer as decoding writes it: ``<s>``, its tokens, ``</s>``."""
+        first = self._bos if self._forced is None else self._forced
+        return [first, *self._tokens(answer), self._eos]
+
+    def _labels(self, ids: list[int]) -> list[int]:
+        return ids if self._forced is None else [IGNORE, *ids[1:]]
 
     def _tokens(self, text: str) -> list[int]:
         # Asked here and not through the processor, which rewrites task words inside a question.
@@ -75,7 +94,9 @@ class Collator:
         return ""
 
     def __call__(self, examples: Sequence[Example], pixels: bool = True) -> dict[str, Tensor]:
-        """Return pixel_values, input_ids, attention_mask and labels, each with one row an example.
+        """Return what the model takes, each tensor with one row an example.
+
+        That is pixel_values, input_ids, attention_mask, decoder_input_ids and labels.
 
         Args:
             examples: The rows.
@@ -91,13 +112,29 @@ class Collator:
         batch = {
             "input_ids": torch.tensor(_padded(prompts, self._pad)),
             "attention_mask": torch.tensor(_padded([[1] * len(p) for p in prompts], 0)),
-            "labels": torch.tensor(_padded(answers, IGNORE)),
+            # Written out: the model's own shift would read a label that is left out as padding.
+            "decoder_input_ids": torch.tensor(
+                _padded([[self._start, *a[:-1]] for a in answers], self._pad)
+            ),
+            "labels": torch.tensor(_padded([self._labels(a) for a in answers], IGNORE)),
         }
         if pixels:
             batch["pixel_values"] = self.processor.image_processor(images, return_tensors="pt")[
                 "pixel_values"
             ]
         return batch
+
+
+def collator_of(model: Any, processor: Any) -> Collator:
+    """Return the collator of a model, which leaves out of the loss what its decoding forces."""
+    text, generation = model.config.text_config, model.generation_config
+    start = generation.decoder_start_token_id
+    return Collator(
+        processor,
+        int(text.max_position_embeddings),
+        start=int(text.decoder_start_token_id if start is None else start),
+        forced=generation.forced_bos_token_id,
+    )
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> list[list[int]]:

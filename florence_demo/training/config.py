@@ -10,6 +10,7 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from florence_demo.bounded_json import load_json
 from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError
 from florence_demo.files import write_json
+from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import ModelSpec, Named
 from florence_demo.training.status import LIVE, read_status
 from florence_demo.training.trainable import MODES, Mode
@@ -80,6 +82,7 @@ BOUNDS = {
     "seed": Bounds(2**32 - 1, 0),
     "eval_every": Bounds(MOST, optional=True),
     "save_every": Bounds(MOST, optional=True),
+    "keep": Bounds(MOST, optional=True),
     "patience": Bounds(MOST, optional=True),
     "answers": Bounds(1_000_000, 0),
     "max_new_tokens": Bounds(4_096),
@@ -88,6 +91,9 @@ BOUNDS = {
     "log_every": Bounds(MOST),
 }
 """What each number of a run may be."""
+
+REPORTERS = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",)}
+"""Loggers of the Trainer that a run may tell its numbers to, and what each needs."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ class TrainConfig:
         seed: Of everything random.
         eval_every: Steps between measurements; None measures after each epoch.
         save_every: Steps between checkpoints; None saves at each measurement.
+        keep: Checkpoints that stay, the newest and the best among them; None keeps all.
         patience: Measurements without a better loss after which to stop; the best is kept.
         answers: Validation rows that are asked before and after.
         max_new_tokens: Longest answer when measuring.
@@ -150,6 +157,7 @@ class TrainConfig:
     seed: int = 0
     eval_every: int | None = None
     save_every: int | None = None
+    keep: int | None = 2
     patience: int | None = None
     answers: int = 200
     max_new_tokens: int = 128
@@ -178,6 +186,13 @@ class TrainConfig:
             raise DatasetError(
                 "device must be auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses one GPU of several."
             )
+        for name in self.report_to:
+            if name not in REPORTERS:
+                raise DatasetError(f"report_to is one of {', '.join(REPORTERS)}, or left out.")
+            if not any(find_spec(module) for module in REPORTERS[name]):
+                raise DatasetError(
+                    f"{name} is not installed: run `pip install {name}`, or leave it out."
+                )
         if self.patience and self.save_every:
             raise DatasetError(
                 "With patience, a checkpoint is kept at each measurement: leave out save_every."
@@ -254,7 +269,7 @@ def claim_folder(config: TrainConfig) -> None:
                 " folder."
             )
         old = json.loads(json.dumps(read_settings(config.out).to_json()))
-        free = ("resume", "workers", "log_every", "report_to", "out", "device", "answers")
+        free = ("resume", "workers", "log_every", "report_to", "out", "device", "answers", "keep")
         new = json.loads(json.dumps(config.to_json()))
         changed = [k for k in new if k not in free and old.get(k) != new[k]]
         if changed:
@@ -279,6 +294,8 @@ class Result:
         steps: Optimizer steps of the whole run.
         samples_per_second: Rows learned from in a second.
         memory_peak: Most bytes of the device, or of the process on a CPU.
+        memory_loaded: Its bytes when the model was loaded.
+        memory_end: Its bytes at the end.
         trainable: Parameters that learned, of ``parameters``.
         parameters: All parameters.
         left_out: What was wrong with rows that were left out.
@@ -298,6 +315,8 @@ class Result:
     left_out: tuple[str, ...] = ()
     stopped: bool = False
     processes: int = 1
+    memory_loaded: int = 0
+    memory_end: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -312,4 +331,9 @@ class Result:
             if key in self.before
         )
         end = "Stopped" if self.stopped else "Done"
-        return f"{end} after {self.steps:,} steps in {self.minutes:.1f} minutes: {changes}"
+        memory = (
+            f"memory {in_bytes(self.memory_loaded)} with the model loaded,"
+            f" {in_bytes(self.memory_end)} at the end, {in_bytes(self.memory_peak)} at most"
+        )
+        spent = f"{end} after {self.steps:,} steps in {self.minutes:.1f} minutes"
+        return f"{spent}: {changes}; {memory}" if changes else f"{spent}: {memory}"

@@ -11,18 +11,22 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.errors import DatasetError, FlorenceDemoError
-from florence_demo.files import write_json
+from florence_demo.files import write_json, write_text
+from florence_demo.machine import in_bytes
+from florence_demo.models.catalogue import as_base
 from florence_demo.models.loading import LoadedModel, load_model
-from florence_demo.training.batch import Collator
+from florence_demo.models.pushing import CARD
+from florence_demo.training.batch import Collator, collator_of
+from florence_demo.training.card import model_card
 from florence_demo.training.config import Result, TrainConfig, claim_folder
 from florence_demo.training.feature_table import cached_features
+from florence_demo.training.keeping import last_checkpoint
 from florence_demo.training.measuring import Measuring
 from florence_demo.training.splits import Split, open_rows
-from florence_demo.training.status import RESULT_FILE, RunFiles
+from florence_demo.training.status import RESULT_FILE, Listener, RunFiles
 from florence_demo.training.trainable import count, plain_copy, prepare
 
 if TYPE_CHECKING:
@@ -31,8 +35,12 @@ if TYPE_CHECKING:
     from florence_demo.training.trainer import FlorenceTrainer
 
 
-def fine_tune(config: TrainConfig) -> Result:
+def fine_tune(config: TrainConfig, listener: Listener | None = None) -> Result:
     """Run a fine-tuning from beginning to end, or go on with one.
+
+    Args:
+        config: Its settings.
+        listener: Hears what the run tells, as it goes on.
 
     Raises:
         FlorenceDemoError: The settings, the data or the model cannot be used, or the loss diverged.
@@ -41,7 +49,7 @@ def fine_tune(config: TrainConfig) -> Result:
     rank = int(os.environ.get("RANK", "0"))
     if rank == 0:
         claim_folder(config)
-    files = RunFiles(config.out, silent=rank != 0, resume=config.resume)
+    files = RunFiles(config.out, silent=rank != 0, resume=config.resume, listener=listener)
     try:
         return _run(config, files)
     except FlorenceDemoError as exc:
@@ -61,29 +69,30 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     import transformers
 
     from florence_demo.training.arguments import arguments, check_machine, share_out
+    from florence_demo.training.trainer import memory_of
 
     started = time.perf_counter()
     check_machine(config)
     transformers.utils.logging.disable_progress_bar()
     files.tell(state="starting", message="Opening the model")
     args = arguments(config)
-    # Opened on the CPU: the Trainer moves it, each process to its own device.
-    loaded = load_model(config.model, device="cpu", dtype="fp32", trust=config.trust)
-    positions = int(loaded.model.config.text_config.max_position_embeddings)
-    collator = Collator(loaded.processor, positions)
+    loaded, in_use = _opened(config, files, args)
+    collator = collator_of(loaded.model, loaded.processor)
     files.tell(message="Checking the data")
     rows = open_rows(config, collator.too_long)
     args = share_out(config, args.world_size, len(rows.learned))
-    measuring = Measuring(config, files, loaded, args.device, rows.measured)
+    measuring = Measuring(config, files, loaded, args.device, rows.measured, rows.measured_from)
     before = measuring.before()
     # Here, because an adapter begins at random, and measuring may have drawn numbers.
     transformers.set_seed(config.seed)
-    model = prepare(loaded.model, config.mode, cached=config.cache, rank=config.lora_rank)
+    base, rank = as_base(loaded.spec, loaded.folder), config.lora_rank
+    model = prepare(loaded.model, config.mode, cached=config.cache, rank=rank, base=base)
     trainable, parameters = count(model)
     files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
     trainer = _trainer(model, args, rows, collator, measuring)
-    checkpoint = _checkpoint(config, files)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if args.device.type != "cpu":
+        in_use = memory_of(args.device)[0]  # It is there only now.
+    _learn(trainer, config, files)
     files.tell(state="evaluating", message="Measuring again")
     if not files.silent:
         _save(config, model, loaded)
@@ -101,12 +110,33 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
         left_out=rows.left_out,
         stopped=trainer.watch.stopped,
         processes=args.world_size,
+        memory_loaded=in_use,
+        memory_end=memory_of(args.device)[0],
     )
     if not files.silent:
-        write_json(config.out / RESULT_FILE, result.to_json())
+        _tell(config, result, loaded)
     state = "stopped" if result.stopped else "done"
     files.tell(state=state, message=result.sentence(), after=after, seconds_left=0.0)
     return result
+
+
+def _opened(
+    config: TrainConfig, files: RunFiles, args: TrainingArguments
+) -> tuple[LoadedModel, int]:
+    """Return the model to start from, on the CPU, and the bytes that are in use now."""
+    from florence_demo.training.trainer import memory_of
+
+    # The Trainer moves it, each process to its own device.
+    loaded = load_model(config.model, device="cpu", dtype="fp32", trust=config.trust)
+    in_use = memory_of(args.device)[0]
+    files.tell(memory=in_use, message=f"Opened {loaded.describe()}: {in_bytes(in_use)} in use")
+    if config.mode == "lora" and loaded.base:
+        raise DatasetError(
+            f"“{loaded.title}” is an adapter itself, and an adapter of an adapter cannot be opened:"
+            " write it out whole first, with `python -m florence_demo convert`, or choose the"
+            " folder of the run that made it, which holds the merged model."
+        )
+    return loaded, in_use
 
 
 def _trainer(
@@ -129,18 +159,18 @@ def _trainer(
         watch=Watch(files, partial(measuring.samples, model), config.precision == "fp16"),
         eval_batches=Batches(collator),
         processor=loaded.processor,
+        keep=config.keep,
     )
 
 
-def _checkpoint(config: TrainConfig, files: RunFiles) -> Path | None:
-    """Return the checkpoint to go on from, None where the run begins."""
-    from florence_demo.training.trainer import last_checkpoint
-
-    if not config.resume:
-        return None
-    found = last_checkpoint(config.out / "checkpoints")
-    files.tell(message=f"Going on from {found.name}" if found else "Starting anew")
-    return found
+def _learn(trainer: FlorenceTrainer, config: TrainConfig, files: RunFiles) -> None:
+    """Take all steps, from the last checkpoint on where the run goes on."""
+    found = last_checkpoint(config.out / "checkpoints") if config.resume else None
+    if config.resume:
+        files.tell(message=f"Going on from {found.name}" if found else "Starting anew")
+    if found:
+        trainer.watch.go_on_from(found)
+    trainer.train(resume_from_checkpoint=str(found) if found else None)
 
 
 def _save(config: TrainConfig, model: Any, loaded: LoadedModel) -> None:
@@ -149,6 +179,16 @@ def _save(config: TrainConfig, model: Any, loaded: LoadedModel) -> None:
         model.save_pretrained(config.out / "adapter")
     plain_copy(model).save_pretrained(config.out)
     loaded.processor.save_pretrained(config.out)
+
+
+def _tell(config: TrainConfig, result: Result, loaded: LoadedModel) -> None:
+    """Write the outcome, for programs and for people."""
+    write_json(config.out / RESULT_FILE, result.to_json())
+    origin = loaded.opened.info.base if loaded.opened else None
+    card = model_card(config, result, as_base(loaded.spec, loaded.folder), origin)
+    write_text(config.out / CARD, card)
+    if config.mode == "lora":
+        write_text(config.out / "adapter" / CARD, card)
 
 
 def _out_of_memory(exc: Exception) -> str:

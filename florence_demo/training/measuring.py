@@ -45,6 +45,7 @@ class Measuring:
         loaded: The model as it came, with its processor.
         device: Where answers are computed.
         rows: The validation rows.
+        source: Where they come from, for a person.
     """
 
     config: TrainConfig
@@ -52,6 +53,7 @@ class Measuring:
     loaded: LoadedModel
     device: torch.device
     rows: Sequence[Example]
+    source: str
 
     def before(self) -> dict[str, float]:
         """Return the numbers of the model as it came; a resumed run has them already."""
@@ -121,6 +123,6 @@ class Measuring:
         engine = Engine(replace(self.loaded, model=copy, device=self.device, dtype=dtype))
         options = Options(num_beams=1, max_new_tokens=self.config.max_new_tokens)
         settings = EvaluateConfig(
-            model=self.loaded.title, data=self.config.data, bootstrap=bootstrap, options=options
+            model=self.loaded.title, data=self.source, bootstrap=bootstrap, options=options
         )
         return evaluate(engine, rows, settings)

@@ -32,11 +32,13 @@ class Split:
         learned: The rows to learn from.
         measured: The rows to measure on.
         left_out: What is wrong with each row that is left out.
+        measured_from: Where the rows to measure on come from, for a person.
     """
 
     learned: list[Example]
     measured: list[Example]
     left_out: tuple[str, ...]
+    measured_from: str = ""
 
 
 def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
@@ -59,7 +61,9 @@ def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
     if not eval_data and data.identity == ("hub", TrainConfig.data, ""):
         eval_data = replace(data, part=VALIDATION)  # known, also where the hub cannot be asked
     if eval_data:
-        valid = _usable(as_source(eval_data), config, None, too_long, left_out)
+        source = as_source(eval_data)
+        measured_from = str(source)
+        valid = _usable(source, config, None, too_long, left_out)
         shared = shared_pictures(rows, valid)
         if shared:
             log.warning(
@@ -69,8 +73,9 @@ def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
                 shared[0],
             )
     else:
+        measured_from = f"{data}, the pictures it did not learn from"
         rows, valid = split_rows(rows, config.seed)
-    return Split(rows, valid, tuple(left_out))
+    return Split(rows, valid, tuple(left_out), measured_from)
 
 
 def _usable(

@@ -11,7 +11,7 @@ import os
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import psutil
 
@@ -82,12 +82,32 @@ class Status:
     updated: float = 0.0
 
 
+class Listener(Protocol):
+    """Who hears what a run tells, beside its files."""
+
+    def told(self, status: Status, changes: dict[str, Any]) -> None:
+        """Hear that the status changed."""
+
+    def logged(self, status: Status, entry: dict[str, Any]) -> None:
+        """Hear a line of the log."""
+
+    def stepped(self, step: int, steps: int) -> None:
+        """Hear that a step is done."""
+
+
 class RunFiles:
     """Write a run's files; a silent one, of a process that is not the first, writes nothing."""
 
-    def __init__(self, folder: Path, silent: bool = False, resume: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        silent: bool = False,
+        resume: bool = False,
+        listener: Listener | None = None,
+    ):
         self.folder = folder
         self.silent = silent
+        self.listener = None if silent else listener
         last = read_status(folder) if resume else None
         self.status = Status(
             pid=os.getpid(),
@@ -108,12 +128,21 @@ class RunFiles:
         self.status = replace(self.status, **changes, seconds=seconds, updated=time.time())
         if not self.silent:
             write_json(self.folder / STATUS_FILE, asdict(self.status))
+        if self.listener:
+            self.listener.told(self.status, changes)
 
     def log(self, entry: dict[str, Any]) -> None:
         """Append one line to the log."""
         if not self.silent:
             with (self.folder / LOG_FILE).open("a", encoding="utf-8") as out:
                 out.write(json.dumps(finite(entry)) + "\n")
+        if self.listener:
+            self.listener.logged(self.status, entry)
+
+    def stepped(self, step: int, steps: int) -> None:
+        """Tell whoever listens that a step is done; files are written less often."""
+        if self.listener:
+            self.listener.stepped(step, steps)
 
     def forget_after(self, step: int) -> None:
         """Drop the log's lines after a step: a resumed run writes them again."""

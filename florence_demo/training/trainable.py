@@ -55,7 +55,13 @@ def _features_or_pixels(original: Any, pixel_values: Tensor, **kwargs: Any) -> A
 
 
 def prepare(
-    model: Any, mode: Mode, *, cached: bool = False, rank: int = 8, dropout: float = 0.05
+    model: Any,
+    mode: Mode,
+    *,
+    cached: bool = False,
+    rank: int = 8,
+    dropout: float = 0.05,
+    base: tuple[str, str | None] | None = None,
 ) -> Any:
     """Return the model to train; its frozen parts are frozen for real.
 
@@ -65,6 +71,8 @@ def prepare(
         cached: Whether image features come from a cache, which freezes the projector too.
         rank: Of the LoRA adapter.
         dropout: Of the LoRA adapter's input.
+        base: What the LoRA adapter calls the model: its name or folder, and the revision. An
+            adapter that does not name its base cannot be opened again.
 
     Raises:
         DatasetError: Cached features and a vision tower that learns contradict each other.
@@ -92,9 +100,17 @@ def prepare(
 
     freeze(model.model.multi_modal_projector)
     settings = LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules=LORA_TARGETS, bias="none"
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=dropout,
+        target_modules=LORA_TARGETS,
+        bias="none",
     )
-    return get_peft_model(model, settings)
+    adapted = get_peft_model(model, settings)
+    if base:
+        # Afterwards: peft takes the name that the model carries, and a loaded one carries none.
+        settings.base_model_name_or_path, settings.revision = base
+    return adapted
 
 
 def count(model: nn.Module) -> tuple[int, int]:

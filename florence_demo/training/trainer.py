@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
 
 from florence_demo.data.example import Example
@@ -26,12 +27,10 @@ from florence_demo.errors import FlorenceDemoError
 from florence_demo.machine import device_memory, process_memory
 from florence_demo.training.batch import IGNORE, Collator
 from florence_demo.training.feature_table import FeatureCache
+from florence_demo.training.keeping import drop_oldest, finish, name_of, progress
 from florence_demo.training.status import RunFiles
 
 log = logging.getLogger(__name__)
-
-COMPLETE = "complete"
-"""An empty file written last into a checkpoint: without it, a kill cut the writing short."""
 
 
 class Diverged(FlorenceDemoError):
@@ -77,6 +76,7 @@ class FlorenceTrainer(Trainer):
         watch: Watch,
         eval_batches: Batches,
         processor: Any,
+        keep: int | None = None,
         callbacks: Sequence[TrainerCallback] = (),
         **kwargs: Any,
     ):
@@ -87,6 +87,7 @@ class FlorenceTrainer(Trainer):
             watch: Tells what happens, before the other callbacks hear of it.
             eval_batches: Makes the batches of validation rows, which have no cache.
             processor: Saved beside each checkpoint's weights.
+            keep: How many checkpoints stay; None keeps all.
             callbacks: The Trainer's.
             kwargs: The Trainer's.
         """
@@ -94,6 +95,7 @@ class FlorenceTrainer(Trainer):
         self.watch = watch
         self.eval_batches = eval_batches
         self.processor = processor
+        self.keep = keep
         self.remove_callback(PrinterCallback)
 
     def evaluate(
@@ -129,6 +131,8 @@ class FlorenceTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Save all that is needed to go on, and mark it as whole at the very end."""
         check_weights(self.model)
+        name = name_of(self.state.global_step, self.state.epoch)
+        so_far = {"step": self.state.global_step, **self.watch.epoch_so_far(self.args)}
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
             # Left over by a run that was killed while it wrote.
@@ -136,9 +140,23 @@ class FlorenceTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
+        self.watch.saved = folder.with_name(name)
+        best = self.state.best_model_checkpoint
+        if best and Path(best) == folder:
+            best = self.state.best_model_checkpoint = str(self.watch.saved)
         if self.args.should_save:
             self.processor.save_pretrained(folder)
-            (folder / COMPLETE).touch()
+            # Again, as the best one may be this one under its name.
+            self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+            finish(folder, name, so_far)
+            drop_oldest(folder.parent, self.keep, [Path(best)] if best else [])
+        self.accelerator.wait_for_everyone()
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Take a part of a step, and count its loss for the epoch's average."""
+        loss: Tensor = super().training_step(*args, **kwargs)
+        self.watch.epoch_loss += loss.detach().float()
+        return loss
 
 
 def check_weights(model: Any) -> None:
@@ -151,12 +169,6 @@ _DIVERGED = (
     "The training diverged: the loss is not a number any more. The last good checkpoint is kept."
     " Start again from it with a smaller learning rate, or in bf16 or fp32 instead of fp16."
 )
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint of a run, None where there is none."""
-    found = [p for p in folder.glob("checkpoint-*") if (p / COMPLETE).exists()]
-    return max(found, key=lambda p: int(p.name.rpartition("-")[2]), default=None)
 
 
 class Watch(TrainerCallback):
@@ -181,6 +193,9 @@ class Watch(TrainerCallback):
         self.stopped = False
         self.trained_seconds = 0.0
         self.trained_samples = 0
+        self.saved: Path | None = None
+        self.epoch_loss: Tensor = torch.zeros(())
+        self.epoch_steps = 0
         self._done_before = 0.0
         self._since = 0.0
 
@@ -189,9 +204,23 @@ class Watch(TrainerCallback):
         """Rows learned from in a second of training, measuring and saving left out."""
         return self.trained_samples / max(self.trained_seconds, 1e-9)
 
+    def go_on_from(self, checkpoint: Path) -> None:
+        """Remember the part of an epoch that was learned before a checkpoint was written."""
+        found = progress(checkpoint)
+        self.epoch_loss = torch.tensor(float(found.get("epoch_loss", 0.0)))
+        self.epoch_steps = int(found.get("epoch_steps", 0))
+
+    def epoch_so_far(self, args: Any) -> dict[str, float]:
+        """Return the sum of the losses of an epoch's steps, and how many; all processes ask."""
+        total = self.epoch_loss.to(args.device).clone()
+        if args.world_size > 1:
+            torch.distributed.all_reduce(total)
+        return {"epoch_loss": total.item() / args.world_size, "epoch_steps": self.epoch_steps}
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell the length of the run."""
         self._since = time.perf_counter()
+        self.epoch_loss = self.epoch_loss.to(args.device)
         self.files.forget_after(state.global_step)
         self._done_before = state.global_step / max(state.max_steps, 1)
         self.files.tell(state="training", step=state.global_step, steps=state.max_steps)
@@ -204,6 +233,8 @@ class Watch(TrainerCallback):
         self.trained_samples += (
             args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
         )
+        self.epoch_steps += 1
+        self.files.stepped(state.global_step, state.max_steps)
         if _anybody(self.files.stop_wanted(), args):
             self.stopped = True
             control.should_save = control.should_training_stop = True
@@ -212,9 +243,15 @@ class Watch(TrainerCallback):
             control.should_log = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Look at the loss before a checkpoint of the epoch is written."""
+        """Tell the average loss of a whole epoch; look at it before a checkpoint is written."""
         if control.should_save or control.should_evaluate:
             control.should_log = True
+        so_far = self.epoch_so_far(args)
+        epoch = round(state.epoch or 0)
+        if self.epoch_steps and name_of(0, state.epoch) == f"epoch-{epoch}":
+            average = so_far["epoch_loss"] / self.epoch_steps
+            self.files.log({"step": state.global_step, "epoch": epoch, "epoch_loss": average})
+        self.epoch_loss, self.epoch_steps = torch.zeros_like(self.epoch_loss), 0
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
@@ -234,13 +271,14 @@ class Watch(TrainerCallback):
             bad = bad or not math.isfinite(entry.get("grad_norm") or 0.0)
         now, peak = memory_of(args.device)
         speed = round(self.samples_per_second, 3)
+        done = state.global_step / max(state.max_steps, 1)
+        fresh = done - self._done_before
+        left = round(self.trained_seconds * (1 - done) / fresh, 1) if fresh > 0 else None
         entry |= {"samples_per_second": speed, "memory": now, "memory_peak": peak}
+        entry["seconds_left"] = left
         self.files.log(entry)
         if bad:
             raise Diverged(_DIVERGED)
-        done = state.global_step / max(state.max_steps, 1)
-        fresh = done - self._done_before
-        left = self.trained_seconds * (1 - done) / fresh if fresh > 0 else None
         self.files.tell(
             state="training",
             step=state.global_step,
@@ -248,7 +286,7 @@ class Watch(TrainerCallback):
             epoch=round(state.epoch or 0.0, 4),
             loss=entry["loss"],
             samples_per_second=entry["samples_per_second"],
-            seconds_left=None if left is None else round(left, 1),
+            seconds_left=left,
             memory=now,
             memory_peak=peak,
         )
@@ -267,8 +305,7 @@ class Watch(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell where the checkpoint is."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self.files.tell(checkpoint=str(folder))
+        self.files.tell(checkpoint=str(self.saved))
         self._since = time.perf_counter()
 
 

@@ -130,7 +130,7 @@ def _laid_out(service: Service) -> _Parts:
                 )
                 hub = gr.Textbox(
                     label="Id of a model on the Hugging Face hub",
-                    placeholder="owner/name",
+                    placeholder="owner/name, or owner/name@revision",
                     max_lines=1,
                     visible=service.config.open_hub,
                     submit_btn="Look",

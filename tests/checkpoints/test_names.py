@@ -8,6 +8,7 @@ import pytest
 
 from florence_demo.checkpoints.names import (
     FLORENCE_TOKENS,
+    holder,
     native_config,
     native_generation,
     native_name,
@@ -49,6 +50,17 @@ def test_names(original, native):
 
 def test_wrappers_go():
     assert unwrapped("module._orig_mod.image_projection") == "image_projection"
+    inner = "_fsdp_wrapped_module.model.encoder._checkpoint_wrapped_module.fc1._orig_mod.bias"
+    assert unwrapped(inner) == "model.encoder.fc1.bias"
+    assert unwrapped("my_orig_mod.bias") == "my_orig_mod.bias"
+
+
+def test_a_native_checkpoint_is_held_by_nothing():
+    # Without its head, which is tied, every one of its names begins with "model.".
+    names = [name for name in NAMES.values() if name and name.startswith("model.")]
+    assert holder(names) == ""
+    assert holder([f"model.{name}" for name in names]) == "model."
+    assert holder([]) == ""
 
 
 def test_the_thousand_and_twenty_four_tokens():

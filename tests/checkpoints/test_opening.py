@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -120,6 +121,30 @@ def _compiled(micro, folder):
     return micro.original(folder, tensors=tensors)
 
 
+def _held(*, original=True, pattern=r"^", put=""):
+    """Return a maker of the checkpoint of something that held, or wrapped, the whole model."""
+
+    def make(micro, folder):
+        if original:
+            micro.original(folder)
+        else:
+            micro.native(folder)
+        tensors = load_file(folder / "model.safetensors")
+        renamed = {re.sub(pattern, put, name): value for name, value in tensors.items()}
+        assert len(renamed) == len(tensors)
+        save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+        return folder
+
+    return make
+
+
+_FSDP = {
+    "pattern": r"^|(?<=layers\.)(?=\d)|(?<=vision_tower\.)",
+    "put": "_fsdp_wrapped_module.",
+}
+_INNER = {"pattern": r"(?<=language_model\.)|(?<=vision_tower\.)", "put": "_orig_mod."}
+
+
 def _vocab_files(micro, folder):
     micro.original(folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
@@ -143,6 +168,17 @@ LAYOUTS = {
     "hub-leftovers": (_hub_leftovers, "original"),
     "wrapped": (_compiled, "original"),
     "vocab-files": (_vocab_files, "original"),
+    "lightning": (_held(put="model."), "original"),
+    "lightning-native": (_held(original=False, put="model."), "native"),
+    "lightning-compiled": (_held(put="model._orig_mod."), "original"),
+    "lightning-twice": (_held(original=False, put="model.model."), "native"),
+    "peft": (_held(put="base_model.model."), "original"),
+    "peft-native": (_held(original=False, put="base_model.model."), "native"),
+    "lightning-peft": (_held(original=False, put="model.base_model.model."), "native"),
+    "fsdp": (_held(**_FSDP), "original"),
+    "fsdp-native": (_held(original=False, **_FSDP), "native"),
+    "compiled-inside": (_held(**_INNER), "original"),
+    "compiled-inside-native": (_held(original=False, **_INNER), "native"),
 }
 
 
@@ -162,6 +198,54 @@ def test_every_layout_opens_as_the_same_model(micro, tmp_path, make, layout):
         assert torch.equal(tokens, expected[1])
     text = "<s>Locate the cat<loc_5><loc_999></s>"
     assert opened.processor.tokenizer(text).input_ids == micro.processor.tokenizer(text).input_ids
+
+
+def _with_more(name):
+    def make(micro, folder):
+        _held(put="model.")(micro, folder)
+        tensors = load_file(folder / "model.safetensors")
+        tensors[name] = torch.ones(2)
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return make
+
+
+def _two_of_a_weight(micro, folder):
+    _held(**_INNER)(micro, folder)
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("encoder.layernorm_embedding.bias"))
+    tensors[name.replace("_orig_mod.", "")] = tensors[name] + 1
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+NOT_HELD = {
+    "a weight beside the model": _with_more("criterion.weight"),
+    "a weight of another model": _with_more("model.teacher.weight"),
+    "another holder": _held(put="net."),
+    "half of it held": _held(pattern="^(?=vision_tower)", put="model."),
+    "a weight twice": _two_of_a_weight,
+    "adapters inside": _held(
+        original=False, pattern=r"^(.*q_proj)\.", put=r"base_model.model.\1.base_layer."
+    ),
+}
+
+
+@pytest.mark.parametrize("make", NOT_HELD.values(), ids=NOT_HELD)
+def test_a_prefix_goes_only_where_all_weights_have_it(micro, tmp_path, make):
+    make(micro, tmp_path / "it")
+    with pytest.raises(CheckpointError, match=r"not a whole|belong to no part|twice|are missing"):
+        open_folder(tmp_path / "it")
+
+
+def test_deepspeeds_parts_are_told_with_the_way_out(micro, tmp_path):
+    folder = micro.original(tmp_path / "it")
+    (folder / "model.safetensors").unlink()
+    (folder / "zero_to_fp32.py").write_text("raise SystemExit('run!')")
+    with pytest.raises(CheckpointError, match=r"python zero_to_fp32.py \. \."):
+        inspect_checkpoint(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no config.json.*python zero_to_fp32.py"):
+        inspect_checkpoint(folder)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])

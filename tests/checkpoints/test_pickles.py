@@ -61,6 +61,27 @@ def test_it_opens_where_it_is_allowed(micro, tmp_path, how):
     assert all(torch.equal(got[k], v) for k, v in micro.model.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["state_dict", "model_state_dict"])
+def test_a_trainers_own_file_opens_by_its_table(micro, tmp_path, name):
+    folder = pickled(micro, tmp_path / "it")
+    table = torch.load(folder / "pytorch_model.bin")
+    held = {f"model.{key}": value for key, value in table.items()}
+    state = {name: held, "epoch": 3, "optimizer_states": [{"step": 1}], "hyper_parameters": {}}
+    torch.save(state, folder / "pytorch_model.bin")
+    got = open_folder(folder, trust=PICKLES).model.state_dict()
+    assert all(torch.equal(got[k], v) for k, v in micro.model.state_dict().items())
+    torch.save({**state, "state_dict": held, "model_state_dict": held}, folder / "two.bin")
+    (folder / "two.bin").rename(folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="not a table"):
+        open_folder(folder, trust=PICKLES)
+
+
+def test_a_refused_pickle_names_the_flag(micro, tmp_path):
+    folder = pickled(micro, tmp_path / "it")
+    with pytest.raises(CheckpointError, match="--allow-pickle"):
+        open_folder(folder)
+
+
 def test_the_copy_is_converted_and_the_pickle_stays(micro, tmp_path):
     folder = pickled(micro, tmp_path / "it")
     before = {p.name: p.read_bytes() for p in folder.iterdir()}

@@ -212,15 +212,16 @@ def test_loss_of_a_padded_batch_is_the_token_weighted_mean_of_its_rows(collator:
 
 
 def test_no_double_shift(collator: Collator) -> None:
-    """The label at place t is learned from the labels before t, by the model's own shift."""
+    """The label at place t is learned from the labels before t, as the model itself shifts them."""
     import torch
 
     model = micro_model(collator.processor)
     batch = collator([Example(PICTURE, "caption", answer="a red circle")])
     labels = batch["labels"]
     fed = torch.cat([torch.tensor([[2]]), labels[:, :-1]], dim=1)
+    assert batch["decoder_input_ids"].equal(fed)
     inputs = {k: v for k, v in batch.items() if k != "labels"}
-    logits = model(**inputs, decoder_input_ids=fed).logits
+    logits = model(**inputs).logits
     expected = torch.nn.functional.cross_entropy(logits[0], labels[0])
     assert float(model(**batch).loss) == pytest.approx(float(expected), abs=1e-5)
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from florence_demo.decoding.rules import Generated
 from florence_demo.engine import engine as engine_module
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint
@@ -22,7 +23,7 @@ from florence_demo.models.catalogue import MODELS, spec_at
 from florence_demo.models.loading import load_model
 from florence_demo.serving import engines as engine_cache
 from florence_demo.serving.engines import EngineCache
-from florence_demo.tasks import TASKS
+from florence_demo.tasks import TASKS, task_named
 
 QUICK = Options(max_new_tokens=24, num_beams=1)
 
@@ -333,3 +334,17 @@ def test_large_pictures_are_prepared_one_by_one_and_answered_alike(nano, monkeyp
         answers.append([found.raw for found in nano.predict_batch(requests, QUICK)])
     assert prepared == [3, 1, 1, 1]
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(("task", "told"), [("od", True), ("ocr", False)])
+def test_a_location_that_is_no_bin_is_told(nano, monkeypatch, task, told):
+    tokenizer = nano.loaded.processor.tokenizer
+    ids = tokenizer("cat<loc_100><loc_200><loc_1000><loc_400>")["input_ids"]
+    answer = Generated((2, *ids), (0.0,) * (len(ids) + 1), False)
+    monkeypatch.setattr(nano._decoder, "decode", lambda *_, **__: [answer])
+    found = nano.predict(Image.new("RGB", (100, 100)), task_named(task))
+    assert ("<loc_999>" in " ".join(found.notices)) is told
+    assert "<loc_1000>" in found.raw
+    if told:
+        assert found.detections.labels == ("cat",)
+        assert found.detections.xyxy[0].tolist() == pytest.approx([10.05, 20.05, 99.95, 40.05])

@@ -17,7 +17,7 @@ from florence_demo.engine.confidence import Confidence
 from florence_demo.engine.request import Options, Request
 from florence_demo.errors import DatasetError, InputError
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
-from florence_demo.evaluation.scoring import METRICS, TABLE
+from florence_demo.evaluation.scoring import METRICS, TABLE, Resampling, score
 from florence_demo.prediction import Detections, Prediction
 from florence_demo.tasks import TASKS, Region, Task
 
@@ -260,3 +260,17 @@ def test_command_line_defaults_are_the_configs() -> None:
     args = parser.parse_args(["--task", "OD", "--beams", "1", "--limit", "5"])
     config = config_from_args(args)
     assert (config.tasks, config.options.num_beams, config.limit) == (("od",), 1, 5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_set_without_a_thing_to_find_warns_of_nothing() -> None:
+    empty = [Example(picture(i), "od", detections=Detections.empty()) for i in range(3)]
+    found = Prediction("od", "", "", "", SIZE, Detections.empty(), {})
+    measured, _ = score([(e, found) for e in empty], Resampling(40))
+    by_name = {row.metric: row for row in measured}
+    assert math.isnan(by_name["map50"].value)
+    assert math.isnan(by_name["map50"].low)
+    # One of three pictures shows something: resamples without it say nothing, the others do.
+    mixed = [Example(picture(3), "od", detections=CAT), *empty[1:]]
+    measured, _ = score([(e, found) for e in mixed], Resampling(40))
+    assert {row.metric: row for row in measured}["map50"].high == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -10,7 +11,7 @@ import pytest
 
 from florence_demo import __main__ as cli
 from florence_demo.errors import CheckpointError
-from florence_demo.models.catalogue import MODELS, ModelSpec, spec_of
+from florence_demo.models.catalogue import MODELS, ModelSpec, as_base, spec_of
 from florence_demo.models.finding import spec_of_base
 from florence_demo.models.shapes import is_small, shape_of
 from florence_demo.serving.asking import Service
@@ -67,3 +68,34 @@ def test_its_size_is_told_before_it_is_here() -> None:
     assert not is_small(NEW.name)
     unknown = ModelSpec("x", "X", "owner/x")
     assert shape_of(unknown) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "revision"),
+    [
+        ("owner/name@v1.0", "owner/name", "v1.0"),
+        ("owner/name@refs/pr/3", "owner/name", "refs/pr/3"),
+        ("large-ft@main", MODELS["large-ft"].source, "main"),
+    ],
+)
+def test_a_name_of_the_hub_may_tell_its_revision(name: str, source: str, revision: str) -> None:
+    for trust in (OPERATOR, VISITOR):
+        spec = spec_of(name, trust)
+        assert (spec.source, spec.revision, spec.public) == (source, revision, False)
+        assert str(spec) == name
+    with pytest.raises(CheckpointError, match="There is no model"):
+        spec_of(name, replace(VISITOR, hub=False))
+
+
+@pytest.mark.parametrize("name", ["owner/name@", "owner/name@../x", "nano@main", "a/b@c d", "@x"])
+def test_what_is_no_revision_is_no_model(name: str) -> None:
+    with pytest.raises(CheckpointError, match="owner/name@revision"):
+        spec_of(name, OPERATOR)
+
+
+def test_an_adapter_calls_its_base_by_name_and_commit() -> None:
+    commit = "a" * 40
+    assert as_base(MODELS["nano"], Path(MODELS["nano"].source)) == ("nano", None)
+    large = MODELS["large-ft"]
+    assert as_base(large, Path("/hub/snapshots", commit)) == (large.source, commit)
+    assert as_base(spec_of("owner/name@v1", VISITOR), Path("x")) == ("owner/name", "v1")

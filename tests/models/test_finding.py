@@ -144,6 +144,57 @@ def test_the_base_may_lie_beside(micro, tmp_path, hub):
         assert changed(loaded, micro) == {f"{Q}.weight"}
 
 
+def test_an_adapter_in_a_run_lies_beside_what_the_run_lies_beside(micro, tmp_path, hub):
+    micro.native(tmp_path / "runs/mine")
+    for inside in ("adapter", "checkpoints/epoch-2"):
+        folder = lora(tmp_path / "runs/it" / inside, "/far/away/mine")
+        with pytest.raises(CheckpointError, match="another machine"):
+            find(spec_at(folder), VISITOR)
+    # What is no run's folder says nothing of what is around it.
+    write_json(tmp_path / "runs/it/train_config.json", {})
+    for inside in ("adapter", "checkpoints/epoch-2"):
+        found = find(spec_at(tmp_path / "runs/it" / inside), VISITOR)
+        assert found.base.path == tmp_path / "runs/mine"
+
+
+def test_an_adapter_tells_the_revision_of_its_base(base, tmp_path, monkeypatch):
+    fetched = []
+
+    def download(source, revision, *_):
+        fetched.append((source, revision))
+        return base
+
+    monkeypatch.setattr("florence_demo.models.finding.download", download)
+    folder = lora(tmp_path / "it", "owner/base")
+    edit_json(folder / "adapter_config.json", revision="v1.0")
+    assert inspect_checkpoint(folder).base == "owner/base@v1.0"
+    for trust in (OPERATOR, VISITOR):
+        assert find(spec_at(folder), trust).base.path == base
+    with pytest.raises(CheckpointError, match="not fetched here"):
+        find(spec_at(folder), CLOSED)
+    assert fetched == [("owner/base", "v1.0")] * 2
+    # The folder of its name beside it, where the hub has none.
+    monkeypatch.setattr(
+        "florence_demo.models.finding.download",
+        lambda *_: (_ for _ in ()).throw(CheckpointError("no hub")),
+    )
+    copied(base, tmp_path / "base")
+    assert find(spec_at(folder), VISITOR).base.path == tmp_path / "base"
+    edit_json(folder / "adapter_config.json", revision=["x"])
+    assert inspect_checkpoint(folder).base == "owner/base"
+
+
+def test_the_catalogues_models_are_known_by_their_ids():
+    known = MODELS["base-ft"]
+    for trust in (OPERATOR, VISITOR, CLOSED):
+        assert spec_of_base(known.source, trust) is known
+        assert spec_of_base(f"{known.source}@{known.revision}", trust) is known
+    assert spec_of_base(f"{known.source}@main", VISITOR).revision == "main"
+    with pytest.raises(CheckpointError, match="not fetched here"):
+        spec_of_base(f"{known.source}@main", CLOSED)
+    assert spec_of_base(f"{MODELS['large'].source}@{'a' * 40}", CLOSED) is MODELS["large"]
+
+
 ODD_BASES = {
     "long": "x" * 10_000,
     "long in bytes": "你" * 199,

@@ -19,10 +19,12 @@ from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import open_data
 from florence_demo.data.rows import split_rows, spread
 from florence_demo.errors import DatasetError
+from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
+from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.status import ask_to_stop, read_log, read_status
-from florence_demo.training.trainer import Diverged, last_checkpoint
+from florence_demo.training.trainer import Diverged
 from tests.micro_florence import micro_model, micro_processor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +110,71 @@ def test_a_run_from_beginning_to_end(config: TrainConfig) -> None:
     assert model.generation_config.forced_eos_token_id == 2
 
 
+def test_a_report_names_the_data_it_was_measured_on(
+    config: TrainConfig, place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "data", tmp_path / "held")
+    config = replace(config, steps=1, answers=2, eval_data=str(tmp_path / "held"))
+    fine_tune(config)
+    for name in ("before", "after"):
+        report = json.loads((config.out / name / "report.json").read_text())
+        assert report["data"] == str(tmp_path / "held")
+        assert str(place / "data") not in (config.out / name / "report.html").read_text()
+    split = replace(config, eval_data="", out=tmp_path / "split")
+    fine_tune(split)
+    report = json.loads((split.out / "after/report.json").read_text())
+    assert report["data"] == f"{place / 'data'}, the pictures it did not learn from"
+
+
+def test_an_adapter_names_its_base_and_opens_again(place: Path, tmp_path: Path) -> None:
+    from florence_demo.checkpoints.folders import checkpoint_names
+    from florence_demo.checkpoints.inspection import inspect_checkpoint
+    from florence_demo.models.catalogue import spec_at
+    from florence_demo.models.loading import load_model
+    from florence_demo.trust import VISITOR
+
+    shutil.copytree(place / "base", tmp_path / "runs/mine")
+    config = replace(
+        usual(place, tmp_path / "runs/it"), model=str(tmp_path / "runs/mine"), mode="lora", steps=4
+    )
+    fine_tune(config)
+    merged = weights(config.out)
+    names = checkpoint_names(tmp_path / "runs")
+    adapters = [
+        name for name in names if (tmp_path / "runs" / name / "adapter_config.json").exists()
+    ]
+    assert {"it/adapter", "it/checkpoints/checkpoint-3"} <= set(adapters)
+    for name in names:
+        # The page's way, whose visitors may name no folder.
+        loaded = load_model(spec_at(tmp_path / "runs" / name), device="cpu", trust=VISITOR)
+        if name == "it/adapter":
+            found = loaded.model.state_dict()
+            assert all(torch.allclose(found[k], merged[k], atol=1e-6) for k in merged)
+    info = inspect_checkpoint(config.out / "adapter")
+    assert info.base == str(tmp_path / "runs/mine")
+    # A visitor reads the name of a folder, and not where it lies.
+    assert "Its base is mine." in info.sentences()
+    again = replace(config, model=str(config.out / "adapter"), out=tmp_path / "runs/again")
+    with pytest.raises(DatasetError, match="convert"):
+        fine_tune(again)
+
+
+def test_an_adapter_of_nano_opens_by_the_command_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from florence_demo.__main__ import main
+
+    config = replace(usual(place, tmp_path / "it"), model="nano", mode="lora", steps=1)
+    fine_tune(config)
+    said = json.loads((config.out / "adapter/adapter_config.json").read_text())
+    assert said["base_model_name_or_path"] == "nano"
+    for folder in (config.out, config.out / "adapter"):
+        picture = str(place / "data/0.png")
+        flags = ["--model", str(folder), "--device", "cpu", "--max-new-tokens", "4", "--json"]
+        assert main(["predict", picture, "--task", "caption", *flags]) == 0
+        assert json.loads(capsys.readouterr().out)["model"] == folder.name
+
+
 def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, whole: Result) -> None:
     """The first logged loss is the mean over all answer tokens of the batch, accumulated or not."""
     parts = fine_tune(replace(config, out=config.out.parent / "parts", accumulation=2))
@@ -115,6 +182,29 @@ def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, whole
     evaluated = [e["eval_loss"] for e in read_log(whole.folder) if "eval_loss" in e]
     again = [e["eval_loss"] for e in read_log(parts.folder) if "eval_loss" in e]
     assert evaluated == pytest.approx(again, abs=2e-5)
+
+
+def test_the_loss_that_is_shown_is_that_of_the_answers_own_tokens(whole: Result) -> None:
+    from florence_demo.models.loading import load_model
+    from florence_demo.training.batch import IGNORE, collator_of
+
+    loaded = load_model(str(whole.folder), device="cpu", dtype="fp32")
+    rows = open_data(str(whole.folder.parent / "data"))
+    batch = collator_of(loaded.model, loaded.processor)(rows)
+    with torch.no_grad():
+        logits = loaded.model(**{k: v for k, v in batch.items() if k != "labels"}).logits
+    labels = batch["labels"]
+    assert (labels[:, 0] == IGNORE).all()
+    expected = torch.nn.functional.cross_entropy(
+        logits[:, 1:].flatten(0, 1), labels[:, 1:].flatten()
+    )
+    first = torch.nn.functional.cross_entropy(
+        logits[:, 0], torch.zeros(len(rows), dtype=torch.long)
+    )
+    shown = [e["eval_loss"] for e in read_log(whole.folder) if "eval_loss" in e][-1]
+    assert shown == pytest.approx(float(expected), abs=1e-4)
+    # Nobody taught it the token that decoding writes anyway: it is as unlikely as it was.
+    assert float(first) > float(expected)
 
 
 def test_one_seed_gives_the_same_weights_and_another_does_not(
@@ -177,6 +267,63 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(config: TrainConfig) -> 
     older = last_checkpoint(folder)
     assert older is not None
     assert older != newest
+
+
+def averages(folder: Path) -> dict[float, float]:
+    return {e["epoch"]: e["epoch_loss"] for e in read_log(folder) if "epoch_loss" in e}
+
+
+def test_every_epoch_is_kept_where_all_are_asked_for(config: TrainConfig, tmp_path: Path) -> None:
+    config = replace(config, steps=None, epochs=4, save_every=None, eval_every=None, keep=None)
+    result = fine_tune(config)
+    folder = config.out / "checkpoints"
+    assert {p.name for p in folder.iterdir()} == {f"epoch-{n}" for n in (1, 2, 3, 4)}
+    assert (result.steps, step_of(folder / "epoch-2")) == (24, 12)
+    status = read_status(config.out)
+    assert status is not None
+    assert status.checkpoint == str(folder / "epoch-4")
+    by_step = losses(config.out)
+    means = {n: sum(by_step[6 * n - 6 : 6 * n]) / 6 for n in (1, 2, 3, 4)}
+    assert averages(config.out) == pytest.approx(means, abs=1e-3)
+    # One that began again in the middle kept the newest two, by their step and not their name.
+    again = replace(config, out=tmp_path / "again", keep=2)
+    shutil.copytree(config.out, again.out)
+    for name in ("epoch-3", "epoch-4"):
+        shutil.rmtree(again.out / "checkpoints" / name)
+    resumed = fine_tune(replace(again, resume=True))
+    assert {p.name for p in (again.out / "checkpoints").iterdir()} == {"epoch-3", "epoch-4"}
+    one, two = weights(resumed.folder), weights(config.out)
+    assert all(torch.allclose(one[k], two[k], atol=1e-5) for k in one)
+
+
+def test_the_average_of_an_epoch_counts_the_steps_before_a_break(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = replace(config, steps=7, save_every=4, keep=None)
+    fine_tune(config)
+    whole_epoch = averages(config.out)
+    assert set(whole_epoch) == {1}
+    shutil.rmtree(config.out / "checkpoints/checkpoint-7")
+    last = last_checkpoint(config.out / "checkpoints")
+    assert last is not None
+    assert last.name == "checkpoint-4"
+    fine_tune(replace(config, resume=True))
+    assert averages(config.out) == pytest.approx(whole_epoch, abs=1e-5)
+
+
+def test_the_best_checkpoint_keeps_its_place_under_its_name(config: TrainConfig) -> None:
+    config = replace(
+        config, steps=None, epochs=5, save_every=None, eval_every=None, patience=4, keep=1,
+        learning_rate=0.3,
+    )  # fmt: skip
+    fine_tune(config)
+    measured = {e["step"]: e["eval_loss"] for e in read_log(config.out) if "eval_loss" in e}
+    best = min(measured, key=lambda step: measured[step])
+    kept = {step_of(path): path for path in (config.out / "checkpoints").iterdir()}
+    assert best in kept
+    assert len(kept) <= 2
+    name = "model.language_model.shared.weight"
+    assert torch.equal(weights(kept[best])[name], weights(config.out)[name])
 
 
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(
@@ -277,13 +424,10 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
     measured = {e["step"]: e["eval_loss"] for e in read_log(config.out) if "eval_loss" in e}
     best = min(measured, key=lambda step: measured[step])
     assert best < result.steps, "the last is not the best here"
+    kept = {step_of(path): path for path in (config.out / "checkpoints").iterdir()}
     then, last, now = (
         load_file(folder / "model.safetensors")["model.language_model.shared.weight"]
-        for folder in (
-            config.out / f"checkpoints/checkpoint-{best}",
-            config.out / f"checkpoints/checkpoint-{result.steps}",
-            result.folder,
-        )
+        for folder in (kept[best], kept[result.steps], result.folder)
     )
     assert torch.equal(now, then)
     assert not torch.equal(now, last)
@@ -302,6 +446,8 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
         ({"data": "nowhere"}, "nowhere"),
         ({"patience": 2}, "save_every"),
         ({"max_new_tokens": 5000}, "max_new_tokens"),
+        ({"keep": 0}, "keep"),
+        ({"report_to": ("wandb",)}, "tensorboard, trackio"),
     ],
     ids=lambda v: next(iter(v)) if isinstance(v, dict) else "",
 )
@@ -395,3 +541,19 @@ def test_command_line_defaults_are_the_articles(tmp_path: Path) -> None:
     line = ["--out", str(tmp_path), "--mode", "lora", "--steps", "3", "--cache", "--tasks", "od"]
     config = config_from_args(parser.parse_args(line))
     assert config == TrainConfig(out=tmp_path, mode="lora", steps=3, cache=True, tasks=("od",))
+    assert config_from_args(parser.parse_args(["--keep", "all"])).keep is None
+    assert config_from_args(parser.parse_args(["--keep", "4"])).keep == 4
+    told = config_from_args(parser.parse_args(["--report-to", "tensorboard"]))
+    assert told.report_to == ("tensorboard",)
+
+
+def test_a_logger_that_is_not_there_is_told(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("florence_demo.training.config.find_spec", lambda _: None)
+    with pytest.raises(DatasetError, match="pip install trackio"):
+        replace(config, report_to=("trackio",)).check()
+    monkeypatch.setattr("florence_demo.training.config.find_spec", lambda _: object())
+    replace(config, report_to=("trackio",)).check()
+    assert arguments(replace(config, report_to=("tensorboard",))).report_to == ["tensorboard"]
+    assert arguments(config).report_to == []

@@ -12,6 +12,7 @@ from florence_demo.commands.options import MODEL_HELP
 from florence_demo.data.reading import formats_help
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
+from florence_demo.training.augment import KINDS
 from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
 from florence_demo.training.fine_tune import fine_tune
 from florence_demo.training.terminal import Terminal
@@ -25,6 +26,7 @@ def _kept(text: str) -> int | None:
 _FLAGS: dict[str, tuple[str, Any]] = {
     "model": (MODEL_HELP.replace("nano", str(TrainConfig.model)), str),
     "eval_data": ("what to measure on, of the same kinds (default: a part of the data)", str),
+    "augment": (f"change pictures at each look: {', '.join(KINDS)}; repeatable", str),
     "limit": ("most rows to read", int),
     "steps": ("optimizer steps instead of epochs", int),
     "eval_every": ("steps between measurements (default: an epoch)", int),

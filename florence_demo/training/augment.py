@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,6 @@ from PIL import Image
 
 from florence_demo.data.example import Example
 from florence_demo.data.listings import region_of
-from florence_demo.errors import InputError
 from florence_demo.prediction import Detections, FloatArray
 from florence_demo.tasks import task_named
 
@@ -47,17 +46,6 @@ def augmented(row: Example, kinds: Collection[str], rng: random.Random) -> Examp
         if kind in kinds and rng.random() < 0.5:
             row = change(row, row.load(), rng) or row
     return row
-
-
-def check_kinds(kinds: Sequence[str]) -> None:
-    """Refuse what is no kind of change.
-
-    Raises:
-        InputError: One is none.
-    """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise InputError(f"“{kind}” is no change of a picture: choose from {', '.join(KINDS)}.")
 
 
 def _flip(row: Example, image: Image.Image, rng: random.Random) -> Example | None:

@@ -20,6 +20,7 @@ from florence_demo.errors import DatasetError
 from florence_demo.files import write_json
 from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import ModelSpec, Named
+from florence_demo.training.augment import KINDS
 from florence_demo.training.status import LIVE, read_status
 from florence_demo.training.trainable import MODES, Mode
 from florence_demo.trust import OPERATOR, VISITOR, Trust
@@ -107,6 +108,7 @@ class TrainConfig:
             splits off a twentieth of other data.
         out: Folder of the run; the trained model is in it at the end.
         tasks: Names of the tasks to learn; all of them where empty.
+        augment: How pictures are changed at each look: flip, crop, scale, color, jpeg.
         limit: Most rows to read.
         mode: What learns: language (all but the vision tower), full, lora.
         epochs: Passes over the rows.
@@ -141,6 +143,7 @@ class TrainConfig:
     eval_data: Spec = ""
     out: Path = Path("checkpoints/docvqa")
     tasks: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
     limit: int | None = None
     mode: Mode = "language"
     epochs: float = 1.0
@@ -193,6 +196,13 @@ class TrainConfig:
                 raise DatasetError(
                     f"{name} is not installed: run `pip install {name}`, or leave it out."
                 )
+        for kind in self.augment:
+            if kind not in KINDS:
+                raise DatasetError(f"augment is one of {', '.join(KINDS)}, or left out.")
+        if self.augment and self.cache:
+            raise DatasetError(
+                "Cached features are of pictures that stay as they are: leave out cache or augment."
+            )
         if self.patience and self.save_every:
             raise DatasetError(
                 "With patience, a checkpoint is kept at each measurement: leave out save_every."

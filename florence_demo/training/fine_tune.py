@@ -154,7 +154,7 @@ def _trainer(
         args,
         train_dataset=Rows(rows.learned),
         eval_dataset=Rows(rows.measured),
-        data_collator=Batches(collator, cache),
+        data_collator=Batches(collator, cache, config.augment),
         callbacks=[EarlyStoppingCallback(config.patience)] if config.patience else [],
         watch=Watch(files, partial(measuring.samples, model), config.precision == "fp16"),
         eval_batches=Batches(collator),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from transformers.trainer_callback import PrinterCallback
 from florence_demo.data.example import Example
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.machine import device_memory, process_memory
+from florence_demo.training.augment import augmented
 from florence_demo.training.batch import IGNORE, Collator
 from florence_demo.training.feature_table import FeatureCache
 from florence_demo.training.keeping import drop_oldest, finish, name_of, progress
@@ -52,14 +54,25 @@ class Rows(Dataset[tuple[int, Example]]):
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Make a batch of numbered rows, with features in the place of pixels where they are cached."""
+    """Make a batch of numbered rows.
+
+    Attributes:
+        collator: Makes tensors of them.
+        cache: Features in the place of pixels, where they are cached.
+        changes: How pictures are changed at each look, see ``augmented``.
+    """
 
     collator: Collator
     cache: FeatureCache | None = None
+    changes: tuple[str, ...] = ()
 
     def __call__(self, rows: Sequence[tuple[int, Example]]) -> dict[str, Tensor]:
         """Return the batch of ``Collator``."""
         examples = [example for _, example in rows]
+        if self.changes:
+            # Of torch's own chance, which a resumed run gets back and each worker has another of.
+            rng = random.Random(int(torch.randint(1 << 31, ())))
+            examples = [augmented(example, self.changes, rng) for example in examples]
         if self.cache is None:
             return self.collator(examples)
         batch = self.collator(examples, pixels=False)

@@ -6,12 +6,15 @@ import random
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from florence_demo.data.example import Example, check_example
-from florence_demo.errors import InputError
+from florence_demo.errors import DatasetError
 from florence_demo.prediction import Detections
-from florence_demo.training.augment import KINDS, augmented, check_kinds
+from florence_demo.training.augment import KINDS, augmented
+from florence_demo.training.config import TrainConfig
+from florence_demo.training.trainer import Batches
 
 SIZE = (120, 90)
 RED, BLUE = (30, 20, 70, 60), (80, 50, 110, 80)
@@ -104,6 +107,31 @@ def test_equal_chance_gives_equal_rows():
     assert rows[0].tobytes() == rows[1].tobytes()
 
 
-def test_a_kind_that_is_none_is_told():
-    with pytest.raises(InputError, match="“mixup” is no change of a picture: choose from flip"):
-        check_kinds(["flip", "mixup"])
+def test_only_what_is_learned_from_is_changed():
+    row = Example(scene(), "od", detections=PLACES)
+    seen: list[bytes] = []
+
+    def collator(examples, pixels=True):
+        seen.extend(example.load().tobytes() for example in examples)
+        return {}
+
+    torch.manual_seed(0)
+    learned, measured = Batches(collator, None, KINDS), Batches(collator)
+    for _ in range(5):
+        learned([(0, row)])
+    assert len(set(seen)) > 3
+    seen.clear()
+    measured([(0, row)])
+    assert seen == [scene().tobytes()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        pytest.param({"augment": ("mixup",)}, "augment is one of flip", id="no kind"),
+        pytest.param({"augment": ("flip",), "cache": True}, "leave out cache or", id="cached"),
+    ],
+)
+def test_changes_that_make_no_sense_are_told(settings, words):
+    with pytest.raises(DatasetError, match=words):
+        TrainConfig(**settings).check()

@@ -95,7 +95,11 @@ def _check_csv(written: bytes, found: Prediction) -> None:
     if b"\r" in written.replace(b'"', b"") and b'"' not in written:
         raise Breach("the CSV has a line end inside of a cell without quotes")
     for row in rows[1:]:
-        if len(row) != 9 or row[1].lstrip().startswith(_FORMULA) or row[1].startswith(_FORMULA):
+        if (
+            len(row) != len(rows[0])
+            or row[1].lstrip().startswith(_FORMULA)
+            or row[1].startswith(_FORMULA)
+        ):
             raise Breach(f"the CSV has the row {row!r:.100}")
 
 

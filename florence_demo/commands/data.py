@@ -14,15 +14,18 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from florence_demo.commands.options import add_columns, with_named_columns
 from florence_demo.data.example import Example
 from florence_demo.data.jsonl import write_jsonl
 from florence_demo.data.reading import formats_help, open_data, tell_problems
+from florence_demo.data.source import Spec
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.output.annotate import annotate
 from florence_demo.pictures.images import save_picture
 from florence_demo.tasks import task_named
 
 _CELL, _TEXT, _COLUMNS = 360, 96, 5
+_NOTES = 5
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class DataConfig:
         sheet: File for a picture of ten rows, None for none.
     """
 
-    data: str
+    data: Spec
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     out: Path | None = None
@@ -75,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     offer_scenes()
     parser.add_argument("data", help=f"the set: {formats_help()}")
+    add_columns(parser)
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")
     parser.add_argument("--out", type=Path, help="write annotations.jsonl and its pictures here")
@@ -82,9 +86,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from_args(args: argparse.Namespace) -> DataConfig:
-    """Return the settings of a parsed command line."""
+    """Return the settings of a parsed command line.
+
+    Raises:
+        DatasetError: What is said of columns cannot be used.
+    """
     tasks = tuple(task_named(name).name for name in args.task)
-    return DataConfig(args.data, tasks, args.limit, args.out, args.sheet)
+    data = with_named_columns(args.data, args.columns)
+    return DataConfig(data, tasks, args.limit, args.out, args.sheet)
 
 
 def run(config: DataConfig) -> list[str]:
@@ -94,9 +103,15 @@ def run(config: DataConfig) -> list[str]:
         DatasetError: No row is usable.
     """
     problems: list[str] = []
-    rows = open_data(config.data, tasks=config.tasks, limit=config.limit, problems=problems)
+    notes: list[str] = []
+    rows = open_data(
+        config.data, tasks=config.tasks, limit=config.limit, problems=problems, notes=notes
+    )
     counts = Counter(row.task for row in rows)
     lines = [f"{len(rows):,} rows: " + ", ".join(f"{n:,} {t}" for t, n in counts.most_common())]
+    lines += notes[:_NOTES]
+    if len(notes) > _NOTES:
+        lines.append(f"and {len(notes) - _NOTES:,} more notes.")
     if problems:
         lines.append(tell_problems(problems))
     if config.out:

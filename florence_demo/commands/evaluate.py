@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from florence_demo.commands.options import add_columns, with_named_columns
 from florence_demo.data.reading import formats_help, open_data, tell_problems
 from florence_demo.engine.confidence import LEAST
 from florence_demo.engine.engine import Engine
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = EvaluateConfig()
     parser.add_argument("--model", default=default.model, help="name, folder or hub id")
     parser.add_argument("--data", default=default.data, help=f"what to ask: {formats_help()}")
+    add_columns(parser)
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")
     parser.add_argument("--out", type=Path, help="folder for report.json, .md and .html")
@@ -56,7 +58,7 @@ def config_from_args(args: argparse.Namespace) -> EvaluateConfig:
     """Return the settings of a parsed command line."""
     return EvaluateConfig(
         model=args.model,
-        data=args.data,
+        data=with_named_columns(args.data, args.columns),
         tasks=tuple(task_named(name).name for name in args.task),
         limit=args.limit,
         out=args.out,

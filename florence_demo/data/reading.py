@@ -18,15 +18,21 @@ from time import monotonic
 from florence_demo.data.annotated import Annotated, Rows, annotated_of, rows_about
 from florence_demo.data.captions import find_captions, read_captions, write_captions
 from florence_demo.data.coco import find_coco, read_coco, write_coco
+from florence_demo.data.columns import checked
 from florence_demo.data.example import MAX_SAID, Example
 from florence_demo.data.forms import FORMS, read_forms
 from florence_demo.data.jsonl import find_jsonl, read_jsonl, write_jsonl
+from florence_demo.data.labelme import find_labelme, read_labelme, write_labelme
 from florence_demo.data.listings import IMAGE_SUFFIXES
+from florence_demo.data.llava import find_llava, read_llava, write_llava
 from florence_demo.data.parts import WHOLE, Find, part_called, usual, whole
 from florence_demo.data.rows import usable
 from florence_demo.data.saved_sets import NO_PARTS, find_saved, read_hub, read_saved
 from florence_demo.data.source import DataLimits, DataSource, Spec
+from florence_demo.data.tables import SUFFIXES, find_tables, read_tables
 from florence_demo.data.truths import TRUTH_FILE, read_truths
+from florence_demo.data.voc import find_voc, read_voc, write_voc
+from florence_demo.data.webdataset import find_webdataset, read_webdataset, write_webdataset
 from florence_demo.data.yolo import find_yolo, read_yolo, write_yolo
 from florence_demo.errors import DatasetError, LeftOut, printable
 
@@ -52,6 +58,7 @@ class Reader:
         upload: What a visitor uploads of it, in Markdown; "" where a stranger's files may not be
             of this format. Each picture that its rows name must be found by ``Pictures``.
         suffixes: Of its files, pictures left out: only what is listed is kept of an upload.
+        columns: Whether a person may say what its columns mean.
     """
 
     name: str
@@ -61,6 +68,7 @@ class Reader:
     write: Write | None = None
     upload: str = ""
     suffixes: tuple[str, ...] = ()
+    columns: bool = False
 
 
 def _is_truths(location: str) -> bool:
@@ -89,12 +97,31 @@ READERS: dict[str, Reader] = {
             upload=f"`{TRUTH_FILE}` of drawn scenes",
             suffixes=(".jsonl",),
         ),
-        Reader("datasets", find_saved, read_saved, "a folder of `save_to_disk`"),
+        Reader("datasets", find_saved, read_saved, "a folder of `save_to_disk`", columns=True),
         Reader(
             "hub",
             whole(_is_hub_id),
             read_hub,
             "a hub id such as HuggingFaceM4/DocumentVQA",
+            columns=True,
+        ),
+        Reader(
+            "webdataset",
+            find_webdataset,
+            read_webdataset,
+            "a WebDataset .tar, or the folder with them",
+            write_webdataset,
+            upload="a WebDataset `.tar`",
+            suffixes=(".tar",),
+        ),
+        Reader(
+            "llava",
+            find_llava,
+            read_llava,
+            "a .json of LLaVA conversations",
+            write_llava,
+            upload="a `.json` of LLaVA conversations",
+            suffixes=(".json", ".jsonl"),
         ),
         Reader(
             "jsonl",
@@ -116,6 +143,24 @@ READERS: dict[str, Reader] = {
             suffixes=(".json",),
         ),
         Reader(
+            "voc",
+            find_voc,
+            read_voc,
+            "a folder of Pascal VOC .xml",
+            _of_marks(write_voc),
+            upload="Pascal VOC `.xml`",
+            suffixes=(".xml", ".txt"),
+        ),
+        Reader(
+            "labelme",
+            find_labelme,
+            read_labelme,
+            "a folder of LabelMe .json",
+            _of_marks(write_labelme),
+            upload="LabelMe `.json`",
+            suffixes=(".json",),
+        ),
+        Reader(
             "yolo",
             find_yolo,
             read_yolo,
@@ -123,6 +168,16 @@ READERS: dict[str, Reader] = {
             _of_marks(write_yolo),
             upload="YOLO labels with `data.yaml`",
             suffixes=(".txt", ".yaml", ".yml", ".names"),
+        ),
+        Reader(
+            "tables",
+            find_tables,
+            read_tables,
+            "a table with columns for picture and answer: .csv, .jsonl, .parquet, or the hub's"
+            " folder with metadata",
+            upload="a `.csv` or `.jsonl` with columns such as `image`, `question`, `answer`",
+            suffixes=(".csv", ".tsv", ".jsonl"),
+            columns=True,
         ),
         Reader(
             "captions",
@@ -138,7 +193,7 @@ READERS: dict[str, Reader] = {
 """Formats by name; the first that finds a set in a location reads it, so that the particular come
 first."""
 
-_USUAL = {".jsonl": "jsonl", ".json": "coco"}
+_USUAL = {".jsonl": "jsonl", ".json": "coco", ".csv": "tables", ".tsv": "tables"}
 """The format in which a file of unknown rows is read, by its ending."""
 
 _OPENED_FIRST = ("hub",)
@@ -193,6 +248,25 @@ def source_in(folder: Path, root: Path, limits: DataLimits | None = None) -> Dat
     """
     found = _find(str(folder), strangers=limits is not None) if folder.is_dir() else None
     return DataSource(found[0].name, str(folder), "", str(root), limits) if found else None
+
+
+def with_columns(source: DataSource, pairs: Sequence[tuple[str, str]]) -> DataSource:
+    """Return a source with what a person says of its columns: ("image", "img"), ("task", "vqa").
+
+    Raises:
+        DatasetError: The source has no columns, or a pair names no role of ``columns.ROLES``.
+    """
+    if not pairs:
+        return source
+    if not READERS[source.format].columns:
+        # A table whose columns nobody can guess looks like another format's file.
+        if Path(source.location).suffix.lower() not in SUFFIXES or not _is_file(source.location):
+            raise DatasetError(
+                f"“{source}” is in the format “{source.format}”, which has no columns: leave out"
+                " --columns."
+            )
+        source = replace(source, format="tables")
+    return replace(source, columns=checked(pairs))
 
 
 def parts_of(source: DataSource) -> tuple[str, ...]:

@@ -39,7 +39,9 @@ _BEGINNING = 64 << 10
 _LOOKED_AT = 20
 _SEPARATORS = ",;\t"
 _SHARD = re.compile(r"-\d+-of-\d+$")
-_MORE = "the line has {:,} cells for {:,} columns: put text with a separator in it into quotation marks."
+_MORE = (
+    "the line has {:,} cells for {:,} columns: put quotation marks around text with a separator."
+)
 _CELL = JsonLimits(1 << 20, 20_000, 16)
 
 

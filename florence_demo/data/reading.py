@@ -196,6 +196,9 @@ first."""
 _USUAL = {".jsonl": "jsonl", ".json": "coco", ".csv": "tables", ".tsv": "tables"}
 """The format in which a file of unknown rows is read, by its ending."""
 
+_TOLD = 3
+"""Notes that are told where all rows are left out."""
+
 _OPENED_FIRST = ("hub",)
 """Formats whose parts only the set itself knows, once it is open."""
 
@@ -367,14 +370,18 @@ def open_data(
     if reader is None or (source.limits and not reader.upload):
         raise DatasetError(f"“{source}” is in no format that is read here.")
     found: list[str] = []
+    told: list[str] = []
     rows = _bounded(_rows(reader, source, tasks), source.limits)
-    kept = usable(_first(_kept(rows, [] if notes is None else notes), limit), found)
+    kept = usable(_first(_kept(rows, told), limit), found)
+    if notes is not None:
+        notes.extend(told)
     if problems is not None:
         problems.extend(found)
     elif found:
         raise DatasetError(tell_problems(found))
     if not kept:
-        raise DatasetError(f"“{source}” has no usable row. {tell_problems(found)}".strip())
+        why = tell_problems(found) or " ".join(told[:_TOLD])
+        raise DatasetError(f"“{source}” has no usable row. {why}".strip())
     return kept
 
 

@@ -25,7 +25,6 @@ from florence_demo.data.listings import (
     check_places,
     floats_of,
     likely_names,
-    shows,
     text_of,
 )
 from florence_demo.data.parts import TRAIN, WHOLE, by_part, part_called, subfolders
@@ -39,7 +38,7 @@ _SETS = Path("ImageSets", "Main")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _MAX_XML, _MAX_LIST = 4 << 20, 16 << 20
 _MAX_ELEMENTS, _MAX_DEPTH = 50_000, 16
-_LOOKED_AT = 20
+_LOOKED_AT, _BEGINNING = 20, 64 << 10
 
 
 def find_voc(location: str) -> Mapping[str, str] | None:
@@ -68,7 +67,8 @@ def _alone(path: Path) -> bool:
 
 
 def _is_voc(folder: Path) -> bool:
-    return any(shows(p, b"<annotation") for p in _files(_marks_of(folder))[:_LOOKED_AT])
+    files = _files(_marks_of(folder))[:_LOOKED_AT]
+    return any("<annotation" in text_of(path, _BEGINNING) for path in files)
 
 
 def _marks_of(folder: Path) -> Path:
@@ -99,7 +99,7 @@ def read_voc(source: DataSource) -> Rows:
         try:
             yield _picture(source, file, pictures, count, names)
         except DatasetError as exc:
-            yield DatasetError(f"{file.name}: {exc}")
+            yield DatasetError(f"{plain(file.name)}: {exc}")
 
 
 def _listed(path: Path, marks: Path) -> Iterator[Path]:

@@ -36,7 +36,7 @@ METADATA = "metadata"
 """How the hub calls the table of a folder of pictures."""
 _PARQUET, _LINES = ".parquet", ".jsonl"
 _BEGINNING = 64 << 10
-_LOOKED_AT = 20
+_LOOKED_AT, _FILES = 20, 100
 _SEPARATORS = ",;\t"
 _SHARD = re.compile(r"-\d+-of-\d+$")
 _MORE = (
@@ -83,7 +83,8 @@ def _within(folder: Path) -> dict[str, str]:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     own = [p for p in files if p.stem == METADATA]
     for suffix in SUFFIXES:
-        chosen = [p for p in own or files if p.suffix.lower() == suffix and is_table(p)]
+        of_kind = [p for p in own or files if p.suffix.lower() == suffix]
+        chosen = [p for p in of_kind[:_FILES] if is_table(p)]
         parts = by_part(chosen)
         if chosen:
             return {k: str(p) for k, p in parts.items()} or {WHOLE: str(chosen[0])}
@@ -101,8 +102,9 @@ def read_tables(source: DataSource) -> Rows:
     first = list(islice(rows, _LOOKED_AT))
     tables = [row for _, row in first if isinstance(row, dict)]
     names = dict.fromkeys(name for row in tables for name in row)
-    if not names and first:
-        yield from (row for _, row in chain(first, rows))
+    if not names:
+        yield from (row for _, row in first if isinstance(row, DatasetError))
+        yield DatasetError(f"{path.name}: no row at its beginning has a column: name them first.")
         return
     columns = columns_of(path.name, tuple(names), source.columns)
     yield columns.note(path.name)

@@ -183,6 +183,8 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "jsonl: a task that is a table": (row(text="a", task={"a": 1}), "no task"),
     "jsonl: places of a task that are none": (row(text="cat<loc_5>", task="od"), "not one for"),
     "jsonl: columns of nothing": (row(colour="red"), "has the columns file_name, colour"),
+    "jsonl: no columns": (cells("{}", "5", "{", name="metadata.jsonl"), "has a column"),
+    "csv: nothing": (cells("", name="metadata.csv"), "has a column"),
     "llava: a picture elsewhere": (talk(image="../a.png"), "leads out"),
     "llava: turns that are none": (talk(conversations=["from"]), "form"),
     "llava: one turn": (talk(conversations=[{"from": "human", "value": "a"}]), "without an answer"),

@@ -22,7 +22,7 @@ from florence_demo.tasks import task_named
 ROLES: dict[str, tuple[str, ...]] = {
     "image": (
         "image", "img", "file_name", "filename", "picture", "photo", "image_path", "image_file",
-        "img_path", "image_name", "path", "file",
+        "img_path", "image_name", "path", "file", "jpg", "jpeg", "png", "webp",
     ),
     "prefix": ("prefix",),
     "suffix": ("suffix",),
@@ -30,7 +30,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "question": ("question", "query", "prompt", "instruction"),
     "answer": (
         "answers", "answer", "response", "caption", "label", "output", "description",
-        "ground_truth", "transcription", "captions",
+        "ground_truth", "transcription", "captions", "txt",
     ),
     "task": ("task",),
 }  # fmt: skip
@@ -117,6 +117,7 @@ def columns_of(
     columns: Sequence[str],
     given: Sequence[tuple[str, str]],
     unlike: Collection[str] = (),
+    pictures: Collection[str] = (),
 ) -> Columns:
     """Return what the columns of a table mean.
 
@@ -125,6 +126,7 @@ def columns_of(
         columns: Their names.
         given: What a person said of them.
         unlike: Columns that are not taken unless they are named, such as those of classes.
+        pictures: Columns that are known to hold pictures: one of them is taken where there are any.
 
     Raises:
         DatasetError: There is no picture, or no answer, among them.
@@ -147,7 +149,11 @@ def columns_of(
             )
     free = {c.lower(): c for c in columns if c not in taken.values() and c not in unlike}
     for role, known in ROLES.items():
-        name = next((free[name] for name in known if name in free), None)
+        names = [name for name in known if name in free]
+        if role == "image" and pictures:
+            held = [name for name in free if free[name] in pictures]
+            names = [name for name in names if name in held] or held
+        name = free[names[0]] if names else None
         # A task that a person named holds for all rows.
         if name and role not in taken and not (role == "task" and task):
             taken[role] = free.pop(name.lower())

@@ -106,15 +106,6 @@ READERS: dict[str, Reader] = {
             columns=True,
         ),
         Reader(
-            "webdataset",
-            find_webdataset,
-            read_webdataset,
-            "a WebDataset .tar, or the folder with them",
-            write_webdataset,
-            upload="a WebDataset `.tar`",
-            suffixes=(".tar",),
-        ),
-        Reader(
             "llava",
             find_llava,
             read_llava,
@@ -178,6 +169,15 @@ READERS: dict[str, Reader] = {
             upload="a `.csv` or `.jsonl` with columns such as `image`, `question`, `answer`",
             suffixes=(".csv", ".tsv", ".jsonl"),
             columns=True,
+        ),
+        Reader(
+            "webdataset",
+            find_webdataset,
+            read_webdataset,
+            "a WebDataset .tar, or the folder with them",
+            write_webdataset,
+            upload="a WebDataset `.tar`",
+            suffixes=(".tar",),
         ),
         Reader(
             "captions",

@@ -106,7 +106,8 @@ def rows_of_set(source: DataSource, loaded: Any, folders: tuple[Path, ...] = ())
     # A class is a number with a name, and what it answers only a person knows.
     plainly = [n for n, f in loaded.features.items() if hasattr(f, "names") and classes[n]]
     name = f"“{source.location}”"
-    columns = columns_of(name, tuple(loaded.column_names), source.columns, plainly)
+    held = [n for n, feature in loaded.features.items() if _holds_pictures(feature)]
+    columns = columns_of(name, tuple(loaded.column_names), source.columns, plainly, held)
     yield columns.note(name)
     # As Arrow holds them: with any other format a column is what the set says that it is, such as
     # a picture, a sound or a document, and reading it opens the file that a cell names.
@@ -133,6 +134,14 @@ def rows_of_set(source: DataSource, loaded: Any, folders: tuple[Path, ...] = ())
                 )
             except DatasetError as exc:
                 yield exc
+
+
+def _holds_pictures(feature: Any) -> bool:
+    """Say whether a column may hold pictures: as such, as bytes, or as bytes beside a name."""
+    if isinstance(feature, dict):
+        return "bytes" in feature
+    kind = type(feature).__name__
+    return kind == "Image" or getattr(feature, "dtype", "") in ("binary", "large_binary")
 
 
 def _classes(feature: Any) -> list[str]:

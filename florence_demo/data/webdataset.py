@@ -40,6 +40,8 @@ def find_webdataset(location: str) -> Mapping[str, str] | None:
     path = Path(location)
     if not path.is_dir():
         return {WHOLE: location} if path.suffix.lower() == SUFFIX and path.is_file() else None
+    if any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir()):
+        return None  # somebody's archive beside a set of loose pictures
     own = {part_called(p.stem) for p in _shards(path)}
     if own:
         return {part: location for part in sorted(own) if part} or {WHOLE: location}

@@ -142,6 +142,20 @@ def test_captions_of_a_set(tmp_path: Path) -> None:
     assert notes == [f"“{tmp_path}”: columns taken: image = image, answer = text."]
 
 
+def test_what_holds_pictures_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
+    text = datasets.Value("string")
+    rows = {"path": ["x.png"], "screenshot": [{"bytes": png(), "path": None}], "text": ["A page."]}
+    form = datasets.Features({"path": text, "screenshot": datasets.Image(), "text": text})
+    table = datasets.Dataset.from_dict(rows, features=form)
+    for number, one in enumerate((table, datasets.Dataset(table.data))):
+        one.save_to_disk(str(tmp_path / str(number)))
+        (row,) = open_data(str(tmp_path / str(number)))
+        assert row.load().size == (60, 40)
+    named = with_columns(parse_source(str(tmp_path / "0")), (("image", "path"),))
+    with pytest.raises(DatasetError, match="holds no picture here"):
+        open_data(named)
+
+
 def test_classes_are_no_answers_unless_a_person_says_so(tmp_path: Path) -> None:
     source = saved(tmp_path, {"label": datasets.ClassLabel(names=["cat", "dog"])}, label=[1, 0])
     with pytest.raises(DatasetError, match="has the columns image, label"):

@@ -392,6 +392,17 @@ def test_the_shards_of_a_part_are_its_own(tmp_path: Path) -> None:
     assert len(open_data(str(tmp_path / "train-000001.tar"))) == 1
 
 
+@pytest.mark.parametrize("beside", ["images.tar", "train.tar"])
+def test_an_archive_beside_a_set_is_none(beside: str, tmp_path: Path) -> None:
+    roboflow_voc(tmp_path)
+    tar(tmp_path / beside, {})
+    assert parse_source(str(tmp_path)).format == "voc"
+    picture(tmp_path / "captions/a.png")
+    text(tmp_path / "captions/a.txt", "A cat.")
+    tar(tmp_path / "captions" / beside, {})
+    assert parse_source(str(tmp_path / "captions")).format == "captions"
+
+
 @pytest.mark.parametrize("format", ["jsonl", "webdataset", "llava"])
 @pytest.mark.parametrize("told", TOLD.values(), ids=TOLD)
 def test_rows_of_words_are_written_and_read_back(told: Told, format: str, tmp_path: Path) -> None:

@@ -85,7 +85,12 @@ def run(
         # Now, not after an hour of answers.
         config.out.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
-    examples = open_data(config.data, tasks=config.tasks, limit=config.limit, problems=problems)
+    notes: list[str] = []
+    examples = open_data(
+        config.data, tasks=config.tasks, limit=config.limit, problems=problems, notes=notes
+    )
+    for note in notes:
+        log.info("%s", note)
     if problems:
         log.warning("%s", tell_problems(problems))
     engine = Engine(load_model(config.model, device=config.device, dtype=config.dtype))

@@ -157,7 +157,9 @@ def columns_of(
         # A task that a person named holds for all rows.
         if name and role not in taken and not (role == "task" and task):
             taken[role] = free.pop(name.lower())
-    if _TEXT in free and "objects" not in taken:
+    if "objects" in taken and "question" not in dict(given):
+        taken.pop("question", None)  # places are no answer to it
+    elif _TEXT in free:
         role = "question" if "answer" in taken else "answer"
         if role not in taken:
             taken[role] = free.pop(_TEXT)
@@ -179,6 +181,7 @@ def row_of(
     picture: Picture,
     where: str,
     named: Names = lambda cell: None,
+    names: tuple[str, ...] = (),
 ) -> Example | Annotated:
     """Return what the cells of a row mean.
 
@@ -188,27 +191,36 @@ def row_of(
         picture: The row's picture.
         where: "file:line", for messages.
         named: Gives the name of a category that is a number.
+        names: All names of categories, where the table tells them.
 
     Raises:
         DatasetError: They make no row.
     """
     try:
-        return _row(columns, cells, picture, where, named)
+        return _row(columns, cells, picture, where, named, names)
     except (DatasetError, InputError) as exc:
         said = str(exc)
         raise DatasetError(said if said.startswith(where) else f"{where}: {said}") from exc
 
 
 def _row(
-    columns: Columns, cells: Mapping[str, Any], picture: Picture, where: str, named: Names
+    columns: Columns,
+    cells: Mapping[str, Any],
+    picture: Picture,
+    where: str,
+    named: Names,
+    names: tuple[str, ...],
 ) -> Example | Annotated:
     cell = {role: cells.get(column) for role, column in columns.taken.items()}
     if "suffix" in cell and "prefix" in cell:
         if not isinstance(cell["prefix"], str):
             raise DatasetError("the prefix must be text.")
         return _from_strings(picture, cell["prefix"], answers_of(cell["suffix"]), where)
-    if cell.get("objects") is not None:
-        return Annotated(picture, _objects(cell["objects"], named), where=where)
+    if "objects" in cell:
+        if cell["objects"] is None:
+            raise DatasetError("the row has no objects: write an empty list if nothing is there.")
+        caption = next(iter(answers_of(cell.get("answer"))), "")
+        return Annotated(picture, _objects(cell["objects"], named), names, caption, where)
     question = cell.get("question")
     question = question.strip() if isinstance(question, str) else ""
     accepted = answers_of(cell.get("answer"))

@@ -116,6 +116,10 @@ def rows_of_set(source: DataSource, loaded: Any, folders: tuple[Path, ...] = ())
     words = plain.select_columns([c for role, c in taken.items() if role != "image"])
     pictures = plain.select_columns([taken["image"]])
     of_objects = classes.get(taken.get("objects", ""), [])
+
+    def named(cell: Any) -> str | None:
+        return _named(cell, of_objects)
+
     # Rows about one picture share its source: none is both learned from and measured on.
     shared: dict[object, CellPicture] = {}
     for at in range(0, len(words), _BATCH):
@@ -129,9 +133,7 @@ def rows_of_set(source: DataSource, loaded: Any, folders: tuple[Path, ...] = ())
                 continue
             cells = {c: _named(v, classes[c]) if c in plainly else v for c, v in row.items()}
             try:
-                yield row_of(
-                    columns, cells, picture, where, lambda cell: _named(cell, of_objects, None)
-                )
+                yield row_of(columns, cells, picture, where, named, tuple(of_objects))
             except DatasetError as exc:
                 yield exc
 
@@ -153,10 +155,9 @@ def _classes(feature: Any) -> list[str]:
     return next(filter(None, (_classes(one) for one in inner if one is not None)), [])
 
 
-def _named(value: Any, names: list[str], other: Any = ...) -> Any:
-    """Return the name of a class, the value (or another) where it is the number of none."""
-    known = isinstance(value, int) and 0 <= value < len(names)
-    return names[value] if known else value if other is ... else other
+def _named(value: Any, names: list[str]) -> str | None:
+    """Return the name of the class of this number, None where it is the number of none."""
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
 
 
 @dataclass(frozen=True, eq=False)

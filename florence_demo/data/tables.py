@@ -39,6 +39,7 @@ _BEGINNING = 64 << 10
 _LOOKED_AT, _FILES = 20, 100
 _SEPARATORS = ",;\t"
 _SHARD = re.compile(r"-\d+-of-\d+$")
+_TOLD = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
 _MORE = (
     "the line has {:,} cells for {:,} columns: put quotation marks around text with a separator."
 )
@@ -151,9 +152,12 @@ def _header(text: str) -> list[str]:
 
 def _split(text: str) -> Any:
     """Return a reader of the cells of a CSV's lines, whatever sign is between them."""
-    head = re.sub(r'"[^"\n]*"', "", text[:_BEGINNING].lstrip().split("\n", 1)[0])
-    sign = max(_SEPARATORS, key=head.count)
-    return csv.reader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=sign)
+    text = text.lstrip("\r\n")
+    told = _TOLD.match(text)  # as Excel tells itself
+    text = text[told.end() :] if told else text
+    head = re.sub(r'"[^"\n]*"', "", text[:_BEGINNING].split("\n", 1)[0])
+    sign = told[1] if told else max(_SEPARATORS, key=head.count)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=sign)
 
 
 def _csv_rows(path: Path, limits: DataLimits | None) -> Iterator[tuple[str, Any]]:
@@ -220,7 +224,8 @@ def _read_parquet(source: DataSource, path: Path) -> Rows:
     except ImportError as exc:
         raise DatasetError(MISSING_DATASETS) from exc
     stem = _SHARD.sub("", path.stem)
-    shards = [p for p in sorted(path.parent.glob("*.parquet")) if _SHARD.sub("", p.stem) == stem]
+    files = (p for p in sorted(path.parent.iterdir()) if p.suffix.lower() == _PARQUET)
+    shards = [p for p in files if _SHARD.sub("", p.stem) == stem]
     try:
         loaded = datasets.Dataset.from_parquet([str(p) for p in shards])
     except Exception as exc:

@@ -42,6 +42,11 @@ GUESSED = {
     "image image_path caption": {"image": "image", "answer": "caption"},
     "image prefix suffix": {"image": "image", "prefix": "prefix", "suffix": "suffix"},
     "image objects text": {"image": "image", "objects": "objects"},
+    "image objects question caption": {
+        "image": "image",
+        "objects": "objects",
+        "answer": "caption",
+    },
     "image task caption": {"image": "image", "answer": "caption", "task": "task"},
 }
 
@@ -105,6 +110,18 @@ def test_a_format_without_columns_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(DatasetError, match="which has no columns"):
         with_columns(DataSource("coco", str(tmp_path / "a.json")), (("image", "a"),))
+
+
+@pytest.mark.parametrize("name", ["ROWS.CSV", "A B.TSV", "ä.Parquet"])
+def test_endings_are_known_in_any_case(name: str, tmp_path: Path) -> None:
+    (tmp_path / "A.PNG").write_bytes(png())
+    path = tmp_path / name
+    if name.endswith("Parquet"):
+        datasets.Dataset.from_dict({"image": ["A.PNG"], "text": ["A cat."]}).to_parquet(str(path))
+    else:
+        path.write_text('sep=|\n"image"|text\nA.PNG|A cat.\n')
+    for place in (path, tmp_path):
+        assert [r.answer for r in open_data(str(place))] == ["A cat."]
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "train.jsonl", "rows.parquet", "saved"])
@@ -179,6 +196,32 @@ def test_objects_of_a_set_have_the_names_of_their_classes(several: str, tmp_path
     assert [r.task for r in rows] == ["od", "od"]
     assert rows[0].detections.labels == ("cat", "dog")
     assert rows[0].detections.xyxy.tolist() == [[1, 2, 11, 22], [30, 2, 40, 22]]
+
+
+def test_a_caption_beside_objects_is_learned_too(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    found = {"bbox": [[1, 2, 10, 20]], "categories": ["cat"]}
+    rows = [
+        {"file_name": "a.png", "objects": found, "caption": "A cat."},
+        {"file_name": "a.png", "objects": {"bbox": [], "categories": []}},
+        {"file_name": "a.png"},
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    problems: list[str] = []
+    read = open_data(str(tmp_path), problems=problems)
+    assert [(r.task, r.answer, len(r.detections)) for r in read] == [
+        ("od", "", 1), ("caption", "A cat.", 0), ("od", "", 0),
+    ]  # fmt: skip
+    assert "the row has no objects: write an empty list" in problems[0]
+
+
+def test_what_is_not_there_is_asked_for_by_the_names_of_the_classes(tmp_path: Path) -> None:
+    category = datasets.ClassLabel(names=["cat", "dog"])
+    form = datasets.List({"bbox": datasets.List(datasets.Value("float32")), "category": category})
+    cell = [{"bbox": [30, 2, 10, 20], "category": 1}]
+    source = saved(tmp_path, {"objects": form}, objects=[cell, cell])
+    rows = open_data(source, tasks=["open_vocabulary_detection"])
+    assert [(r.text, len(r.detections)) for r in rows] == [("dog", 1), ("cat", 0)] * 2
 
 
 def test_prefix_and_suffix_of_a_set(tmp_path: Path) -> None:

@@ -131,22 +131,7 @@ def columns_of(
     Raises:
         DatasetError: There is no picture, or no answer, among them.
     """
-    taken, task = {}, ""
-    for role, column in given:
-        if column in columns:
-            taken[role] = column
-        elif role == "task":
-            try:
-                task = task_named(column).name
-            except InputError as exc:
-                raise DatasetError(
-                    f"{where}: “{plain(column)}” is neither a task nor a column: there are"
-                    f" {_listed(columns)}."
-                ) from exc
-        else:
-            raise DatasetError(
-                f"{where}: there is no column “{plain(column)}”, only {_listed(columns)}."
-            )
+    taken, task = _as_told(where, columns, given)
     free = {c.lower(): c for c in columns if c not in taken.values() and c not in unlike}
     for role, known in ROLES.items():
         names = [name for name in known if name in free]
@@ -173,6 +158,34 @@ def columns_of(
         taken = {role: c for role, c in taken.items() if role not in ("prefix", "suffix")}
     alone = tuple(c for c in columns if c not in taken.values())
     return Columns({role: taken[role] for role in ROLES if role in taken}, task, alone)
+
+
+def _as_told(
+    where: str, columns: Sequence[str], given: Sequence[tuple[str, str]]
+) -> tuple[dict[str, str], str]:
+    """Return the columns that a person named by their roles, and the task, "" for none.
+
+    Raises:
+        DatasetError: A column is not there.
+    """
+    taken: dict[str, str] = {}
+    task = ""
+    for role, column in given:
+        if column in columns:
+            taken[role] = column
+        elif role == "task":
+            try:
+                task = task_named(column).name
+            except InputError as exc:
+                raise DatasetError(
+                    f"{where}: “{plain(column)}” is neither a task nor a column: there are"
+                    f" {_listed(columns)}."
+                ) from exc
+        else:
+            raise DatasetError(
+                f"{where}: there is no column “{plain(column)}”, only {_listed(columns)}."
+            )
+    return taken, task
 
 
 def row_of(

@@ -137,9 +137,11 @@ def _samples(shard: Path, most: int | None) -> tuple[dict[str, Parts], int, list
         ) from exc
     notes = []
     if odd:
-        notes.append(LeftOut(f"{shard.name}: {odd:,} links or devices in it are left out."))
+        notes.append(LeftOut(f"{shard.name}: links and devices in it are left out: {odd:,}."))
     if twice:
-        notes.append(LeftOut(f"{shard.name}: {twice:,} files with another's name are left out."))
+        notes.append(
+            LeftOut(f"{shard.name}: files with the name of another are left out: {twice:,}.")
+        )
     return found, members, notes
 
 

@@ -14,19 +14,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from florence_demo.commands.options import add_columns, with_named_columns
 from florence_demo.data.example import Example, as_strings
+from florence_demo.data.formats import READERS, Write, formats_help
 from florence_demo.data.parts import TEST, TRAIN, VALIDATION
-from florence_demo.data.reading import (
-    READERS,
-    Write,
-    as_source,
-    formats_help,
-    open_data,
-    parts_of,
-    tell_problems,
-)
+from florence_demo.data.reading import as_source, open_data, parts_of, tell_problems
 from florence_demo.data.rows import spread
-from florence_demo.data.source import DataSource
+from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError, printable
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.output.annotate import annotate
@@ -35,6 +29,7 @@ from florence_demo.tasks import task_named
 
 _CELL, _TEXT, _COLUMNS = 360, 96, 5
 _SHOWN = 3
+_NOTES = 5
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,7 @@ class DataConfig:
         sheet: File for a picture of ten rows, None for none.
     """
 
-    data: str
+    data: Spec
     tasks: tuple[str, ...] = ()
     limit: int | None = None
     out: Path | None = None
@@ -89,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     offer_scenes()
     parser.add_argument("data", help=f"the set: {formats_help()}")
+    add_columns(parser)
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")
     written = ", ".join(name for name, reader in READERS.items() if reader.write)
@@ -98,9 +94,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from_args(args: argparse.Namespace) -> DataConfig:
-    """Return the settings of a parsed command line."""
+    """Return the settings of a parsed command line.
+
+    Raises:
+        DatasetError: What is said of columns cannot be used.
+    """
     tasks = tuple(task_named(name).name for name in args.task)
-    return DataConfig(args.data, tasks, args.limit, args.out, args.to, args.sheet)
+    data = with_named_columns(args.data, args.columns)
+    return DataConfig(data, tasks, args.limit, args.out, args.to, args.sheet)
 
 
 def run(config: DataConfig) -> list[str]:
@@ -155,9 +156,9 @@ def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], l
     told = ", ".join(f"{n:,} {task}" for task, n in counts.most_common())
     lines = [f"{source.part or source.format}: {len(rows):,} rows: {told}"]
     lines += [f"  {_row_said(row)}" for row in spread(rows, _SHOWN)]
-    if notes:
-        more = f" (and {len(notes) - 1:,} more)" if len(notes) > 1 else ""
-        lines.append(f"Left out: {notes[0]}{more}")
+    lines += notes[:_NOTES]
+    if len(notes) > _NOTES:
+        lines.append(f"and {len(notes) - _NOTES:,} more notes.")
     if problems:
         lines.append(tell_problems(problems))
     return rows, lines

@@ -9,15 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from florence_demo.commands.options import MODEL_HELP
+from florence_demo.commands.options import MODEL_HELP, add_columns, with_named_columns
+from florence_demo.data.formats import formats_help
 from florence_demo.data.parts import TEST, VALIDATION
-from florence_demo.data.reading import (
-    as_source,
-    formats_help,
-    open_data,
-    part_to_measure,
-    tell_problems,
-)
+from florence_demo.data.reading import as_source, open_data, part_to_measure, tell_problems
 from florence_demo.engine.confidence import LEAST
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.request import Options
@@ -36,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = EvaluateConfig()
     parser.add_argument("--model", default=default.model, help=MODEL_HELP)
     parser.add_argument("--data", default=default.data, help=f"what to ask: {formats_help()}")
+    add_columns(parser)
     parser.add_argument("--task", action="append", default=[], help="only this task; repeatable")
     parser.add_argument("--limit", type=int, help="most rows")
     parser.add_argument("--out", type=Path, help="folder for report.json, .md and .html")
@@ -64,7 +60,7 @@ def config_from_args(args: argparse.Namespace) -> EvaluateConfig:
     """Return the settings of a parsed command line."""
     return EvaluateConfig(
         model=args.model,
-        data=args.data,
+        data=with_named_columns(args.data, args.columns),
         tasks=tuple(task_named(name).name for name in args.task),
         limit=args.limit,
         out=args.out,
@@ -91,11 +87,16 @@ def run(
         # Now, not after an hour of answers.
         config.out.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
+    notes: list[str] = []
     source = as_source(config.data)
     # What nobody has learned from says most.
     source = part_to_measure(source, TEST, VALIDATION) or source
     config = replace(config, data=source)
-    examples = open_data(source, tasks=config.tasks, limit=config.limit, problems=problems)
+    examples = open_data(
+        source, tasks=config.tasks, limit=config.limit, problems=problems, notes=notes
+    )
+    for note in notes:
+        log.info("%s", note)
     if problems:
         log.warning("%s", tell_problems(problems))
     engine = Engine(load_model(config.model, device=config.device, dtype=config.dtype))

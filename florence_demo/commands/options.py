@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from florence_demo.data.columns import ROLES, pairs_of
+from florence_demo.data.reading import as_source, with_columns
+from florence_demo.data.source import Spec
 
 MODEL_HELP = "name, folder, or owner/name of the hub, with @revision or without (default: nano)"
 
@@ -28,6 +32,27 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add the flag for programs."""
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add what says what the columns of a table mean."""
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="ROLE=COLUMN",
+        help="what the columns of a table mean, where their names do not tell: image=img"
+        f" question=q answer=a task=docvqa; roles are {', '.join(ROLES)}",
+    )
+
+
+def with_named_columns(data: Spec, columns: Sequence[str]) -> Spec:
+    """Return what names data, with what was said of its columns.
+
+    Raises:
+        DatasetError: The data is none, has no columns, or something said is no pair.
+    """
+    return with_columns(as_source(data), pairs_of(columns)) if columns and data else data
 
 
 def list_rows(rows: Iterable[tuple[dict[str, Any], str]], as_json: bool) -> None:

@@ -8,8 +8,8 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from florence_demo.commands.options import MODEL_HELP
-from florence_demo.data.reading import formats_help
+from florence_demo.commands.options import MODEL_HELP, add_columns, with_named_columns
+from florence_demo.data.formats import formats_help
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.training.augment import KINDS
@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         else:
             text, kind = flags.get(f.name, (f"default: {default}", type(default)))
             parser.add_argument(flag, type=kind, default=default, help=text)
+    add_columns(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -73,10 +74,13 @@ def config_from_args(args: argparse.Namespace) -> TrainConfig:
     """Return the settings of a parsed command line.
 
     Raises:
-        DatasetError: A folder with settings is named, and they cannot be used.
+        DatasetError: A folder with settings is named, and they cannot be used; or what is said of
+            columns cannot.
     """
     values: dict[str, Any] = {f.name: getattr(args, f.name) for f in fields(TrainConfig)}
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    for name in ("data", "eval_data"):
+        values[name] = with_named_columns(values[name], args.columns)
     config = TrainConfig(**values)
     if not args.settings:
         return config

@@ -193,7 +193,7 @@ _MARKED = ("od", "dense_region_caption", "ocr_with_region")
 
 def _outlined(found: Detections, row: Example) -> Detections:
     """Return detections, of which the one that lies at a row's region has the row's outline."""
-    away = np.abs(found.xyxy - np.asarray(row.region, np.float32)).max(axis=1, initial=np.inf)
+    away = np.abs(found.xyxy - np.asarray(row.region, np.float32)).max(axis=1)
     if not len(found) or away.min() > 1:
         return found
     polygons = list(found.polygons)

@@ -12,14 +12,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from florence_demo.data.example import Example
+from florence_demo.data.formats import upload_help, upload_suffixes
 from florence_demo.data.parts import TRAIN
-from florence_demo.data.reading import (
-    open_data,
-    parts_of,
-    source_in,
-    upload_help,
-    upload_suffixes,
-)
+from florence_demo.data.reading import open_data, parts_of, source_in
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.files import (

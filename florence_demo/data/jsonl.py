@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from florence_demo.data.example import Example, as_strings, example_from_strings
 from florence_demo.data.listings import Pictures, answers_of, json_lines, listing_of, shows
 from florence_demo.data.parts import Listing
 from florence_demo.data.source import DataSource
+from florence_demo.data.tables import is_table
 from florence_demo.errors import DatasetError
 
 FILE = "annotations.jsonl"
@@ -27,8 +28,14 @@ def is_listing(path: Path) -> bool:
     return shows(path, b'"prefix"') and shows(path, b'"suffix"')
 
 
-_NAMES = (FILE, "train.jsonl", "data.jsonl")
-find_jsonl = Listing(".jsonl", is_listing, _NAMES).find
+_LISTING = Listing(".jsonl", is_listing, (FILE, "train.jsonl", "data.jsonl"))
+
+
+def find_jsonl(location: str) -> Mapping[str, str] | None:
+    """Return the parts of such lines; lines with other names are a table, whatever it is called."""
+    found = _LISTING.find(location)
+    other = found and any(is_table(Path(file)) for file in found.values())
+    return None if other else found
 
 
 def read_jsonl(source: DataSource) -> Rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -63,11 +64,12 @@ def text_of(path: Path, most: int) -> str:
     What is no UTF-8 is taken for Windows' usual alphabet, in which old tools write.
     """
     with path.open("rb") as file:
-        data = utf8_of(file.read(most))
+        read = file.read(most)
+    data = utf8_of(read)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:
-        if exc.start >= len(data) - 3:  # cut off within a letter
+        if len(read) == most and exc.start >= len(data) - 3:  # cut off within a letter
             return data[: exc.start].decode("utf-8")
         return data.decode("cp1252", errors="replace")
 
@@ -113,6 +115,21 @@ class Pictures:
             raise DatasetError(found)
         return found
 
+    def first(self, *names: Any) -> Path:
+        """Return the path of the first of these names at which a picture is, or of the first name.
+
+        Raises:
+            DatasetError: No picture is there, and the first is no name or leads out.
+        """
+        for name in names:
+            try:
+                path = self.path(name)
+            except DatasetError:
+                continue
+            if path.is_file():
+                return path
+        return self.path(names[0])
+
     def _look(self, name: str) -> Path | str:
         shown = f"“{name[:60]}”" + (" …" if len(name) > 60 else "")
         if not _is_name(name):
@@ -126,6 +143,39 @@ class Pictures:
             return path if self._source.holds(path) else out
         except (OSError, IndexError):
             return out
+
+
+def likely_names(given: Any, stem: str) -> list[Any]:
+    """Return by which names a picture may be found whose marks lie in a file of their own.
+
+    Args:
+        given: The name that the file gives: often a path of another machine, or without an ending.
+        stem: The file's own name without its ending, which is the picture's in all such tools.
+    """
+    last = [re.split(r"[\\/]", given)[-1]] if isinstance(given, str) else []
+    endings = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
+    beside = [stem + ending for ending in endings]
+    return [*([given] if given else []), *filter(None, last), *beside]
+
+
+class Counter:
+    """Count what all files of a set hold: each may be small, and all of them together many."""
+
+    def __init__(self, limits: DataLimits | None):
+        """Take what a stranger's set may hold; None counts nothing."""
+        self._limits, self._values = limits, 0
+
+    def take(self, values: int) -> None:
+        """Add the values of a file.
+
+        Raises:
+            DatasetError: They are too many now.
+        """
+        self._values += values
+        if self._limits and self._values > self._limits.values:
+            raise DatasetError(
+                f"The data holds more than {self._limits.values:,} values in all its files.{_SPLIT}"
+            )
 
 
 def _is_name(name: str) -> bool:

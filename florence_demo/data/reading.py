@@ -1,165 +1,29 @@
-"""Every way a set of rows gets in: which formats there are, and what they are told of by.
+"""Every way a set of rows gets in: from what a person names to rows that were checked.
 
 Knows which reader takes what. A reader yields an ``Example`` for each row, and a ``DatasetError``
 where a row is not usable, so that one bad row does not hide the others. Does not know models.
-
-To add a format, write a module with its functions, as ``coco`` is one, and add a ``Reader`` to
-``READERS``: whatever lists formats, takes uploads, converts or helps a person looks there.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from florence_demo.data.annotated import Annotated, Rows, annotated_of, rows_about
-from florence_demo.data.captions import find_captions, read_captions, write_captions
-from florence_demo.data.coco import find_coco, read_coco, write_coco
+from florence_demo.data.annotated import Annotated, Rows, rows_about
+from florence_demo.data.columns import checked
 from florence_demo.data.example import MAX_SAID, Example
-from florence_demo.data.forms import FORMS, read_forms
-from florence_demo.data.jsonl import find_jsonl, read_jsonl, write_jsonl
-from florence_demo.data.listings import IMAGE_SUFFIXES
-from florence_demo.data.parts import TRAIN, WHOLE, Find, part_called, usual, whole
+from florence_demo.data.formats import OPENED_FIRST, READERS, USUAL, Reader, formats_help
+from florence_demo.data.parts import TRAIN, WHOLE, part_called, usual
 from florence_demo.data.rows import usable
-from florence_demo.data.saved_sets import NO_PARTS, find_saved, hub_parts, read_hub, read_saved
+from florence_demo.data.saved_sets import NO_PARTS, hub_parts
 from florence_demo.data.source import DataLimits, DataSource, Spec
-from florence_demo.data.truths import TRUTH_FILE, read_truths
-from florence_demo.data.yolo import find_yolo, read_yolo, write_yolo
+from florence_demo.data.tables import SUFFIXES
 from florence_demo.errors import DatasetError, LeftOut, printable
 
-Write = Callable[[Sequence[Example], Path], Path]
-
-
-def _of_marks(write: Callable[[Sequence[Annotated], Path], Path]) -> Write:
-    """Return what writes rows in a format of marked pictures."""
-    return lambda rows, folder: write(annotated_of(rows), folder)
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Hold one format.
-
-    Attributes:
-        name: What a person calls it.
-        find: From a location, a path or a name, to its parts; None where it is of another format.
-        read: From a source, whose location is that of its part, to rows.
-        help: What the location looks like.
-        write: Puts rows with their pictures into a folder and returns what to name as data; None
-            where the format is only read.
-        upload: What a visitor uploads of it, in Markdown; "" where a stranger's files may not be
-            of this format. Each picture that its rows name must be found by ``Pictures``.
-        suffixes: Of its files, pictures left out: only what is listed is kept of an upload.
-    """
-
-    name: str
-    find: Find
-    read: Callable[[DataSource], Rows]
-    help: str
-    write: Write | None = None
-    upload: str = ""
-    suffixes: tuple[str, ...] = ()
-
-
-def _is_truths(location: str) -> bool:
-    path = Path(location)
-    return (path / TRUTH_FILE).is_file() if path.is_dir() else location.endswith(TRUTH_FILE)
-
-
-def _find_truths(location: str) -> Mapping[str, str] | None:
-    file = Path(location, TRUTH_FILE) if Path(location).is_dir() else Path(location)
-    return {WHOLE: str(file)} if _is_truths(location) else None
-
-
-def _is_hub_id(location: str) -> bool:
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", location)) and not Path(location).exists()
-
-
-READERS: dict[str, Reader] = {
-    r.name: r
-    for r in (
-        Reader("forms", whole(lambda s: s.startswith(FORMS)), read_forms, "forms:FIRST:COUNT"),
-        Reader(
-            "heldout",
-            _find_truths,
-            read_truths,
-            f"a folder with {TRUTH_FILE}",
-            upload=f"`{TRUTH_FILE}` of drawn scenes",
-            suffixes=(".jsonl",),
-        ),
-        Reader("datasets", find_saved, read_saved, "a folder of `save_to_disk`"),
-        Reader(
-            "hub",
-            whole(_is_hub_id),
-            read_hub,
-            "a hub id such as HuggingFaceM4/DocumentVQA",
-        ),
-        Reader(
-            "jsonl",
-            find_jsonl,
-            read_jsonl,
-            'a .jsonl file of {"image", "prefix", "suffix"}, or the folder with it',
-            write_jsonl,
-            upload='lines of `{"image": "a.png", "prefix": "<OD>", "suffix": "…"}` in'
-            " `annotations.jsonl`",
-            suffixes=(".jsonl",),
-        ),
-        Reader(
-            "coco",
-            find_coco,
-            read_coco,
-            "a COCO .json, or the folder with it",
-            _of_marks(write_coco),
-            upload="a COCO `.json`",
-            suffixes=(".json",),
-        ),
-        Reader(
-            "yolo",
-            find_yolo,
-            read_yolo,
-            "a folder of YOLO labels with data.yaml or classes.txt",
-            _of_marks(write_yolo),
-            upload="YOLO labels with `data.yaml`",
-            suffixes=(".txt", ".yaml", ".yml", ".names"),
-        ),
-        Reader(
-            "captions",
-            find_captions,
-            read_captions,
-            "a folder of pictures with .txt captions",
-            _of_marks(write_captions),
-            upload="pictures with a `.txt` caption of the same name beside each",
-            suffixes=(".txt",),
-        ),
-    )
-}
-"""Formats by name; the first that finds a set in a location reads it, so that the particular come
-first."""
-
-_USUAL = {".jsonl": "jsonl", ".json": "coco"}
-"""The format in which a file of unknown rows is read, by its ending."""
-
-_OPENED_FIRST = ("hub",)
-"""Formats whose parts only the set itself knows, once it is open."""
-
-
-def formats_help() -> str:
-    """Return what an operator may name as data, for a command's help."""
-    return "; ".join(reader.help for reader in READERS.values())
-
-
-def upload_help() -> str:
-    """Return what a visitor may upload as data, as a part of a sentence in Markdown."""
-    # A person is told of the common ones first.
-    *most, last = [r.upload for r in reversed(READERS.values()) if r.upload]
-    return f"{', '.join(most)}, or {last}"
-
-
-def upload_suffixes() -> set[str]:
-    """Return the endings of the files that are kept of an upload, in lower case."""
-    return {*IMAGE_SUFFIXES, *(s for r in READERS.values() if r.upload for s in r.suffixes)}
+_TOLD = 3
+"""Notes that are told where all rows are left out."""
 
 
 def parse_source(text: str) -> DataSource:
@@ -195,10 +59,29 @@ def source_in(folder: Path, root: Path, limits: DataLimits | None = None) -> Dat
     return DataSource(found[0].name, str(folder), "", str(root), limits) if found else None
 
 
+def with_columns(source: DataSource, pairs: Sequence[tuple[str, str]]) -> DataSource:
+    """Return a source with what a person says of its columns: ("image", "img"), ("task", "vqa").
+
+    Raises:
+        DatasetError: The source has no columns, or a pair names no role of ``columns.ROLES``.
+    """
+    if not pairs:
+        return source
+    if not READERS[source.format].columns:
+        # A table whose columns nobody can guess looks like another format's file.
+        if Path(source.location).suffix.lower() not in SUFFIXES or not _is_file(source.location):
+            raise DatasetError(
+                f"“{source}” is in the format “{source.format}”, which has no columns: leave out"
+                " --columns."
+            )
+        source = replace(source, format="tables")
+    return replace(source, columns=checked(pairs))
+
+
 def parts_of(source: DataSource) -> tuple[str, ...]:
     """Return the names of a source's parts; empty where it is a whole, or nobody can tell."""
     reader = READERS.get(source.format)
-    if source.format in _OPENED_FIRST:
+    if source.format in OPENED_FIRST:
         return hub_parts(source.location)
     return tuple(part for part in (reader and _parts(reader, source.location)) or () if part)
 
@@ -213,7 +96,7 @@ def part_of(source: DataSource, name: str) -> DataSource:
     part = name if name in known else part_called(name)
     if part in known:
         return replace(source, part=part)
-    if not known and source.format in _OPENED_FIRST:
+    if not known and source.format in OPENED_FIRST:
         return replace(source, part=name)
     if not known:
         raise DatasetError(NO_PARTS.format(source=source.location, part=name))
@@ -234,7 +117,7 @@ def _find(location: str, *, strangers: bool = False) -> tuple[Reader, Mapping[st
             if parts:
                 return reader, parts
     # A file of rows like nobody's is read as the usual one, which says what it lacks.
-    name = next((name for suffix, name in _USUAL.items() if location.endswith(suffix)), None)
+    name = next((name for suffix, name in USUAL.items() if location.endswith(suffix)), None)
     return (READERS[name], {WHOLE: location}) if name and _is_file(location) else None
 
 
@@ -295,14 +178,18 @@ def open_data(
     if reader is None or (source.limits and not reader.upload):
         raise DatasetError(f"“{source}” is in no format that is read here.")
     found: list[str] = []
+    told: list[str] = []
     rows = _bounded(_rows(reader, source, tasks), source.limits)
-    kept = usable(_first(_kept(rows, [] if notes is None else notes), limit), found)
+    kept = usable(_first(_kept(rows, told), limit), found)
+    if notes is not None:
+        notes.extend(told)
     if problems is not None:
         problems.extend(found)
     elif found:
         raise DatasetError(tell_problems(found))
     if not kept:
-        raise DatasetError(f"“{source}” has no usable row. {tell_problems(found)}".strip())
+        why = tell_problems(found) or " ".join(told[:_TOLD])
+        raise DatasetError(f"“{source}” has no usable row. {why}".strip())
     return kept
 
 

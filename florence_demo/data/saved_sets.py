@@ -1,23 +1,22 @@
 """Sets of the package ``datasets``: saved to disk, or on the hub.
 
-Knows their columns and cells. A cell gives the bytes of a picture; of the path that it may give
-instead, only a file that the hub's own cache holds for this very set is read. Nothing is decoded
-by the package: it would open whatever a cell names.
+Knows their cells; what a column means is the matter of ``columns``. A cell gives the bytes of a
+picture; of the path that it may give instead, only a file that the hub's own cache holds for this
+very set is read. Nothing is decoded by the package: it would open whatever a cell names.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from florence_demo.bounded_json import load_json
-from florence_demo.data.example import Example
-from florence_demo.data.listings import answers_of
+from florence_demo.data.annotated import Rows
+from florence_demo.data.columns import columns_of, row_of
 from florence_demo.data.parts import TRAIN, WHOLE, part_called
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
@@ -48,24 +47,23 @@ def find_saved(location: str) -> Mapping[str, str] | None:
     return {WHOLE: location} if known else None
 
 
-def read_saved(source: DataSource) -> Iterator[Example | DatasetError]:
-    """Yield the question rows of a set that ``save_to_disk`` wrote."""
+def read_saved(source: DataSource) -> Rows:
+    """Yield the rows of a set that ``save_to_disk`` wrote."""
     loaded = _opened(source)
     if isinstance(loaded, dict):
         own = next((n for n in loaded if source.part in (n, part_called(n))), next(iter(loaded)))
         loaded = loaded[own]
-    yield from _rows(source, loaded, ())
+    yield from rows_of_set(source, loaded)
 
 
-def read_hub(source: DataSource) -> Iterator[Example | DatasetError]:
-    """Yield the question rows of a set on the Hugging Face hub."""
+def read_hub(source: DataSource) -> Rows:
+    """Yield the rows of a set on the Hugging Face hub."""
     if Path(source.location).exists():
         # The package would take the folder for the set; nobody is told that there is one.
         raise _not_opened(source)
-    yield from _rows(source, _opened(source), _folders_of(source.location))
+    yield from rows_of_set(source, _opened(source), _folders_of(source.location))
 
 
-@cache
 def hub_parts(hub_id: str) -> tuple[str, ...]:
     """Return the names of the parts of a set on the hub, none where the hub cannot be asked."""
     try:
@@ -120,21 +118,35 @@ def _folders_of(hub_id: str) -> tuple[Path, ...]:
     return Path(constants.HF_HUB_CACHE) / own, Path(datasets.config.EXTRACTED_DATASETS_PATH)
 
 
-def _rows(
-    source: DataSource, loaded: Any, folders: tuple[Path, ...]
-) -> Iterator[Example | DatasetError]:
-    columns = set(loaded.column_names)
-    answers = "answers" if "answers" in columns else "answer"
-    if not {"image", "question", answers} <= columns:
-        raise DatasetError(
-            f"“{source.location}” has the columns {', '.join(sorted(columns))}: image, question"
-            " and answers are needed."
-        )
+def rows_of_set(source: DataSource, loaded: Any, folders: tuple[Path, ...] = ()) -> Rows:
+    """Yield the rows of an open set.
+
+    Args:
+        source: Says what its columns mean, where a person told that.
+        loaded: The set.
+        folders: Where a file may lie that a cell names.
+
+    Raises:
+        DatasetError: It has no picture or no answer among its columns.
+    """
+    classes = {name: _classes(feature) for name, feature in loaded.features.items()}
+    # A class is a number with a name, and what it answers only a person knows.
+    plainly = [n for n, f in loaded.features.items() if hasattr(f, "names") and classes[n]]
+    name = f"“{source.location}”"
+    held = [n for n, feature in loaded.features.items() if _holds_pictures(feature)]
+    columns = columns_of(name, tuple(loaded.column_names), source.columns, plainly, held)
+    yield columns.note(name)
     # As Arrow holds them: with any other format a column is what the set says that it is, such as
     # a picture, a sound or a document, and reading it opens the file that a cell names.
     plain = loaded.with_format("arrow")
-    words = plain.select_columns(["question", answers])
-    pictures = plain.select_columns(["image"])
+    taken = columns.taken
+    words = plain.select_columns([c for role, c in taken.items() if role != "image"])
+    pictures = plain.select_columns([taken["image"]])
+    of_objects = classes.get(taken.get("objects", ""), [])
+
+    def named(cell: Any) -> str | None:
+        return _named(cell, of_objects)
+
     # Rows about one picture share its source: none is both learned from and measured on.
     shared: dict[object, CellPicture] = {}
     for at in range(0, len(words), _BATCH):
@@ -143,18 +155,36 @@ def _rows(
             picture = CellPicture(pictures, i, folders)
             try:
                 picture = shared.setdefault(picture.identity(), picture)
-                accepted = answers_of(row[answers])
             except DatasetError as exc:
                 yield DatasetError(f"{where}: {exc}")
                 continue
-            yield Example(
-                picture,
-                "docvqa",
-                row["question"] if isinstance(row["question"], str) else "",
-                answer=accepted[0] if accepted else "",
-                references=accepted,
-                where=where,
-            )
+            cells = {c: _named(v, classes[c]) if c in plainly else v for c, v in row.items()}
+            try:
+                yield row_of(columns, cells, picture, where, named, tuple(of_objects))
+            except DatasetError as exc:
+                yield exc
+
+
+def _holds_pictures(feature: Any) -> bool:
+    """Say whether a column may hold pictures: as such, as bytes, or as bytes beside a name."""
+    if isinstance(feature, dict):
+        return "bytes" in feature
+    kind = type(feature).__name__
+    return kind == "Image" or getattr(feature, "dtype", "") in ("binary", "large_binary")
+
+
+def _classes(feature: Any) -> list[str]:
+    """Return the names of a column's classes, wherever in it they are; none where it has none."""
+    names = getattr(feature, "names", None)
+    if isinstance(names, list):
+        return [str(name) for name in names]
+    inner = feature.values() if isinstance(feature, dict) else [getattr(feature, "feature", None)]
+    return next(filter(None, (_classes(one) for one in inner if one is not None)), [])
+
+
+def _named(value: Any, names: list[str]) -> str | None:
+    """Return the name of the class of this number, None where it is the number of none."""
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,11 +210,13 @@ class CellPicture:
         cell = self.table[self.row].column(0)[0].as_py()
         if cell is None:
             raise DatasetError("the row has no picture.")
-        data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, "")
+        given = cell if isinstance(cell, dict) else {"bytes": cell, "path": cell}
+        data, path = given.get("bytes"), given.get("path") or ""
         if isinstance(data, bytes) and data:
             return data
-        if isinstance(path, str) and stays(Path(path), *self.folders):
-            return Path(path)
+        for folder in self.folders if path and isinstance(path, str) else ():
+            if stays(folder / path, *self.folders) and (folder / path).is_file():
+                return folder / path
         raise DatasetError(
             "the set holds no picture here, at most the name of a file: open it with `datasets` and"
             " save it again with `save_to_disk`, which puts the pictures into the set."

@@ -52,6 +52,8 @@ class DataSource:
         part: Which of its parts, "" for the first.
         root: Folder in which its files must lie; "" where the operator may name any.
         limits: What it may cost; None where the operator vouches for it.
+        columns: Pairs of a role ("image", "question") and the column that has it, as
+            ``reading.with_columns`` checked them; those that are not named are guessed.
     """
 
     format: str
@@ -59,6 +61,7 @@ class DataSource:
     part: str = ""
     root: str = ""
     limits: DataLimits | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.location}#{self.part}" if self.part else self.location
@@ -92,13 +95,29 @@ class DataSource:
             ValueError: The values are not those of a source.
         """
         given = dict(values) if isinstance(values, dict) else {}
-        limits = given.pop("limits", None)
+        limits, columns = given.pop("limits", None), _columns(given.pop("columns", ()))
         named = {f.name for f in fields(cls)}
         if not {"format", "location"} <= set(given) <= named:
             raise ValueError(f"a source has {', '.join(sorted(named))}, not {sorted(given)[:9]}")
         if not all(isinstance(v, str) and "\0" not in v for v in given.values()):
             raise ValueError("a source is made of texts")
-        return cls(**given, limits=None if limits is None else _limits(limits))
+        return cls(**given, limits=None if limits is None else _limits(limits), columns=columns)
+
+
+MAX_COLUMNS, MAX_COLUMN = 16, 200
+"""Most pairs of a role and a column, and letters of a column's name."""
+
+
+def _columns(values: Any) -> tuple[tuple[str, str], ...]:
+    pairs = values if isinstance(values, list | tuple) and len(values) <= MAX_COLUMNS else ((),)
+    for pair in pairs:
+        if not (isinstance(pair, list | tuple) and len(pair) == 2 and all(map(_is_name, pair))):
+            raise ValueError("columns are pairs of a role and a column's name")
+    return tuple((role, column) for role, column in pairs)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_COLUMN and "\0" not in value
 
 
 def _limits(values: Any) -> DataLimits:

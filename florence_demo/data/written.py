@@ -40,6 +40,23 @@ def write_pictures(
         yield picture, _write(row, folder, stem), row.size()
 
 
+def write_rows(rows: Sequence[Example], folder: Path) -> Iterator[tuple[str, list[Example]]]:
+    """Write each picture of some rows once, and yield its name with the rows about it.
+
+    Names are numbers: a dot or a folder in a name means something in some formats.
+
+    Raises:
+        DatasetError: A picture is missing or none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    about: dict[object, list[Example]] = {}
+    for row in rows:
+        identity: object = row.image if isinstance(row.image, Path) else id(row.image)
+        about.setdefault(identity, []).append(row)
+    for number, same in enumerate(about.values()):
+        yield _write(same[0], folder, f"{number:06}"), same
+
+
 def _write(row: Example, folder: Path, stem: str) -> str:
     file = row.image
     if isinstance(file, Path) and file.suffix.lower() in _COPIED and is_upright(file):

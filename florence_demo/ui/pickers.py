@@ -16,8 +16,8 @@ import gradio as gr
 from florence_demo.checkpoints.folders import checkpoint_names, checkpoint_under
 from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.folders import data_under, list_data, take_data
+from florence_demo.data.formats import upload_help
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
-from florence_demo.data.reading import upload_help
 from florence_demo.data.source import DataSource
 from florence_demo.errors import InputError
 from florence_demo.models.catalogue import ASSETS, MODELS, ModelSpec, spec_at

@@ -15,15 +15,9 @@ from PIL import Image
 from florence_demo.commands.data import DataConfig, run
 from florence_demo.data.annotated import learnable
 from florence_demo.data.folders import list_data, take_data
+from florence_demo.data.formats import READERS
 from florence_demo.data.parts import part_called
-from florence_demo.data.reading import (
-    READERS,
-    open_data,
-    parse_source,
-    part_of,
-    part_to_measure,
-    parts_of,
-)
+from florence_demo.data.reading import open_data, parse_source, part_of, part_to_measure, parts_of
 from florence_demo.errors import DatasetError
 
 SIZE = (80, 60)
@@ -128,6 +122,7 @@ def captions(root: Path) -> None:
         text(root / part / "a.txt", "Ein Äpfelchen.\r\n", encoding)
 
 
+TEXTS, BOXES = ("captions", "llava"), ("coco", "voc", "labelme", "yolo")
 THREE, TWO, ONE = ("train", "validation", "test"), ("train", "validation"), ()
 FORMS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...], str]] = {
     "Roboflow COCO": (roboflow_coco, "coco", THREE, "od"),
@@ -180,11 +175,18 @@ def test_a_set_is_written_in_every_format_and_means_the_same(
     make, form, parts, task, to, tmp_path: Path
 ) -> None:
     make(tmp_path / "set")
-    if (to == "captions") != (task == "caption") and to != "jsonl":
-        return  # boxes are no captions
-    run(DataConfig(str(tmp_path / "set"), out=tmp_path / "out", to=to))
+    config = DataConfig(str(tmp_path / "set"), out=tmp_path / "out", to=to)
+    if (to in TEXTS and task == "od") or (to in BOXES and task == "caption"):
+        with pytest.raises(DatasetError, match="Nothing was written: this format holds"):
+            run(config)
+        assert not (tmp_path / "out").exists()
+        return
+    run(config)
     first = open_data(parse_source(str(tmp_path / "set")))
     again = open_data(str(tmp_path / "out" / (parts[0] if parts else "")))
+    if to == "llava":  # its caption is a question's answer there
+        assert again[0].answer == first[0].answer
+        return
     assert [row.answer for row in again] == [row.answer for row in first]
     for one, two in zip(first, again, strict=True):
         assert one.detections.labels == two.detections.labels

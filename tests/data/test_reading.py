@@ -13,9 +13,10 @@ from PIL import Image
 from florence_demo.__main__ import main
 from florence_demo.data.example import Example
 from florence_demo.data.folders import list_data, take_data
+from florence_demo.data.formats import READERS, Reader
 from florence_demo.data.jsonl import write_jsonl
 from florence_demo.data.parts import whole
-from florence_demo.data.reading import READERS, Reader, open_data, parse_source, source_in
+from florence_demo.data.reading import open_data, parse_source, source_in
 from florence_demo.data.rows import distinct_pictures, split_rows
 from florence_demo.data.source import DATA_LIMITS, DataSource
 from florence_demo.errors import DatasetError

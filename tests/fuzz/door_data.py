@@ -20,8 +20,19 @@ from florence_demo.files import without_paths
 from tests.fuzz import make_pictures
 from tests.fuzz.doors import Door, Drive
 from tests.fuzz.guards import Guard
+from tests.fuzz.make_forms import JSON, TABLE, forms
 from tests.fuzz.make_zips import bent_zips, hostile_zips, of_files
-from tests.fuzz.mutations import NAMES, TEXTS, Draw, among, bent_value, dump, just, values
+from tests.fuzz.mutations import (
+    NAMES,
+    TEXTS,
+    Draw,
+    among,
+    bent_bytes,
+    bent_value,
+    dump,
+    just,
+    values,
+)
 from tests.fuzz.oracle import SECRET, Breach
 from tests.fuzz.uploads import Upload
 
@@ -121,6 +132,7 @@ def honest() -> dict[str, dict[str, bytes]]:
             "b.png": png,
             "b.txt": b"Noch eins.",
         },
+        **forms(png),
     }
 
 
@@ -365,18 +377,24 @@ def _sets() -> dict[str, Callable[[], bytes]]:
 _KEYS = (
     "image", "prefix", "suffix", "file_name", "id", "bbox", "segmentation", "truths", "task",
     "text", "region", "answer", "detections", "references", "polygons", "label", "box", "iscrowd",
-    "category_id",
+    "category_id", "shapes", "points", "label", "shape_type", "group_id", "imagePath", "imageData",
+    "conversations", "from", "value", "objects", "categories", "question",
 )  # fmt: skip
 
 
 @st.composite
 def _bent_listing(draw: Draw) -> dict[str, bytes]:
     """An honest upload whose listing has other values."""
-    kind = draw(st.sampled_from(("jsonl", "coco", "heldout")))
+    kind = draw(st.sampled_from(("jsonl", "coco", "heldout", "tables", *JSON)))
     value = st.one_of(st.sampled_from((SECRET, *NAMES)), st.sampled_from(TEXTS), values())
     files = dict(honest()[kind])
     if kind == "coco":
         files["instances.json"] = dump(draw(bent_value(just(_COCO), keys=_KEYS, value=value)))
+    elif kind in JSON:
+        name, honest_value = JSON[kind]
+        files[name] = dump(draw(bent_value(just(honest_value), keys=_KEYS, value=value)))
+    elif kind == "tables":
+        files["metadata.jsonl"] = dump(draw(bent_value(just(TABLE), keys=_KEYS, value=value)))
     else:
         rows = draw(
             bent_value(
@@ -386,6 +404,14 @@ def _bent_listing(draw: Draw) -> dict[str, bytes]:
         rows = rows if isinstance(rows, list) else [rows]
         files["annotations.jsonl" if kind == "jsonl" else "truth.jsonl"] = _lines(*rows)
     return files
+
+
+@st.composite
+def _bent_words(draw: Draw) -> dict[str, bytes]:
+    """An honest upload, one file of which has other bytes."""
+    files = dict(honest()[draw(st.sampled_from(("voc", "csv", "webdataset")))])
+    name = next(iter(files))
+    return {**files, name: draw(bent_bytes(just(files[name])))}
 
 
 @st.composite
@@ -404,7 +430,8 @@ def inputs() -> st.SearchStrategy[bytes]:
     packed = st.booleans().flatmap(
         lambda loose: _bent_listing().map(lambda f: of_files(f, loose=loose))
     )
-    return st.one_of(packed, packed, _bent_pictures().map(of_files), bent_zips(plain))
+    bent = (_bent_words().map(of_files), _bent_pictures().map(of_files))
+    return st.one_of(packed, packed, *bent, bent_zips(plain))
 
 
 _QUICK = (

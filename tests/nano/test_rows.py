@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from florence_demo.data.reading import READERS, open_data
+from florence_demo.data.formats import READERS
+from florence_demo.data.reading import open_data
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import source_in
@@ -180,6 +181,7 @@ def test_an_upload_stays_as_long_as_the_run(runs: Runs, machine: Machine, tmp_pa
     upload = tmp_path / "upload"
     upload.mkdir()
     (upload / "a.txt").write_text("a caption")
+    Image.new("RGB", (9, 9)).save(upload / "a.png")
     source = source_in(upload, upload, DataLimits(rows=3))
     assert source is not None
     run = runs.start(replace(CONFIG, data=source), "mine", upload)

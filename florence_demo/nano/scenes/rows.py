@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from florence_demo.data.example import Example
+from florence_demo.data.formats import READERS, Reader
 from florence_demo.data.forms import numbers_of
 from florence_demo.data.parts import whole
-from florence_demo.data.reading import READERS, Reader
 from florence_demo.data.source import DataSource
 from florence_demo.nano.scenes.types import Scene
 

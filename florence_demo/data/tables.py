@@ -1,0 +1,234 @@
+"""Tables with columns: the hub's folders of pictures with metadata, CSV, lines of JSON, Parquet.
+
+Knows where the files of the parts lie, cells, and which sign stands between them; what a column
+means is the matter of ``columns``. What a CSV or a line of JSON says may be a stranger's word.
+Parquet is for operators alone: its pages unpack to whatever they say before anyone can count it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from florence_demo.bounded_json import JsonLimits, parse_json
+from florence_demo.data.annotated import Rows
+from florence_demo.data.columns import Columns, columns_of, fits, row_of
+from florence_demo.data.listings import (
+    Counter,
+    Pictures,
+    check_size,
+    json_lines,
+    listing_of,
+    text_of,
+)
+from florence_demo.data.parts import WHOLE, by_part, part_called, subfolders
+from florence_demo.data.saved_sets import MISSING_DATASETS, rows_of_set
+from florence_demo.data.source import DataLimits, DataSource
+from florence_demo.errors import DatasetError, LeftOut, plain
+
+SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+METADATA = "metadata"
+"""How the hub calls the table of a folder of pictures."""
+_PARQUET, _LINES = ".parquet", ".jsonl"
+_BEGINNING = 64 << 10
+_LOOKED_AT, _FILES = 20, 100
+_SEPARATORS = ",;\t"
+_SHARD = re.compile(r"-\d+-of-\d+$")
+_TOLD = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
+_MORE = (
+    "the line has {:,} cells for {:,} columns: put quotation marks around text with a separator."
+)
+_CELL = JsonLimits(1 << 20, 20_000, 16)
+
+
+def is_table(path: Path) -> bool:
+    """Say whether a file is a table with columns that make rows."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        return False
+    if suffix == _PARQUET or path.stem == METADATA:
+        return True
+    if suffix != _LINES:
+        names = _header(text_of(path, _BEGINNING))
+        return fits(names)
+    first = next(iter(text_of(path, _BEGINNING).splitlines()), "")
+    try:
+        row = parse_json(first.encode(errors="replace"), _CELL)
+    except ValueError:
+        return False
+    # Lines of prefix and suffix are a format of their own.
+    return isinstance(row, dict) and "prefix" not in row and fits(row)
+
+
+def find_tables(location: str) -> Mapping[str, str] | None:
+    """Return the parts of a table: a file, those in a folder, or in its parts' folders."""
+    path = Path(location)
+    if not path.is_dir():
+        return {WHOLE: location} if is_table(path) else None
+    for folder in (path, path / "data"):
+        found = _within(folder) if folder.is_dir() else None
+        if found:
+            return found
+    folders = by_part(p for p in subfolders(path) if part_called(p.name))
+    inside = {part: _within(folder) for part, folder in folders.items()}
+    return {part: next(iter(files.values())) for part, files in inside.items() if files} or None
+
+
+def _within(folder: Path) -> dict[str, str]:
+    """Return the tables in a folder by part: the hub's metadata alone, else those of one kind."""
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    own = [p for p in files if p.stem == METADATA]
+    for suffix in SUFFIXES:
+        of_kind = [p for p in own or files if p.suffix.lower() == suffix]
+        chosen = [p for p in of_kind[:_FILES] if is_table(p)]
+        parts = by_part(chosen)
+        if chosen:
+            return {k: str(p) for k, p in parts.items()} or {WHOLE: str(chosen[0])}
+    return {}
+
+
+def read_tables(source: DataSource) -> Rows:
+    """Yield the rows of a table, after what its columns were taken for."""
+    path = listing_of(source)
+    if path.suffix.lower() == _PARQUET:
+        yield from _read_parquet(source, path)
+        return
+    lines = path.suffix.lower() == _LINES
+    rows = json_lines(path, source.limits) if lines else _csv_rows(path, source.limits)
+    first = list(islice(rows, _LOOKED_AT))
+    tables = [row for _, row in first if isinstance(row, dict)]
+    names = dict.fromkeys(name for row in tables for name in row)
+    if not names:
+        yield from (row for _, row in first if isinstance(row, DatasetError))
+        yield DatasetError(f"{path.name}: no row at its beginning has a column: name them first.")
+        return
+    columns = columns_of(path.name, tuple(names), source.columns)
+    yield columns.note(path.name)
+    yield from _rows(source, path, columns, chain(first, rows))
+
+
+def _rows(
+    source: DataSource, path: Path, columns: Columns, rows: Iterable[tuple[str, Any]]
+) -> Rows:
+    pictures = Pictures(source, path.parent, path.parent / "images")
+    numbers: list[Any] = []
+    for where, row in rows:
+        if isinstance(row, DatasetError):
+            yield row
+            continue
+        try:
+            picture = pictures.path(row.get(columns.taken["image"]))
+            cells = row if path.suffix.lower() == _LINES else _opened(row, columns)
+        except DatasetError as exc:
+            yield DatasetError(f"{where}: {exc}")
+            continue
+        try:
+            # What names no category remembers it.
+            yield row_of(columns, cells, picture, where, numbers.append)
+        except DatasetError as exc:
+            yield exc
+    if numbers:
+        yield LeftOut(
+            f"{path.name}: categories are numbers that nothing names, and are learned as such:"
+            " write names instead."
+        )
+
+
+# -- CSV ------------------------------------------------------------------------------------------
+
+
+def _header(text: str) -> list[str]:
+    """Return the names of the columns of a CSV."""
+    try:
+        return next(_split(text), [])
+    except csv.Error:
+        return []
+
+
+def _split(text: str) -> Any:
+    """Return a reader of the cells of a CSV's lines, whatever sign is between them."""
+    text = text.lstrip("\r\n")
+    told = _TOLD.match(text)  # as Excel tells itself
+    text = text[told.end() :] if told else text
+    head = re.sub(r'"[^"\n]*"', "", text[:_BEGINNING].split("\n", 1)[0])
+    sign = told[1] if told else max(_SEPARATORS, key=head.count)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=sign)
+
+
+def _csv_rows(path: Path, limits: DataLimits | None) -> Iterator[tuple[str, Any]]:
+    """Yield "file:line" and the cells of each line by column, or a DatasetError in their place.
+
+    Raises:
+        DatasetError: The file is larger than the limits, or a quotation mark is left open.
+    """
+    check_size(path, limits)
+    count = Counter(limits)
+    lines = _split(text_of(path, path.stat().st_size + 1))
+    try:
+        names = [name.strip() for name in next(lines, [])]
+        for cells in lines:
+            where = f"{path}:{lines.line_num}"
+            count.take(len(cells))
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) > len(names):
+                yield where, DatasetError(f"{where}: {_MORE.format(len(cells), len(names))}")
+                continue
+            row = {name: cell for name, cell in zip(names, cells, strict=False) if name}
+            # Each column, that the first line tells all of them.
+            yield where, {name: row.get(name) or None for name in names if name}
+    except csv.Error as exc:
+        raise DatasetError(
+            f"{path.name}, line {lines.line_num}: the line cannot be split into cells"
+            f" ({plain(exc)}): look for a quotation mark without its other one."
+        ) from exc
+
+
+def _opened(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """Return the cells, those of objects or of several answers read as the JSON that they are.
+
+    Raises:
+        DatasetError: A cell of objects is no JSON.
+    """
+    cells = dict(row)
+    for role in ("objects", "answer"):
+        name = columns.taken.get(role, "")
+        value = cells.get(name)
+        if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+            continue
+        try:
+            found = parse_json(value.encode(errors="replace"), _CELL)
+        except ValueError as exc:
+            if role == "objects":
+                raise DatasetError(f"the cell of “{plain(name)}” {exc}.") from exc
+            continue  # words in brackets
+        if role == "objects" or isinstance(found, list):
+            cells[name] = found
+    return cells
+
+
+# -- Parquet --------------------------------------------------------------------------------------
+
+
+def _read_parquet(source: DataSource, path: Path) -> Rows:
+    """Yield the rows of a file and of the others that it was cut into."""
+    if source.limits:
+        raise DatasetError(f"{path.name}: Parquet is not taken as an upload: send CSV or JSONL.")
+    try:
+        import datasets
+    except ImportError as exc:
+        raise DatasetError(MISSING_DATASETS) from exc
+    stem = _SHARD.sub("", path.stem)
+    files = (p for p in sorted(path.parent.iterdir()) if p.suffix.lower() == _PARQUET)
+    shards = [p for p in files if _SHARD.sub("", p.stem) == stem]
+    try:
+        loaded = datasets.Dataset.from_parquet([str(p) for p in shards])
+    except Exception as exc:
+        # The package raises whatever its file systems raise; none of it is for a person.
+        raise DatasetError(f"{path.name} cannot be opened: write the Parquet file again.") from exc
+    yield from rows_of_set(source, loaded, (path.parent,))

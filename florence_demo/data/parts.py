@@ -90,7 +90,8 @@ class Listing:
     def within(self, folder: Path) -> list[Path]:
         """Return those in a folder, the most telling first."""
         for place in (folder, folder / self.inner):
-            found = [path for path in sorted(place.glob(f"*{self.suffix}")) if self.knows(path)]
+            inside = sorted(place.iterdir()) if place.is_dir() else []
+            found = [p for p in inside if _ends(p.name, self.suffix) and self.knows(p)]
             if found:
                 return sorted(found, key=self._comes_last)
         return []
@@ -102,7 +103,7 @@ class Listing:
         """Return the parts of a set: a file, those in a folder, or in its parts' folders."""
         path = Path(location)
         if not path.is_dir():
-            known = location.endswith(self.suffix) and (not path.exists() or self.knows(path))
+            known = _ends(location, self.suffix) and (not path.exists() or self.knows(path))
             return {WHOLE: location} if known else None
         own = self.within(path)
         parts = by_part(own)
@@ -113,6 +114,10 @@ class Listing:
         if parts:
             return {part: str(file) for part, file in parts.items()}
         return {WHOLE: str(own[0])} if own else None
+
+
+def _ends(name: str, suffix: str) -> bool:
+    return name.lower().endswith(suffix)
 
 
 def whole(accepts: Callable[[str], bool]) -> Find:

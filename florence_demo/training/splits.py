@@ -86,7 +86,10 @@ def _usable(
     left_out: list[str],
 ) -> list[Example]:
     problems: list[str] = []
-    rows = open_data(source, tasks=config.tasks, limit=limit, problems=problems)
+    notes: list[str] = []
+    rows = open_data(source, tasks=config.tasks, limit=limit, problems=problems, notes=notes)
+    for note in notes:
+        log.info("%s", note)
     fitting = []
     for row in rows:
         problem = too_long(row)

@@ -63,6 +63,12 @@ def roboflow_coco(root: Path) -> None:
         text(root / part / "_annotations.coco.json", coco_table(["a b.rf.1.jpg"]))
 
 
+def shouted(root: Path) -> None:
+    for part in ("TEST", "TRAIN", "VALID"):
+        picture(root / part / "A.PNG")
+        text(root / part / "LABELS.JSON", coco_table(["A.PNG"]))
+
+
 def coco_2017(root: Path) -> None:
     for part in ("train2017", "val2017"):
         picture(root / part / "000001.jpg")
@@ -126,6 +132,7 @@ TEXTS, BOXES = ("captions", "llava"), ("coco", "voc", "labelme", "yolo")
 THREE, TWO, ONE = ("train", "validation", "test"), ("train", "validation"), ()
 FORMS: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...], str]] = {
     "Roboflow COCO": (roboflow_coco, "coco", THREE, "od"),
+    "COCO in capitals": (shouted, "coco", THREE, "od"),
     "COCO 2017": (coco_2017, "coco", TWO, "od"),
     "Roboflow YOLO": (roboflow_yolo, "yolo", THREE, "od"),
     "Ultralytics YOLO": (ultralytics, "yolo", TWO, "od"),

@@ -87,7 +87,8 @@ def _body(
     yield "|---|---|"
     for field in _TOLD:
         value = getattr(config, field)
-        if value is not None and not (field == "lora_rank" and config.mode != "lora"):
+        unused = {"lora_rank": config.mode != "lora", "epochs": config.steps is not None}
+        if value is not None and not unused.get(field):
             yield f"| {field} | {value} |"
     yield ""
     yield "## Licence"

@@ -145,7 +145,10 @@ class FlorenceTrainer(Trainer):
         """Save all that is needed to go on, and mark it as whole at the very end."""
         check_weights(self.model)
         name = name_of(self.state.global_step, self.state.epoch)
-        so_far = {"step": self.state.global_step, **self.watch.epoch_so_far(self.args)}
+        so_far = self.watch.epoch_so_far(self.args)
+        if name.startswith("epoch-"):
+            # It is told already, or told right after this: the next one begins with nothing.
+            so_far = {}
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save:
             # Left over by a run that was killed while it wrote.
@@ -161,7 +164,7 @@ class FlorenceTrainer(Trainer):
             self.processor.save_pretrained(folder)
             # Again, as the best one may be this one under its name.
             self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
-            finish(folder, name, so_far)
+            finish(folder, name, {"step": self.state.global_step, **so_far})
             drop_oldest(folder.parent, self.keep, [Path(best)] if best else [])
         self.accelerator.wait_for_everyone()
 

@@ -16,7 +16,8 @@ from florence_demo.files import write_json
 from florence_demo.training.config import BOUNDS, CONFIG_FILE, TrainConfig, read_settings
 
 NUMBERS = [f.name for f in fields(TrainConfig) if type(f.default) in (int, float)]
-LEFT_OUT = [f.name for f in fields(TrainConfig) if f.default is None]
+# Of "keep", None is every checkpoint, which is not its default.
+LEFT_OUT = ["keep", *(f.name for f in fields(TrainConfig) if f.default is None)]
 ABSURD: dict[str, Any] = {
     "1e300": 1e300,
     "10^400": 10**400,

@@ -83,6 +83,10 @@ def losses(folder: Path) -> list[float]:
     return [e["loss"] for e in read_log(folder) if "loss" in e]
 
 
+def averages(folder: Path) -> dict[float, float]:
+    return {e["epoch"]: e["epoch_loss"] for e in read_log(folder) if "epoch_loss" in e}
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
@@ -182,6 +186,7 @@ def test_the_loss_is_that_of_the_answers_tokens_alone(config: TrainConfig, whole
     evaluated = [e["eval_loss"] for e in read_log(whole.folder) if "eval_loss" in e]
     again = [e["eval_loss"] for e in read_log(parts.folder) if "eval_loss" in e]
     assert evaluated == pytest.approx(again, abs=2e-5)
+    assert averages(whole.folder) == pytest.approx(averages(parts.folder), abs=2e-5)
 
 
 def test_the_loss_that_is_shown_is_that_of_the_answers_own_tokens(whole: Result) -> None:
@@ -269,10 +274,6 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(config: TrainConfig) -> 
     assert older != newest
 
 
-def averages(folder: Path) -> dict[float, float]:
-    return {e["epoch"]: e["epoch_loss"] for e in read_log(folder) if "epoch_loss" in e}
-
-
 def test_every_epoch_is_kept_where_all_are_asked_for(config: TrainConfig, tmp_path: Path) -> None:
     config = replace(config, steps=None, epochs=4, save_every=None, eval_every=None, keep=None)
     result = fine_tune(config)
@@ -296,19 +297,23 @@ def test_every_epoch_is_kept_where_all_are_asked_for(config: TrainConfig, tmp_pa
     assert all(torch.allclose(one[k], two[k], atol=1e-5) for k in one)
 
 
+@pytest.mark.parametrize(("every", "broken_after"), [(4, "checkpoint-4"), (3, "epoch-1")])
 def test_the_average_of_an_epoch_counts_the_steps_before_a_break(
-    config: TrainConfig, tmp_path: Path
+    config: TrainConfig, every: int, broken_after: str
 ) -> None:
-    config = replace(config, steps=7, save_every=4, keep=None)
+    config = replace(config, steps=12, save_every=every, keep=None)
     fine_tune(config)
-    whole_epoch = averages(config.out)
-    assert set(whole_epoch) == {1}
-    shutil.rmtree(config.out / "checkpoints/checkpoint-7")
-    last = last_checkpoint(config.out / "checkpoints")
+    unbroken = averages(config.out)
+    assert set(unbroken) == {1, 2}
+    folder = config.out / "checkpoints"
+    for path in folder.iterdir():
+        if step_of(path) > step_of(folder / broken_after):
+            shutil.rmtree(path)
+    last = last_checkpoint(folder)
     assert last is not None
-    assert last.name == "checkpoint-4"
+    assert last.name == broken_after
     fine_tune(replace(config, resume=True))
-    assert averages(config.out) == pytest.approx(whole_epoch, abs=1e-5)
+    assert averages(config.out) == pytest.approx(unbroken, abs=1e-5)
 
 
 def test_the_best_checkpoint_keeps_its_place_under_its_name(config: TrainConfig) -> None:
@@ -395,6 +400,8 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
     # Some launchers start one process where two were asked for: both must have been there.
     assert json.loads((config.out / "result.json").read_text())["processes"] == 2
     assert losses(config.out) == pytest.approx(losses(alone.folder), abs=2e-5)
+    assert averages(config.out) == pytest.approx(averages(alone.folder), abs=2e-5)
+    assert set(averages(config.out)) == {1}
     evaluated = [
         [e["eval_loss"] for e in read_log(folder) if "eval_loss" in e]
         for folder in (config.out, alone.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,8 @@ def test_a_line_a_step_and_the_outcome(
     assert opened.endswith("in use")
     steps = [line for line in lines if line.startswith("step ") and ", loss " in line]
     assert [line.split(",")[0] for line in steps] == [f"step {n} of 4" for n in (1, 2, 3, 4)]
-    for part in ("loss ", "rate ", "samples/s", "MB", "left"):
-        assert part in steps[1]
+    parts = r"loss [\d.]+, rate [\d.e-]+, [\d.,]+ samples/s, [\d.]+ [MG]B, about .* left$"
+    assert re.search(parts, steps[1])
     # What was measured last stands beside each loss.
     assert "validation" not in steps[1]
     assert "validation" in steps[2]

@@ -28,7 +28,7 @@ from florence_demo.pictures.images import save_picture
 from florence_demo.tasks import task_named
 
 _CELL, _TEXT, _COLUMNS = 360, 96, 5
-_SHOWN = 3
+_SHOWN, _LETTERS = 3, 120
 _NOTES = 5
 
 
@@ -167,7 +167,8 @@ def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], l
 def _row_said(row: Example) -> str:
     prefix, suffix = as_strings(row, row.size())
     name = row.image.name if isinstance(row.image, Path) else row.where
-    return printable(f"{name}: {prefix} → {textwrap.shorten(suffix, 120) or 'nothing'}")
+    shown = suffix if len(suffix) <= _LETTERS else f"{suffix[:_LETTERS]}…"
+    return printable(f"{name}: {prefix} → {shown or 'nothing'}")
 
 
 def command(args: argparse.Namespace) -> int:

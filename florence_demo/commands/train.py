@@ -27,6 +27,8 @@ _FLAGS: dict[str, tuple[str, Any]] = {
     "model": (MODEL_HELP.replace("nano", str(TrainConfig.model)), str),
     "eval_data": ("what to measure on, of the same kinds (default: a part of the data)", str),
     "augment": (f"change pictures at each look: {', '.join(KINDS)}; repeatable", str),
+    "mix": ("SOURCE:SHARE, data of other tasks to learn beside, 0.2 for a fifth; repeatable", str),
+    "others": ("data of other tasks, asked before and after to see what was lost", str),
     "limit": ("most rows to read", int),
     "steps": ("optimizer steps instead of epochs", int),
     "eval_every": ("steps between measurements (default: an epoch)", int),

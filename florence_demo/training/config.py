@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,6 +110,8 @@ class TrainConfig:
         out: Folder of the run; the trained model is in it at the end.
         tasks: Names of the tasks to learn; all of them where empty.
         augment: How pictures are changed at each look: flip, crop, scale, color, jpeg.
+        mix: Data of other tasks to learn beside, each as "SOURCE:SHARE": so much of all rows.
+        others: Data of other tasks that is asked before and after, to see what was lost.
         limit: Most rows to read.
         mode: What learns: language (all but the vision tower), full, lora.
         epochs: Passes over the rows.
@@ -144,6 +147,8 @@ class TrainConfig:
     out: Path = Path("checkpoints/docvqa")
     tasks: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
+    mix: tuple[str, ...] = ()
+    others: Spec = ""
     limit: int | None = None
     mode: Mode = "language"
     epochs: float = 1.0
@@ -199,6 +204,8 @@ class TrainConfig:
         for kind in self.augment:
             if kind not in KINDS:
                 raise DatasetError(f"augment is one of {', '.join(KINDS)}, or left out.")
+        if sum(share for _, share in shares_of(self.mix)) >= 1:
+            raise DatasetError("mix leaves nothing of the data itself: the shares come to 1.")
         if self.augment and self.cache:
             raise DatasetError(
                 "Cached features are of pictures that stay as they are: leave out cache or augment."
@@ -218,7 +225,33 @@ class TrainConfig:
         return {**asdict(self), "out": str(self.out)}
 
 
-_VALUES: dict[str, type] = {"model": ModelSpec, "data": DataSource, "eval_data": DataSource}
+def shares_of(mix: Sequence[str]) -> list[tuple[str, float]]:
+    """Return what is learned beside, and its share of all rows.
+
+    Raises:
+        DatasetError: One is not "SOURCE:SHARE" with a share between 0 and 1.
+    """
+    found: list[tuple[str, float]] = []
+    for text in mix:
+        source, _, number = text.rpartition(":")
+        try:
+            share = float(number)
+        except ValueError:
+            share = 0.0
+        if not source or not 0 < share < 1:
+            raise DatasetError(
+                f"“{text[:80]}” says no share: write SOURCE:0.2 to make a fifth of the rows that."
+            )
+        found.append((source, share))
+    return found
+
+
+_VALUES: dict[str, type] = {
+    "model": ModelSpec,
+    "data": DataSource,
+    "eval_data": DataSource,
+    "others": DataSource,
+}
 """Settings that may be a value instead of an operator's text."""
 
 
@@ -249,7 +282,7 @@ def read_settings(folder: Path) -> TrainConfig:
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         if isinstance(values.get("model"), dict):
             values["model"] = ModelSpec.from_json(values["model"])
-        for name in ("data", "eval_data"):
+        for name in ("data", "eval_data", "others"):
             if isinstance(values.get(name), dict):
                 values[name] = DataSource.from_json(values[name])
         found = TrainConfig(**{**values, "out": folder})

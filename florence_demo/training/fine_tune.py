@@ -81,7 +81,9 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     files.tell(message="Checking the data")
     rows = open_rows(config, collator.too_long)
     args = share_out(config, args.world_size, len(rows.learned))
-    measuring = Measuring(config, files, loaded, args.device, rows.measured, rows.measured_from)
+    measuring = Measuring(
+        config, files, loaded, args.device, rows.measured, rows.measured_from, rows.others
+    )
     before = measuring.before()
     # Here, because an adapter begins at random, and measuring may have drawn numbers.
     transformers.set_seed(config.seed)

@@ -22,7 +22,7 @@ from florence_demo.files import write_json
 from florence_demo.models.loading import LoadedModel
 from florence_demo.pictures.images import display_copy
 from florence_demo.training.config import TrainConfig
-from florence_demo.training.status import SAMPLES_FOLDER, RunFiles
+from florence_demo.training.status import OTHER, SAMPLES_FOLDER, RunFiles
 from florence_demo.training.trainable import plain_copy
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Measuring:
         device: Where answers are computed.
         rows: The validation rows.
         source: Where they come from, for a person.
+        others: Rows of other tasks, whose numbers tell what is lost.
     """
 
     config: TrainConfig
@@ -54,6 +55,7 @@ class Measuring:
     device: torch.device
     rows: Sequence[Example]
     source: str
+    others: Sequence[Example] = ()
 
     def before(self) -> dict[str, float]:
         """Return the numbers of the model as it came; a resumed run has them already."""
@@ -76,6 +78,15 @@ class Measuring:
         rows = spread(self.rows, self.config.answers)
         if self.files.silent or not rows:
             return {}
+        firsts = self._written(name, model, rows)
+        if self.others:
+            lost = self._written(f"{name}-others", model, self.others)
+            firsts |= {f"{OTHER}{key}": value for key, value in lost.items()}
+        write_json(self.config.out / name / "numbers.json", firsts)
+        return firsts
+
+    def _written(self, name: str, model: Any, rows: Sequence[Example]) -> dict[str, float]:
+        """Write the report on some rows and return each task's first number."""
         report = self._ask(model, rows)
         report.write(self.config.out / name)
         firsts: dict[str, float] = {}
@@ -86,7 +97,6 @@ class Measuring:
                 # Not a number: no row told anything, such as a caption that names no known thing.
                 if math.isfinite(row.value):
                     firsts[row.key] = round(row.value, 5)
-        write_json(self.config.out / name / "numbers.json", firsts)
         return firsts
 
     def samples(self, model: Any) -> tuple[dict[str, Any], ...]:

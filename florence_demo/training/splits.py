@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 from florence_demo.data.example import Example
 from florence_demo.data.parts import VALIDATION
 from florence_demo.data.reading import as_source, open_data, part_to_measure, tell_problems
-from florence_demo.data.rows import shared_pictures, split_rows
+from florence_demo.data.rows import shared_pictures, split_rows, spread
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
-from florence_demo.training.config import TrainConfig
+from florence_demo.training.config import TrainConfig, shares_of
+
+OTHERS = 120
+"""Rows of other tasks that are asked before and after."""
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +36,14 @@ class Split:
         measured: The rows to measure on.
         left_out: What is wrong with each row that is left out.
         measured_from: Where the rows to measure on come from, for a person.
+        others: Rows of other tasks, to see what is lost.
     """
 
     learned: list[Example]
     measured: list[Example]
     left_out: tuple[str, ...]
     measured_from: str = ""
+    others: tuple[Example, ...] = ()
 
 
 def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
@@ -75,7 +80,38 @@ def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
     else:
         measured_from = f"{data}, the pictures it did not learn from"
         rows, valid = split_rows(rows, config.seed)
-    return Split(rows, valid, tuple(left_out), measured_from)
+    others: list[Example] = []
+    if config.others:
+        others = spread(
+            _usable(as_source(config.others), _all_tasks(config), None, too_long, []), OTHERS
+        )
+    rows = _mixed(rows, config, too_long, left_out)
+    return Split(rows, valid, tuple(left_out), measured_from, tuple(others))
+
+
+def _all_tasks(config: TrainConfig) -> TrainConfig:
+    return replace(config, tasks=())
+
+
+def _mixed(
+    rows: list[Example],
+    config: TrainConfig,
+    too_long: Callable[[Example], str],
+    left_out: list[str],
+) -> list[Example]:
+    """Return the rows with those to learn beside: as many as make their share, the same each time.
+
+    A source of fewer rows is gone through several times.
+    """
+    shares = shares_of(config.mix)
+    own = len(rows) / (1 - sum(share for _, share in shares))
+    result = list(rows)
+    for source, share in shares:
+        found = _usable(as_source(source), _all_tasks(config), None, too_long, left_out)
+        wanted = max(1, round(own * share))
+        times, rest = divmod(wanted, len(found))
+        result += [*found * times, *spread(found, rest)] if rest else found * times
+    return result
 
 
 def _usable(

@@ -27,6 +27,8 @@ STATUS_FILE = "status.json"
 LOG_FILE = "log.jsonl"
 STOP_FILE = "STOP"
 RESULT_FILE = "result.json"
+OTHER = "other "
+"""Begins the names of numbers that are about tasks which were not learned."""
 SAMPLES_FOLDER = "samples"
 """Small copies of the pictures that a run is asked about as it learns."""
 

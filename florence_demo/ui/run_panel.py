@@ -21,7 +21,7 @@ from florence_demo.machine import in_bytes
 from florence_demo.tasks import TASKS
 from florence_demo.training.estimate import in_time
 from florence_demo.training.runs import Run
-from florence_demo.training.status import SAMPLES_FOLDER, State, is_number, read_log
+from florence_demo.training.status import OTHER, SAMPLES_FOLDER, State, is_number, read_log
 
 _STATES: dict[State, str] = {
     "starting": "Getting ready",
@@ -162,6 +162,9 @@ def _result(key: str, before: Any, after: Any) -> str:
 
 def metric_title(key: str) -> tuple[str, bool]:
     """Return what a person reads for "task/metric", and whether less is better."""
+    if key.startswith(OTHER):
+        title, lower = metric_title(key.removeprefix(OTHER))
+        return f"{title}, which it did not learn here", lower
     task, _, name = key.partition("/")
     shown = TASKS[task].title if task in TASKS else task
     metric = next((m for kind in METRICS.values() for m in kind if m.name == name), None)

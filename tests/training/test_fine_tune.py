@@ -23,6 +23,7 @@ from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
 from florence_demo.training.keeping import last_checkpoint, step_of
+from florence_demo.training.splits import open_rows
 from florence_demo.training.status import ask_to_stop, read_log, read_status
 from florence_demo.training.trainer import Diverged
 from tests.micro_florence import micro_model, micro_processor
@@ -564,3 +565,40 @@ def test_a_logger_that_is_not_there_is_told(
     replace(config, report_to=("trackio",)).check()
     assert arguments(replace(config, report_to=("tensorboard",))).report_to == ["tensorboard"]
     assert arguments(config).report_to == []
+
+
+def beside(place: Path, count: int) -> str:
+    """Return a folder of captions, another task than the one that is learned."""
+    folder = place / f"beside-{count}"
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        Image.new("RGB", (50, 30), COLORS[i % 4]).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(COLORS[i % 4])
+    return str(folder)
+
+
+@pytest.mark.parametrize(("count", "share"), [(3, 0.2), (40, 0.5)], ids=["few", "many"])
+def test_a_share_of_the_rows_is_of_other_data(
+    config: TrainConfig, place: Path, count: int, share: float
+) -> None:
+    mixed = replace(config, mix=(f"{beside(place, count)}:{share}",))
+    rows = open_rows(mixed, lambda row: "")
+    captions = sum(row.task == "caption" for row in rows.learned)
+    assert captions / len(rows.learned) == pytest.approx(share, abs=0.02)
+    assert {row.task for row in rows.measured} == {"custom"}
+
+
+def test_what_was_lost_is_told_beside_what_was_learned(config: TrainConfig, place: Path) -> None:
+    config = replace(config, steps=2, answers=2, others=beside(place, 4))
+    result = fine_tune(config)
+    assert set(result.before) == set(result.after) == {"custom/anls", "other caption/anls"}
+    assert "other caption/anls" in result.sentence()
+    assert (config.out / "after-others/report.html").is_file()
+    card = (config.out / "README.md").read_text()
+    assert "| other caption/anls |" in card
+
+
+@pytest.mark.parametrize("mix", [("x",), ("x:2",), ("x:0",), (":0.2",), ("x:y",), ("a:.6", "b:.6")])
+def test_a_share_that_makes_no_sense_is_told(config: TrainConfig, mix: tuple[str, ...]) -> None:
+    with pytest.raises(DatasetError, match="says no share|leaves nothing"):
+        replace(config, mix=mix).check()

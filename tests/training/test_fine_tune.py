@@ -237,14 +237,24 @@ def die(self, args, state, control, **kwargs):
 Watch.on_step_end = die
 import json
 values = json.loads(sys.argv[1])
-fine_tune(TrainConfig(**{**values, "out": Path(values["out"]), "tasks": (), "report_to": ()}))
+values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+fine_tune(TrainConfig(**{**values, "out": Path(values["out"])}))
 """
 
 
-@pytest.mark.parametrize("mode", ["language", "lora"])
-def test_a_killed_run_resumes_as_if_unbroken(config: TrainConfig, whole: Result, mode: Any) -> None:
-    if mode != config.mode:
-        config = replace(config, mode=mode)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="language"),
+        pytest.param({"mode": "lora"}, id="lora"),
+        pytest.param({"augment": ("color", "jpeg")}, id="augmented"),
+    ],
+)
+def test_a_killed_run_resumes_as_if_unbroken(
+    config: TrainConfig, whole: Result, changes: dict[str, Any]
+) -> None:
+    if changes:
+        config = replace(config, **changes)
         whole = fine_tune(replace(config, out=config.out.parent / "whole"))
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, json.dumps(config.to_json())],
@@ -600,5 +610,5 @@ def test_what_was_lost_is_told_beside_what_was_learned(config: TrainConfig, plac
 
 @pytest.mark.parametrize("mix", [("x",), ("x:2",), ("x:0",), (":0.2",), ("x:y",), ("a:.6", "b:.6")])
 def test_a_share_that_makes_no_sense_is_told(config: TrainConfig, mix: tuple[str, ...]) -> None:
-    with pytest.raises(DatasetError, match="says no share|leaves nothing"):
+    with pytest.raises(DatasetError, match=r"says no share|leaves nothing"):
         replace(config, mix=mix).check()

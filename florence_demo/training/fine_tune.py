@@ -154,9 +154,9 @@ def _trainer(
     return FlorenceTrainer(
         model,
         args,
-        train_dataset=Rows(rows.learned),
+        train_dataset=Rows(rows.learned, config.augment, config.seed),
         eval_dataset=Rows(rows.measured),
-        data_collator=Batches(collator, cache, config.augment),
+        data_collator=Batches(collator, cache),
         callbacks=[EarlyStoppingCallback(config.patience)] if config.patience else [],
         watch=Watch(files, partial(measuring.samples, model), config.precision == "fp16"),
         eval_batches=Batches(collator),

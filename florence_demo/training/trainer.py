@@ -40,16 +40,37 @@ class Diverged(FlorenceDemoError):
 
 
 class Rows(Dataset[tuple[int, Example]]):
-    """Give each row with its number."""
+    """Give each row with its number, its picture changed where a run asks for it.
 
-    def __init__(self, examples: Sequence[Example]):
-        self.examples = examples
+    What changes is drawn from the seed, the pass and the row alone: a run that goes on after a kill
+    sees what it would have seen.
+    """
+
+    def __init__(self, examples: Sequence[Example], changes: Sequence[str] = (), seed: int = 0):
+        """Take the rows.
+
+        Args:
+            examples: The rows.
+            changes: How pictures are changed at each look, see ``augmented``.
+            seed: Where chance begins.
+        """
+        self.examples, self.changes, self.seed = examples, changes, seed
+        # Shared with the processes that open pictures, which live through all passes.
+        self._epoch = torch.zeros(1, dtype=torch.long).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which pass begins."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> tuple[int, Example]:
-        return index, self.examples[index]
+        example = self.examples[index]
+        if self.changes:
+            drawn = random.Random(f"{self.seed} {int(self._epoch)} {index}")
+            example = augmented(example, self.changes, drawn)
+        return index, example
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,20 +80,14 @@ class Batches:
     Attributes:
         collator: Makes tensors of them.
         cache: Features in the place of pixels, where they are cached.
-        changes: How pictures are changed at each look, see ``augmented``.
     """
 
     collator: Collator
     cache: FeatureCache | None = None
-    changes: tuple[str, ...] = ()
 
     def __call__(self, rows: Sequence[tuple[int, Example]]) -> dict[str, Tensor]:
         """Return the batch of ``Collator``."""
         examples = [example for _, example in rows]
-        if self.changes:
-            # Of torch's own chance, which a resumed run gets back and each worker has another of.
-            rng = random.Random(int(torch.randint(1 << 31, ())))
-            examples = [augmented(example, self.changes, rng) for example in examples]
         if self.cache is None:
             return self.collator(examples)
         batch = self.collator(examples, pixels=False)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from florence_demo.data.example import Example
 from florence_demo.data.formats import upload_help, upload_suffixes
+from florence_demo.data.listings import looked_at
 from florence_demo.data.parts import TRAIN
 from florence_demo.data.reading import open_data, parts_of, source_in
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
@@ -113,7 +114,8 @@ def unpack_data(files: Sequence[Path], dst: Path, limits: DataLimits = DATA_LIMI
         found = next(filter(None, (source_in(p, p, limits) for p in _folders(dst))), None)
         if found is None:
             raise DatasetError(
-                f"The upload is no data that can be read: upload {upload_help().replace('`', '')};"
+                f"The upload is no data that can be read{looked_at(dst)}. Upload"
+                f" {upload_help().replace('`', '')};"
                 " with the pictures, as a zip or as loose files."
             )
     except BaseException as exc:

@@ -9,6 +9,7 @@ import codecs
 import io
 import json
 import re
+from collections import Counter as Kinds
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,7 @@ import numpy as np
 from florence_demo.bounded_json import JsonLimits, parse_json
 from florence_demo.data.example import MAX_PLACES
 from florence_demo.data.source import DataLimits, DataSource
-from florence_demo.errors import DatasetError
+from florence_demo.errors import DatasetError, printable
 from florence_demo.files import leads_out
 from florence_demo.prediction import FloatArray
 from florence_demo.tasks import Region
@@ -36,6 +37,7 @@ _MAX_NAME = 1_000
 _MAX_PART = 255
 _LINE_VALUES, _DEPTH = 20_000, 16
 _SHOWN = 64 << 10
+_LOOKED_AT = 3
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -72,6 +74,19 @@ def text_of(path: Path, most: int) -> str:
         if len(read) == most and exc.start >= len(data) - 3:  # cut off within a letter
             return data[: exc.start].decode("utf-8")
         return data.decode("cp1252", errors="replace")
+
+
+def looked_at(folder: str | Path) -> str:
+    """Return what lies in a folder that is no set, as the end of a sentence; "" where is none."""
+    try:
+        found = [p for p in Path(folder).iterdir() if not p.name.startswith(".")]
+    except (OSError, ValueError):
+        return ""
+    kinds = Kinds(p.suffix.lower() or "without an ending" for p in found if p.is_file())
+    told = [f"{count:,} {kind}" for kind, count in kinds.most_common(_LOOKED_AT)]
+    folders = [printable(p.name) for p in found if p.is_dir()][:_LOOKED_AT]
+    told += [f"the folders {', '.join(folders)}"] if folders else []
+    return f": it holds {', '.join(told) or 'nothing'}"
 
 
 def listing_of(source: DataSource) -> Path:

@@ -15,6 +15,7 @@ from florence_demo.data.annotated import Annotated, Rows, rows_about
 from florence_demo.data.columns import checked
 from florence_demo.data.example import MAX_SAID, Example
 from florence_demo.data.formats import OPENED_FIRST, READERS, USUAL, Reader, formats_help
+from florence_demo.data.listings import looked_at
 from florence_demo.data.parts import TRAIN, WHOLE, part_called, usual
 from florence_demo.data.rows import usable
 from florence_demo.data.saved_sets import NO_PARTS, hub_parts
@@ -39,7 +40,9 @@ def parse_source(text: str) -> DataSource:
         if found:
             source = DataSource(found[0].name, named, of)
             return part_of(source, of) if of else source
-    raise DatasetError(f"“{text}” is no data that can be read. Known are: {formats_help()}.")
+    raise DatasetError(
+        f"“{text}” is no data that can be read{looked_at(text)}. Known are: {formats_help()}."
+    )
 
 
 def as_source(spec: Spec) -> DataSource:

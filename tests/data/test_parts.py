@@ -306,3 +306,21 @@ def test_utf16_rows_are_read(tmp_path: Path) -> None:
     words = file.read_text(encoding="utf-8-sig")
     file.write_bytes(codecs.BOM_UTF16_LE + words.encode("utf-16-le"))
     assert open_data(str(tmp_path))[0].detections.labels == ("äpple",)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        pytest.param([], "it holds nothing", id="empty"),
+        pytest.param(["a.JPG", "b.jpg", "x.doc"], "it holds 2 .jpg, 1 .doc", id="no labels"),
+        pytest.param(["images/a.png", "README"], "1 without an ending, the folders images",
+                     id="a folder"),
+    ],
+)  # fmt: skip
+def test_what_is_no_set_is_told_with_what_was_looked_at(
+    files: list[str], said: str, tmp_path: Path
+) -> None:
+    for name in files:
+        text(tmp_path / name, "x")
+    with pytest.raises(DatasetError, match=said):
+        open_data(str(tmp_path))

@@ -363,7 +363,7 @@ def test_a_new_format_is_in_what_is_said_of_uploads(added: Reader, tmp_path: Pat
         build_data_picker(Service(config, FakeEngines()), (UPLOAD,), api="upload", seen="")
     notes = [b.value for b in app.blocks.values() if isinstance(b, gr.Markdown)]
     assert any(note.startswith("Lines of a `rows.tsv`, ") for note in notes)
-    with pytest.raises(DatasetError, match=r"upload lines of a rows\.tsv, "):
+    with pytest.raises(DatasetError, match=r"Upload lines of a rows\.tsv, "):
         take_data([picture(tmp_path / "a.png")], tmp_path / "new")
     with pytest.raises(DatasetError, match=r"Known are: .*a folder with rows\.tsv"):
         open_data("nowhere")

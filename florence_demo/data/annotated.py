@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -176,15 +175,15 @@ def annotated_of(rows: Sequence[Example]) -> list[Annotated]:
         dict.fromkeys(n for row in rows if row.task in _MARKED for n in row.detections.labels if n)
     )
     for row in rows:
-        identity: object = row.image if isinstance(row.image, Path) else id(row.image)
-        picture = pictures.setdefault(identity, Annotated(row.image, names=names, where=row.where))
+        new = Annotated(row.image, names=names, where=row.where)
+        picture = pictures.setdefault(row.shown, new)
         if row.task in _MARKED and not len(picture.found):
             picture = replace(picture, found=row.detections)
         elif row.task == "region_to_segmentation" and row.region:
             picture = replace(picture, found=_outlined(picture.found, row))
         elif row.task.endswith("caption") and row.answer and not picture.caption:
             picture = replace(picture, caption=row.answer)
-        pictures[identity] = picture
+        pictures[row.shown] = picture
     return list(pictures.values())
 
 

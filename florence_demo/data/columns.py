@@ -12,7 +12,7 @@ from typing import Any
 
 from florence_demo.codec import TEXT
 from florence_demo.data.annotated import Annotated
-from florence_demo.data.example import Example, Picture, example_from_strings
+from florence_demo.data.example import Example, Picture, example_from_answers
 from florence_demo.data.listings import MALFORMED, answers_of, check_places, floats_of
 from florence_demo.data.source import MAX_COLUMN, MAX_COLUMNS
 from florence_demo.errors import DatasetError, InputError, LeftOut, plain
@@ -228,7 +228,7 @@ def _row(
     if "suffix" in cell and "prefix" in cell:
         if not isinstance(cell["prefix"], str):
             raise DatasetError("the prefix must be text.")
-        return _from_strings(picture, cell["prefix"], answers_of(cell["suffix"]), where)
+        return example_from_answers(picture, cell["prefix"], answers_of(cell["suffix"]), where)
     if "objects" in cell:
         if cell["objects"] is None:
             raise DatasetError("the row has no objects: write an empty list if nothing is there.")
@@ -240,14 +240,10 @@ def _row(
     usual = "docvqa" if "question" in columns.taken else "caption"
     task = task_named(str(cell.get("task") or columns.task or usual))
     if task.answer is not TEXT or task.needs == "region":
-        return _from_strings(picture, task.token + question, accepted, where)
+        return example_from_answers(picture, task.token + question, accepted, where)
     words = question if task.needs == "text" else ""
     answer = accepted[0] if accepted else ""
     return Example(picture, task.name, words, answer=answer, references=accepted, where=where)
-
-
-def _from_strings(picture: Picture, prefix: str, said: tuple[str, ...], where: str) -> Example:
-    return example_from_strings(picture, prefix, said[0] if said else "", where, said[1:] and said)
 
 
 def _objects(given: Any, named: Names) -> Detections:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -66,6 +67,11 @@ class Example:
     def accepted(self) -> tuple[str, ...]:
         """Every accepted wording of the answer."""
         return self.references or (self.answer,)
+
+    @property
+    def shown(self) -> object:
+        """What rows about one picture have in common: its file, or the object that gives it."""
+        return self.image if isinstance(self.image, Path) else id(self.image)
 
     def load(self) -> Image.Image:
         """Return the picture, upright and in RGB.
@@ -287,6 +293,18 @@ def example_from_strings(
     )
 
 
+def example_from_answers(
+    image: Picture, prefix: str, answers: tuple[str, ...], where: str
+) -> Example:
+    """Build a row as ``example_from_strings`` does, of all accepted answers, the true one first.
+
+    Raises:
+        DatasetError: As there.
+    """
+    first = answers[0] if answers else ""
+    return example_from_strings(image, prefix, first, where, answers[1:] and answers)
+
+
 def split_prefix(prefix: str) -> tuple[Task, str]:
     """Return the task of a prompt that begins with its token, and the rest of the prompt."""
     match = re.match(r"\s*<(\w+)>", prefix)
@@ -304,3 +322,12 @@ def as_strings(example: Example, size: tuple[int, int]) -> tuple[str, str]:
         rest = location_tokens(np.asarray(example.region, np.float32), size)
     token = "" if task.prompt == "{input}" else task.token
     return token + rest, example.target(size)
+
+
+def as_line(example: Example) -> dict[str, Any]:
+    """Return {"prefix", "suffix"}; several accepted answers are a list, the true one first."""
+    prefix, suffix = as_strings(example, example.size())
+    if len(example.accepted) < 2:
+        return {"prefix": prefix, "suffix": suffix}
+    others = [answer for answer in example.accepted if answer != suffix]
+    return {"prefix": prefix, "suffix": [suffix, *others]}

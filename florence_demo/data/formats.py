@@ -34,38 +34,38 @@ from florence_demo.errors import DatasetError
 Write = Callable[[Sequence[Example], Path], Path]
 
 
-def _of_marks(write: Callable[[Sequence[Annotated], Path], Path]) -> Write:
-    """Return what writes rows in a format of boxes.
+def _of_pictures(
+    write: Callable[[Sequence[Annotated], Path], Path],
+    has: Callable[[Annotated], object],
+    held: str,
+) -> Write:
+    """Return what writes rows in a format of pictures with marks or a caption.
 
     Pictures in which nothing is marked are written too, but never a set of them alone.
     """
 
-    def boxes(rows: Sequence[Example], folder: Path) -> Path:
-        pictures = annotated_of(rows)
-        if not any(len(picture.found) for picture in pictures):
-            raise DatasetError(f"{_NOTHING} boxes with names: choose a format of texts.")
-        return write(pictures, folder)
+    def pictures(rows: Sequence[Example], folder: Path) -> Path:
+        found = annotated_of(rows)
+        if not any(map(has, found)):
+            raise DatasetError(_NOTHING.format(held))
+        return write(found, folder)
 
-    return boxes
-
-
-def _of_texts(write: Write) -> Write:
-    """Return what writes those rows that answer in words."""
-
-    def texts(rows: Sequence[Example], folder: Path) -> Path:
-        told = [row for row in rows if row.answer]
-        if not told:
-            raise DatasetError(f"{_NOTHING} answers in words: choose a format of boxes.")
-        return write(told, folder)
-
-    return texts
+    return pictures
 
 
-def _captioned(rows: Sequence[Example], folder: Path) -> Path:
-    return write_captions(annotated_of(rows), folder)
+def _of_marks(write: Callable[[Sequence[Annotated], Path], Path]) -> Write:
+    return _of_pictures(write, lambda picture: len(picture.found), "boxes with names")
 
 
-_NOTHING = "Nothing was written: this format holds"
+def _spoken(rows: Sequence[Example], folder: Path) -> Path:
+    """Write those rows that answer in words as conversations."""
+    told = [row for row in rows if row.answer]
+    if not told:
+        raise DatasetError(_NOTHING.format("answers in words"))
+    return write_llava(told, folder)
+
+
+_NOTHING = "Nothing was written: this format holds {}, and there are none: choose another format."
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,11 @@ class Reader:
     columns: bool = False
 
 
-def _is_truths(location: str) -> bool:
-    path = Path(location)
-    return (path / TRUTH_FILE).is_file() if path.is_dir() else location.endswith(TRUTH_FILE)
-
-
 def _find_truths(location: str) -> Mapping[str, str] | None:
-    file = Path(location, TRUTH_FILE) if Path(location).is_dir() else Path(location)
-    return {WHOLE: str(file)} if _is_truths(location) else None
+    file = Path(location, TRUTH_FILE)
+    if Path(location).is_dir():
+        return {WHOLE: str(file)} if file.is_file() else None
+    return {WHOLE: location} if location.endswith(TRUTH_FILE) else None
 
 
 def _is_hub_id(location: str) -> bool:
@@ -134,7 +131,7 @@ READERS: dict[str, Reader] = {
             find_llava,
             read_llava,
             "a .json of LLaVA conversations",
-            _of_texts(write_llava),
+            _spoken,
             upload="a `.json` of LLaVA conversations",
             suffixes=(".json", ".jsonl"),
         ),
@@ -208,7 +205,7 @@ READERS: dict[str, Reader] = {
             find_captions,
             read_captions,
             "a folder of pictures with .txt captions",
-            _of_texts(_captioned),
+            _of_pictures(write_captions, lambda picture: picture.caption, "captions"),
             upload="pictures with a `.txt` caption of the same name beside each",
             suffixes=(".txt",),
         ),

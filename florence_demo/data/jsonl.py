@@ -10,10 +10,9 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from florence_demo.data.annotated import Rows
-from florence_demo.data.example import Example, as_strings, example_from_strings
+from florence_demo.data.example import Example, as_line, example_from_answers
 from florence_demo.data.listings import Pictures, answers_of, json_lines, listing_of, shows
 from florence_demo.data.parts import Listing
 from florence_demo.data.source import DataSource
@@ -59,10 +58,7 @@ def read_jsonl(source: DataSource) -> Rows:
             yield DatasetError(f"{where}: {exc}")
             continue
         try:
-            suffix = answers[0] if answers else ""
-            yield example_from_strings(
-                picture, row["prefix"], suffix, where, answers[1:] and answers
-            )
+            yield example_from_answers(picture, row["prefix"], answers, where)
         except DatasetError as exc:
             yield exc
 
@@ -79,13 +75,9 @@ def write_jsonl(examples: Sequence[Example], folder: Path) -> Path:
     with path.open("w", encoding="utf-8") as out:
         for i, example in enumerate(examples):
             # Rows about one picture share its file.
-            key = example.image if isinstance(example.image, Path) else id(example.image)
-            if key not in written:
-                written[key] = _write_picture(example, images, i)
-            prefix, suffix = as_strings(example, example.size())
-            row: dict[str, Any] = {"image": written[key], "prefix": prefix, "suffix": suffix}
-            if len(example.accepted) > 1:
-                row["suffix"] = [suffix, *(a for a in example.accepted if a != suffix)]
+            if example.shown not in written:
+                written[example.shown] = _write_picture(example, images, i)
+            row = {"image": written[example.shown], **as_line(example)}
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
     return path
 

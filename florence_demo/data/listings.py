@@ -67,11 +67,16 @@ def text_of(path: Path, most: int) -> str:
     """
     with path.open("rb") as file:
         read = file.read(most)
-    data = utf8_of(read)
+    return words_of(read, cut=len(read) == most)
+
+
+def words_of(data: bytes, cut: bool = False) -> str:
+    """Return bytes as text, as ``text_of`` does; ``cut`` where they may end within a letter."""
+    data = utf8_of(data)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:
-        if len(read) == most and exc.start >= len(data) - 3:  # cut off within a letter
+        if cut and exc.start >= len(data) - 3:
             return data[: exc.start].decode("utf-8")
         return data.decode("cp1252", errors="replace")
 

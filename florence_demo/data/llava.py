@@ -116,12 +116,12 @@ def _turns(given: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def write_llava(rows: Sequence[Example], folder: Path) -> Path:
-    """Write the rows that answer in words as conversations about their pictures; return the folder.
+    """Write rows that answer in words as conversations about their pictures; return the folder.
 
     A row without a question of its own asks what its task says to the model.
     """
     table: list[dict[str, Any]] = []
-    for name, about in write_rows([row for row in rows if row.answer], folder):
+    for name, about in write_rows(rows, folder):
         turns: list[dict[str, str]] = []
         for row in about:
             question = row.text or task_named(row.task).prompt

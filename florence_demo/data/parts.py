@@ -50,6 +50,11 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
 
 
+def part_folders(folder: Path) -> dict[str, Path]:
+    """Return the folders in a folder that mean a part, by the part."""
+    return by_part(subfolders(folder))
+
+
 def in_folders(is_one: Callable[[Path], bool]) -> Find:
     """Return what finds a set in a folder that is one, or in its folders that mean a part."""
 
@@ -59,7 +64,7 @@ def in_folders(is_one: Callable[[Path], bool]) -> Find:
             return None
         if is_one(folder):
             return {WHOLE: location}
-        parts = by_part(p for p in subfolders(folder) if part_called(p.name))
+        parts = part_folders(folder)
         return {part: str(path) for part, path in parts.items() if is_one(path)} or None
 
     return find
@@ -108,8 +113,7 @@ class Listing:
         own = self.within(path)
         parts = by_part(own)
         if not own:
-            folders = by_part(p for p in subfolders(path) if part_called(p.name))
-            inside = {part: self.within(folder) for part, folder in folders.items()}
+            inside = {part: self.within(f) for part, f in part_folders(path).items()}
             parts = {part: files[0] for part, files in inside.items() if files}
         if parts:
             return {part: str(file) for part, file in parts.items()}

@@ -37,9 +37,8 @@ def distinct_pictures(examples: Sequence[Example]) -> tuple[list[str], list[int]
     row_of: list[int] = []
     for example in examples:
         source = example.image
-        identity: object = source if isinstance(source, Path) else id(source)
-        if identity not in number:
-            number[identity] = len(keys)
+        if example.shown not in number:
+            number[example.shown] = len(keys)
             if isinstance(source, Path):
                 stat = source.stat()
                 keys.append(f"{source.resolve()} {stat.st_size} {stat.st_mtime_ns}")
@@ -47,15 +46,26 @@ def distinct_pictures(examples: Sequence[Example]) -> tuple[list[str], list[int]
                 keys.append(example.where)
             else:
                 keys.append(hashlib.sha256(source.tobytes()).hexdigest())
-        row_of.append(number[identity])
+        row_of.append(number[example.shown])
     return keys, row_of
 
 
 def shared_pictures(rows: Sequence[Example], others: Sequence[Example]) -> list[str]:
-    """Return where pictures stand among some rows that are among others too, told by content."""
+    """Return where pictures stand among some rows that are among others too, told by content.
+
+    Where all are files, only those are read whose size is one of the other side's too.
+    """
+    if all(isinstance(row.image, Path) for row in (*rows, *others)):
+        sizes = {_size(row) for row in rows} & {_size(row) for row in others}
+        rows, others = ([row for row in side if _size(row) in sizes] for side in (rows, others))
     seen = {_content(row) for row in rows}
     found = {_content(row): row.where for row in others}
     return [where for content, where in found.items() if content in seen]
+
+
+def _size(row: Example) -> int:
+    assert isinstance(row.image, Path)
+    return row.image.stat().st_size
 
 
 def _content(row: Example) -> object:

@@ -66,10 +66,15 @@ def read_hub(source: DataSource) -> Rows:
 
 def hub_parts(hub_id: str) -> tuple[str, ...]:
     """Return the names of the parts of a set on the hub, none where the hub cannot be asked."""
+    return tuple(part_called(own) or own for own in _own_names(hub_id))
+
+
+def _own_names(hub_id: str) -> tuple[str, ...]:
+    """Return what a set on the hub calls its parts, nothing where the hub cannot be asked."""
     try:
         import datasets
 
-        return tuple(part_called(n) or n for n in datasets.get_dataset_split_names(hub_id))
+        return tuple(datasets.get_dataset_split_names(hub_id))
     except Exception:
         # The package raises whatever its file systems raise; reading the set will say what it is.
         log.debug("no parts of %s", hub_id, exc_info=True)
@@ -93,13 +98,8 @@ def _opened(source: DataSource) -> Any:
 
 def _own_name(hub_id: str, part: str) -> str:
     """Return what a set on the hub calls a part."""
-    import datasets
-
-    try:
-        names = [part, *datasets.get_dataset_split_names(hub_id)]
-    except Exception:
-        return part  # what is wrong with the set is said when it is opened
-    return part if part in names[1:] else next((n for n in names if part_called(n) == part), part)
+    names = _own_names(hub_id)
+    return part if part in names else next((n for n in names if part_called(n) == part), part)
 
 
 def _not_opened(source: DataSource) -> DatasetError:

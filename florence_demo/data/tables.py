@@ -26,7 +26,7 @@ from florence_demo.data.listings import (
     listing_of,
     text_of,
 )
-from florence_demo.data.parts import WHOLE, by_part, part_called, subfolders
+from florence_demo.data.parts import WHOLE, by_part, part_folders
 from florence_demo.data.saved_sets import MISSING_DATASETS, rows_of_set
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError, LeftOut, plain
@@ -74,8 +74,7 @@ def find_tables(location: str) -> Mapping[str, str] | None:
         found = _within(folder) if folder.is_dir() else None
         if found:
             return found
-    folders = by_part(p for p in subfolders(path) if part_called(p.name))
-    inside = {part: _within(folder) for part, folder in folders.items()}
+    inside = {part: _within(folder) for part, folder in part_folders(path).items()}
     return {part: next(iter(files.values())) for part, files in inside.items() if files} or None
 
 

@@ -27,7 +27,7 @@ from florence_demo.data.listings import (
     likely_names,
     text_of,
 )
-from florence_demo.data.parts import TRAIN, WHOLE, by_part, part_called, subfolders
+from florence_demo.data.parts import TRAIN, WHOLE, by_part, part_called, part_folders, subfolders
 from florence_demo.data.source import DataSource
 from florence_demo.data.written import write_pictures
 from florence_demo.errors import DatasetError, plain, printable
@@ -46,13 +46,11 @@ def find_voc(location: str) -> Mapping[str, str] | None:
     folder = Path(location)
     if not folder.is_dir():
         return None
-    inner = subfolders(folder)
     if not _is_voc(folder):
-        parts = by_part(p for p in inner if part_called(p.name))
-        marked = {part: str(path) for part, path in parts.items() if _is_voc(path)}
+        marked = {part: str(p) for part, p in part_folders(folder).items() if _is_voc(p)}
         if marked:
             return marked
-        years = [p for p in inner if (p / MARKS).is_dir() and _is_voc(p)]
+        years = [p for p in subfolders(folder) if (p / MARKS).is_dir() and _is_voc(p)]
         if len(years) != 1:
             return None
         folder = years[0]

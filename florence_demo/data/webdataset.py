@@ -19,9 +19,9 @@ from typing import Any
 from florence_demo.bounded_json import JsonLimits, parse_json
 from florence_demo.data.annotated import Rows
 from florence_demo.data.columns import ROLES
-from florence_demo.data.example import Example, as_strings, example_from_strings
-from florence_demo.data.listings import IMAGE_SUFFIXES, MAX_CAPTION, Counter, answers_of, utf8_of
-from florence_demo.data.parts import WHOLE, part_called, subfolders
+from florence_demo.data.example import Example, as_line, example_from_answers
+from florence_demo.data.listings import IMAGE_SUFFIXES, MAX_CAPTION, Counter, answers_of, words_of
+from florence_demo.data.parts import WHOLE, part_called, part_folders
 from florence_demo.data.source import DATA_LIMITS, DataSource
 from florence_demo.data.written import write_rows
 from florence_demo.errors import DatasetError, LeftOut, plain
@@ -45,8 +45,7 @@ def find_webdataset(location: str) -> Mapping[str, str] | None:
     own = {part_called(p.stem) for p in _shards(path)}
     if own:
         return {part: location for part in sorted(own) if part} or {WHOLE: location}
-    inner = {part_called(p.name): p for p in subfolders(path) if part_called(p.name)}
-    return {part: str(p) for part, p in inner.items() if _shards(p)} or None
+    return {part: str(p) for part, p in part_folders(path).items() if _shards(p)} or None
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -188,10 +187,7 @@ def _row(picture: TarPicture, row: Any, where: str) -> Example:
     if not isinstance(row, dict):
         raise DatasetError("the .json is no object with named values.")
     if isinstance(row.get("prefix"), str) and "suffix" in row:
-        said = answers_of(row["suffix"])
-        return example_from_strings(
-            picture, row["prefix"], said[0] if said else "", where, said[1:] and said
-        )
+        return example_from_answers(picture, row["prefix"], answers_of(row["suffix"]), where)
     question = next((row[n] for n in ROLES["question"] if isinstance(row.get(n), str)), "")
     names = ROLES["answer"] if question else _CAPTIONS
     said = answers_of(next((row[n] for n in names if row.get(n) is not None), None))
@@ -214,11 +210,7 @@ def _json(shard: Path, place: _Place, count: Counter) -> list[Any]:
 def _text(shard: Path, place: _Place, most: int, what: str) -> str:
     if place.size > most:
         raise DatasetError(f"the {what} is longer than {most >> 10:,} KB: shorten it.")
-    data = utf8_of(_bytes(shard, place.start, place.size))
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+    return words_of(_bytes(shard, place.start, place.size))
 
 
 def _bytes(shard: Path, start: int, size: int) -> bytes:
@@ -271,12 +263,8 @@ def _told(stem: str, about: Sequence[Example]) -> tuple[str, bytes]:
     """Return the name and the text of the file beside a picture."""
     if [row.task for row in about] == ["caption"]:
         return stem + _WORDS, about[0].answer.encode()
-    found: list[dict[str, Any]] = []
-    for row in about:
-        prefix, suffix = as_strings(row, row.size())
-        others = [a for a in row.accepted if a != suffix]
-        found.append({"prefix": prefix, "suffix": [suffix, *others] if others else suffix})
-    value = found[0] if len(found) == 1 else found
+    found = [as_line(row) for row in about]
+    value: Any = found[0] if len(found) == 1 else found
     return stem + _ROWS, json.dumps(value, ensure_ascii=False).encode()
 
 

@@ -51,8 +51,7 @@ def write_rows(rows: Sequence[Example], folder: Path) -> Iterator[tuple[str, lis
     folder.mkdir(parents=True, exist_ok=True)
     about: dict[object, list[Example]] = {}
     for row in rows:
-        identity: object = row.image if isinstance(row.image, Path) else id(row.image)
-        about.setdefault(identity, []).append(row)
+        about.setdefault(row.shown, []).append(row)
     for number, same in enumerate(about.values()):
         yield _write(same[0], folder, f"{number:06}"), same
 

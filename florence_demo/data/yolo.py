@@ -24,7 +24,7 @@ from florence_demo.data.listings import (
     floats_of,
     text_of,
 )
-from florence_demo.data.parts import TRAIN, WHOLE, by_part, part_called, subfolders
+from florence_demo.data.parts import TRAIN, WHOLE, part_folders
 from florence_demo.data.source import DataSource
 from florence_demo.data.written import write_pictures
 from florence_demo.errors import DatasetError
@@ -58,11 +58,10 @@ def _parts(folder: Path) -> dict[str, Path]:
 
     The paths in ``data.yaml`` are seldom those of this machine: the folders that are here count.
     """
-    inner = subfolders(folder)
     images = folder / _IMAGES
     if images.is_dir() and (folder / _LABELS).is_dir():
-        return by_part(subfolders(images)) or {WHOLE: images}
-    parts = by_part(p for p in inner if part_called(p.name))
+        return part_folders(images) or {WHOLE: images}
+    parts = part_folders(folder)
     parts = {part: p / _IMAGES if (p / _IMAGES).is_dir() else p for part, p in parts.items()}
     return parts or {WHOLE: folder}
 

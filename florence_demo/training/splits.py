@@ -7,7 +7,7 @@ Does not know file formats (``data``) or what becomes of the rows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from florence_demo.data.example import Example
@@ -61,14 +61,14 @@ def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
     """
     left_out: list[str] = []
     data = as_source(config.data)
-    rows = _usable(data, config, config.limit, too_long, left_out)
+    rows = _usable(data, config.tasks, config.limit, too_long, left_out)
     eval_data = config.eval_data or part_to_measure(data, VALIDATION)
     if not eval_data and data.identity == ("hub", TrainConfig.data, ""):
         eval_data = replace(data, part=VALIDATION)  # known, also where the hub cannot be asked
     if eval_data:
         source = as_source(eval_data)
         measured_from = str(source)
-        valid = _usable(source, config, None, too_long, left_out)
+        valid = _usable(source, config.tasks, None, too_long, left_out)
         shared = shared_pictures(rows, valid)
         if shared:
             log.warning(
@@ -82,15 +82,9 @@ def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
         rows, valid = split_rows(rows, config.seed)
     others: list[Example] = []
     if config.others:
-        others = spread(
-            _usable(as_source(config.others), _all_tasks(config), None, too_long, []), OTHERS
-        )
+        others = spread(_usable(as_source(config.others), (), None, too_long, []), OTHERS)
     rows = _mixed(rows, config, too_long, left_out)
     return Split(rows, valid, tuple(left_out), measured_from, tuple(others))
-
-
-def _all_tasks(config: TrainConfig) -> TrainConfig:
-    return replace(config, tasks=())
 
 
 def _mixed(
@@ -107,7 +101,7 @@ def _mixed(
     own = len(rows) / (1 - sum(share for _, share in shares))
     result = list(rows)
     for source, share in shares:
-        found = _usable(as_source(source), _all_tasks(config), None, too_long, left_out)
+        found = _usable(as_source(source), (), None, too_long, left_out)
         wanted = max(1, round(own * share))
         times, rest = divmod(wanted, len(found))
         result += [*found * times, *spread(found, rest)] if rest else found * times
@@ -116,14 +110,14 @@ def _mixed(
 
 def _usable(
     source: DataSource,
-    config: TrainConfig,
+    tasks: Sequence[str],
     limit: int | None,
     too_long: Callable[[Example], str],
     left_out: list[str],
 ) -> list[Example]:
     problems: list[str] = []
     notes: list[str] = []
-    rows = open_data(source, tasks=config.tasks, limit=limit, problems=problems, notes=notes)
+    rows = open_data(source, tasks=tasks, limit=limit, problems=problems, notes=notes)
     for note in notes:
         log.info("%s", note)
     fitting = []

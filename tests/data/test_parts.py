@@ -176,6 +176,23 @@ def test_a_set_is_known_by_what_is_in_it_and_its_parts_are_what_they_are(
     assert list_data(tmp_path) == ["set", *(["taken"] if not where else [f"taken/{where}"])]
 
 
+@pytest.mark.parametrize("to", ["jsonl", "webdataset"])
+def test_a_row_of_places_has_one_answer_and_keeps_it(to: str, tmp_path: Path) -> None:
+    roboflow_coco(tmp_path / "set")
+    run(DataConfig(f"{tmp_path / 'set'}#train", out=tmp_path / "out", to=to))
+    (row,) = open_data(str(tmp_path / "out"))
+    assert row.references == ()
+
+
+def test_rows_without_a_caption_are_not_written_as_captions(tmp_path: Path) -> None:
+    picture(tmp_path / "set/a.png")
+    row = {"image": "a.png", "prefix": "<DocVQA>Who?", "suffix": "Ada"}
+    text(tmp_path / "set/annotations.jsonl", json.dumps(row))
+    with pytest.raises(DatasetError, match="holds captions, and there are none"):
+        run(DataConfig(str(tmp_path / "set"), out=tmp_path / "out", to="captions"))
+    assert not (tmp_path / "out").exists()
+
+
 @each_form
 @pytest.mark.parametrize("to", [name for name, reader in READERS.items() if reader.write])
 def test_a_set_is_written_in_every_format_and_means_the_same(

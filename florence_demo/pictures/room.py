@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from florence_demo.errors import InputError
-from florence_demo.pictures.images import LIMITS, open_image, size_told
+from florence_demo.pictures.images import LIMITS, ImageLimits, open_image, size_told
 
 LARGE = 4_000_000
 """Pixels from which a picture needs room; smaller ones are open as many as there are."""
@@ -37,20 +37,24 @@ class Room:
         self._open = 0
         self._changed = threading.Condition()
 
-    def open(self, source: str | Path | bytes) -> Image.Image:
+    def open(self, source: str | Path | bytes, *, limits: ImageLimits = LIMITS) -> Image.Image:
         """Return a picture; its room is free again when nobody holds it any more.
+
+        Args:
+            source: As ``open_image`` takes it.
+            limits: What the picture may cost.
 
         Raises:
             InputError: As for ``open_image``, or no room was free in time.
         """
-        size = size_told(source)
+        size = size_told(source, limits=limits)
         # Of a picture whose size only decoding tells, the most is taken first.
-        taken = size[0] * size[1] if size else LIMITS.max_pixels
+        taken = size[0] * size[1] if size else limits.max_pixels
         if taken < LARGE:
-            return open_image(source)
+            return open_image(source, limits=limits)
         self._take(taken)
         try:
-            image = open_image(source)
+            image = open_image(source, limits=limits)
         except BaseException:
             self._give(taken)
             raise
@@ -72,3 +76,7 @@ class Room:
         with self._changed:
             self._open -= pixels
             self._changed.notify_all()
+
+
+ROOM = Room()
+"""What all pictures of strangers share, uploaded or fetched."""

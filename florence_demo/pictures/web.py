@@ -26,7 +26,8 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util import parse_url
 
 from florence_demo.errors import InputError
-from florence_demo.pictures.images import LIMITS, ImageLimits, open_image, too_many_bytes
+from florence_demo.pictures.images import LIMITS, ImageLimits, too_many_bytes
+from florence_demo.pictures.room import ROOM
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def fetch_image(
             serves is not a picture within the limits.
     """
     fetch = _Fetch(limits, resolver, allowed or is_public, clock)
-    return open_image(fetch.get(url.strip()), limits=limits.image)
+    return ROOM.open(fetch.get(url.strip()), limits=limits.image)
 
 
 def is_public(address: str) -> bool:

@@ -23,11 +23,10 @@ from PIL import Image
 
 from florence_demo.errors import InputError
 from florence_demo.pictures.images import as_jpeg
-from florence_demo.pictures.room import Room
+from florence_demo.pictures.room import ROOM
 from florence_demo.pictures.web import fetch_image, is_url
 from florence_demo.tasks import TASKS, Region, task_named
 
-_ROOM = Room()
 _ASSETS = Path(__file__).parent / "js"
 
 
@@ -90,9 +89,9 @@ class SafeImage(gr.Image):
         if payload is None:
             return None
         if payload.path:
-            return _ROOM.open(own_file(self, payload.path))
+            return ROOM.open(own_file(self, payload.path))
         if payload.url and payload.url.startswith("data:"):
-            return _ROOM.open(payload.url)
+            return ROOM.open(payload.url)
         raise InputError("No picture arrived: upload it again.")
 
 

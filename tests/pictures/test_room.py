@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from florence_demo.errors import InputError
+from florence_demo.pictures import web
 from florence_demo.pictures.room import LARGE, Room
 
 SIDE = 2100  # 4.4 megapixels
@@ -45,6 +46,18 @@ def test_who_waits_too_long_is_told():
     assert held.size == (SIDE, SIDE)
     with pytest.raises(InputError, match="found no room: try again"):
         room.open(encoded(SIDE, "PNG"))
+
+
+def test_a_fetched_picture_shares_the_room_of_those_that_are_uploaded(monkeypatch):
+    room = Room(pixels=LARGE, seconds=0)
+    monkeypatch.setattr(web, "ROOM", room)
+    monkeypatch.setattr(web._Fetch, "get", lambda *_: encoded(SIDE, "PNG"))
+    held = room.open(encoded(SIDE, "PNG"))
+    assert held.size == (SIDE, SIDE)
+    with pytest.raises(InputError, match="found no room"):
+        web.fetch_image("https://example.org/a.png")
+    del held
+    assert web.fetch_image("https://example.org/a.png").size == (SIDE, SIDE)
 
 
 def test_what_cannot_be_opened_takes_no_room():

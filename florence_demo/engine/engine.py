@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -33,15 +33,13 @@ if TYPE_CHECKING:
 
     from florence_demo.decoding.rules import Generated
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint, in_rgb
+from florence_demo.engine.many import Asked, ask_many
+from florence_demo.engine.notices import Course, notices_of
 from florence_demo.engine.request import OnStep, Request, Stopped
+from florence_demo.engine.seen import Seen, encode_seen
 
 log = logging.getLogger(__name__)
 
-UNFAMILIAR = (
-    "This picture is unlike those that this model was trained on, so its answer may be nonsense."
-    " For photographs choose one of Microsoft's models, such as base-ft."
-)
-LOOPED = "The answer began to repeat itself and was ended there; what came before is kept."
 MAX_BATCH = 16
 """Most questions of several callers decoded together, and pictures encoded together."""
 
@@ -115,9 +113,39 @@ class Engine:
         """
         return self.predict(open_image(picture), task_named(task), text, region, options)
 
+    def ask_many(
+        self,
+        pictures: Iterable[Source],
+        task: str | Sequence[str],
+        text: str = "",
+        options: Options = USUAL,
+        *,
+        batch_size: int | None = None,
+        give_errors: bool = False,
+    ) -> Iterator[Any]:
+        """Yield the answers about many pictures, in order; the next are opened meanwhile.
+
+        Args:
+            pictures: Each as ``ask`` takes it; may be endless, a thread draws from it.
+            task: Name of the task, or several names: then a tuple of answers is yielded.
+            text: Words, for a task that needs them.
+            options: How the answers are searched.
+            batch_size: Pictures asked about at once; by default what suits the machine.
+            give_errors: Yield an InputError in the place of its answer, and go on after it.
+
+        Raises:
+            InputError: There is no such task, or a picture cannot be used.
+        """
+        names = [task] if isinstance(task, str) else task
+        for found in ask_many(self, pictures, Asked.of(names, text, options), batch_size):
+            failed = next((each for each in found if isinstance(each, InputError)), None)
+            if failed and not give_errors:
+                raise failed
+            yield found[0] if isinstance(task, str) else found
+
     def predict(
         self,
-        image: Image.Image,
+        image: Image.Image | Seen,
         task: Task,
         text: str = "",
         region: Region | None = None,
@@ -167,7 +195,7 @@ class Engine:
         prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
         caller = _Caller(on_step)
         distinct = {id(r.image): r.image for r in requests}
-        pictures = {key: fingerprint(image) for key, image in distinct.items()}
+        pictures = {key: _digest(image) for key, image in distinct.items()}
         jobs = [
             _Job(r, self._tokenize(prompt), options, caller, pictures[id(r.image)])
             for r, prompt in zip(requests, prompts, strict=True)
@@ -237,23 +265,42 @@ class Engine:
         """
         import torch
 
-        def encode(given: Sequence[Image.Image]) -> torch.Tensor:
-            pictures = [in_rgb(picture) for picture in given]
-            # Of equal size they would be copied into one piece first: large ones go one by one.
-            several = max(p.width * p.height for p in pictures) < LARGE
-            pixels = [
-                self.loaded.processor.image_processor(images=images, return_tensors="pt")
-                for images in ([pictures] if several else [[p] for p in pictures])
-            ]
-            values = torch.cat([each["pixel_values"] for each in pixels])
+        def encode(values: torch.Tensor) -> torch.Tensor:
             with torch.inference_mode():
                 return self._decoder.encode_image(
                     values.to(self.loaded.device, self.loaded.dtype), before_block=before_block
                 )
 
-        pictures = {job.picture: job.request.image for job in jobs}
-        found = self._features.features(pictures, encode, MAX_BATCH)
+        asked = {job.picture: job.request.image for job in jobs}
+        pictures = {key: image for key, image in asked.items() if not isinstance(image, Seen)}
+        found = self._features.features(
+            pictures, lambda given: encode(self._pixels(given)), MAX_BATCH
+        )
+        ready = {key: image for key, image in asked.items() if isinstance(image, Seen)}
+        encode_seen(list(ready.values()), encode, MAX_BATCH)
+        found |= {key: seen.features for key, seen in ready.items() if seen.features is not None}
         return torch.stack([found[job.picture] for job in jobs])
+
+    def _pixels(self, given: Sequence[Image.Image]) -> torch.Tensor:
+        """Return what the vision tower takes of some pictures, (B, 3, H, W)."""
+        import torch
+
+        pictures = [in_rgb(picture) for picture in given]
+        # Of equal size they would be copied into one piece first: large ones go one by one.
+        several = max(p.width * p.height for p in pictures) < LARGE
+        pixels = [
+            self.loaded.processor.image_processor(images=images, return_tensors="pt")
+            for images in ([pictures] if several else [[p] for p in pictures])
+        ]
+        return torch.cat([each["pixel_values"] for each in pixels])
+
+    def prepare(self, image: Image.Image) -> Seen:
+        """Return a picture as this model sees it, to be asked about instead of the picture.
+
+        Any thread may do that while the model works. Its features are kept as long as the result
+        is, and nowhere else.
+        """
+        return Seen(image.size, fingerprint(image), self._pixels([image]))
 
     def hand_over(self, change: Callable[[LoadedModel], LoadedModel]) -> Engine:
         """Return an engine for the changed model; this one answers no more.
@@ -355,19 +402,14 @@ class Engine:
         found = decoded.detections
         rated = self._confidence.rate(request.task, found) if self._confidence else None
         text = decoded.text or (request.text if request.task.after else "")
-        notices = [] if job.familiar else [UNFAMILIAR]
-        if generated.looped:
-            notices.append(LOOPED)
-        if generated.truncated:
-            notices.append(
-                f"The answer was cut off after {len(generated.ids)} tokens: raise “Longest answer”"
-                f" (now {job.options.max_new_tokens}) if the model can write more."
-            )
-        moved = 0 if request.task.answer is TEXT else past_the_last(pieces)
-        if moved:
-            notices.append(_moved(moved))
-        if not text and not len(found):
-            notices.append("The model found nothing for this question in this picture.")
+        course = Course(
+            job.familiar,
+            generated.looped,
+            len(generated.ids) if generated.truncated else 0,
+            job.options.max_new_tokens,
+            0 if request.task.answer is TEXT else past_the_last(pieces),
+            not text and not len(found),
+        )
         log.info(
             "%s %s: %d tokens in %.2f s",
             self.loaded.title,
@@ -389,19 +431,14 @@ class Engine:
             tokens=len(generated.ids),
             truncated=generated.truncated,
             looped=generated.looped,
-            notices=tuple(notices),
+            notices=tuple(notices_of(course)),
             calibrated=rated is not None,
             picture=job.picture,
         )
 
 
-def _moved(count: int) -> str:
-    """Return what a person is told of locations that are no bin."""
-    those = "A location" if count == 1 else f"{count:,} locations"
-    return (
-        f"{those} of the answer came after <loc_999>, the last there is, and counted as the edge of"
-        " the picture: the raw answer shows it, and data with <loc_1000> may have taught it."
-    )
+def _digest(image: Image.Image | Seen) -> str:
+    return image.digest if isinstance(image, Seen) else fingerprint(image)
 
 
 def _in_order(special: Mapping[int, Piece]) -> range | None:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from florence_demo.codec import Decoded
+from florence_demo.engine.seen import Seen
 from florence_demo.errors import InputError
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import Region, Task
@@ -89,9 +90,9 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Hold one question: a picture, a task, and what the task takes."""
+    """Hold one question: a picture, or what a model sees of it, a task, and what the task takes."""
 
-    image: Image.Image
+    image: Image.Image | Seen
     task: Task
     text: str = ""
     region: Region | None = None
@@ -109,7 +110,7 @@ class Predictor(Protocol):
 
     def predict(
         self,
-        image: Image.Image,
+        image: Image.Image | Seen,
         task: Task,
         text: str = "",
         region: Region | None = None,

@@ -20,6 +20,7 @@ from florence_demo.machine import SPINS, keep_heap
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("answer a task about pictures", "commands.predict"),
+    "batch": ("answer tasks about many pictures, as a job", "commands.batch"),
     "tasks": ("list the tasks", "commands.tasks"),
     "models": ("list the models", "commands.models"),
     "inspect": ("say what a checkpoint folder holds", "commands.inspect"),

@@ -25,7 +25,7 @@ HOUSE: list[list[str]] = [
     ["pictures", "output", "checkpoints", "decoding"],
     ["models", "data"],
     ["engine"],
-    ["evaluation"],
+    ["evaluation", "batch"],
     ["serving"],
     ["training"],
     ["ui", "nano"],

@@ -7,6 +7,7 @@ very set is read. Nothing is decoded by the package: it would open whatever a ce
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 from florence_demo.bounded_json import load_json
 from florence_demo.data.annotated import Rows
-from florence_demo.data.columns import columns_of, row_of
+from florence_demo.data.columns import ROLES, columns_of, row_of
 from florence_demo.data.parts import TRAIN, WHOLE, part_called
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
@@ -116,6 +117,54 @@ def _folders_of(hub_id: str) -> tuple[Path, ...]:
 
     own = f"datasets--{hub_id.replace('/', '--')}"
     return Path(constants.HF_HUB_CACHE) / own, Path(datasets.config.EXTRACTED_DATASETS_PATH)
+
+
+@dataclass(frozen=True, eq=False)
+class SetPictures:
+    """Give the pictures of a set by their row, whatever else is in it.
+
+    Attributes:
+        table: The set's pictures, undecoded.
+        folders: Where a file may lie that a cell names.
+    """
+
+    table: Any
+    folders: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, row: int) -> CellPicture:
+        return CellPicture(self.table, row, self.folders)
+
+
+@functools.lru_cache(2)
+def open_pictures(location: str, part: str = "", column: str = "") -> SetPictures:
+    """Return the pictures of a set that ``save_to_disk`` wrote, or of one on the hub.
+
+    Args:
+        location: The folder, or the id of the hub.
+        part: Which of its parts, the first where it is not said.
+        column: Where the pictures are; found where it is not said.
+
+    Raises:
+        DatasetError: It cannot be opened, or has no such part or column.
+    """
+    saved = Path(location).exists()
+    source = DataSource("datasets" if saved else "hub", location, part)
+    loaded = _opened(source)
+    if isinstance(loaded, dict):
+        own = [name for name in loaded if not part or part in (name, part_called(name))]
+        if not own:
+            raise DatasetError(f"“{location}” has no part “{part}”, only {', '.join(loaded)}.")
+        loaded = loaded[own[0]]
+    held = [name for name, feature in loaded.features.items() if _holds_pictures(feature)]
+    named = [name for name in held if name == column or (not column and name in ROLES["image"])]
+    if not named and (column or not held):
+        asked = f" “{column}”" if column else ""
+        raise DatasetError(f"The set “{location}” has no column{asked} of pictures.")
+    table = loaded.with_format("arrow").select_columns([(named or held)[0]])
+    return SetPictures(table, () if saved else _folders_of(location))
 
 
 def rows_of_set(source: DataSource, loaded: Any, folders: tuple[Path, ...] = ()) -> Rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def read_ahead(
     read: Callable[[J], R],
     ahead: Ahead,
     weigh: Callable[[R], int] = lambda result: 0,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield what each job gives, in their order; read by threads, so many ahead and no more.
 
     The jobs themselves are drawn by a thread of their own, one after the other and no further than

@@ -1,0 +1,172 @@
+"""Answer a task about many pictures, and write the answers in the formats of others.
+
+Knows the ``batch`` command: its options, its bar, and how it is asked to stop. Does not know how a
+job is done (``batch``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from florence_demo.batch.config import BatchConfig, Which
+from florence_demo.commands.options import add_model
+from florence_demo.engine.request import Options
+from florence_demo.errors import InputError, printable
+
+_TOLD = 20
+"""Failures told one by one; all of them are in the rows."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options; each default is written once, in ``BatchConfig``."""
+    default, which = BatchConfig(()), Which()
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="pictures, folders, globs, a .txt list, a .csv, a .zip, addresses, PDFs, videos, a set"
+        " of `save_to_disk` or of the hub; `export DIR` writes a job's answers in other formats",
+    )
+    parser.add_argument("--task", default=",".join(default.tasks), help="one, or od,caption,ocr")
+    parser.add_argument("--text", default=default.text, help="words, for tasks that need them")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the job's folder; - is stdout")
+    parser.add_argument("--recursive", action="store_true", help="folders within folders too")
+    parser.add_argument("--column", default=which.column, help="of a table, where pictures are")
+    parser.add_argument("--pages", default=which.pages, help="of PDFs: 1-5, or 1-5,9")
+    parser.add_argument("--every", default=which.every, help="of videos: 1s, or 25 frames")
+    parser.add_argument("--limit", type=int, help="most pictures, pages and frames")
+    parser.add_argument("--min-score", type=float, default=default.min_score, metavar="0..1")
+    parser.add_argument("--batch-size", default="auto", metavar="N", help="pictures asked together")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that open pictures")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew in that folder")
+    parser.add_argument("--retry-failed", action="store_true", help="ask again what failed")
+    parser.add_argument("--dry-run", action="store_true", help="tell how much it is, and stop")
+    parser.add_argument("--beams", type=int, default=default.options.num_beams)
+    parser.add_argument("--max-new-tokens", type=int, default=default.options.max_new_tokens)
+    add_model(parser)
+
+
+def config_from_args(args: argparse.Namespace) -> BatchConfig:
+    """Return the settings of a parsed command line.
+
+    Raises:
+        InputError: One is not of its kind.
+    """
+    size = args.batch_size
+    if size != "auto" and not size.isdecimal():
+        raise InputError("--batch-size must be a whole number, or auto.")
+    return BatchConfig(
+        sources=tuple(args.sources),
+        tasks=tuple(name.strip() for name in args.task.split(",") if name.strip()),
+        text=args.text,
+        out=None if args.out == "-" else Path(args.out),
+        which=Which(args.recursive, args.column, args.pages, args.every, args.limit),
+        options=Options(args.max_new_tokens, args.beams),
+        min_score=args.min_score,
+        model=args.model,
+        device=args.device,
+        dtype=args.dtype,
+        allow_pickle=args.allow_pickle,
+        batch_size=None if size == "auto" else int(size),
+        workers=args.workers,
+        overwrite=args.overwrite,
+        retry_failed=args.retry_failed,
+    )
+
+
+def command(args: argparse.Namespace) -> int:
+    """Run the job; the status is 1 where some pictures failed or are not done yet."""
+    from florence_demo.batch.models import model_of
+    from florence_demo.batch.rows import RowStream
+    from florence_demo.batch.run import Watch, run
+
+    config = config_from_args(args)
+    config.asked()
+    if args.dry_run:
+        from florence_demo.batch.plan import plan
+
+        print("\n".join(plan(config, model_of(config).open()).sentences()))
+        return 0
+    out = RowStream(sys.stdout.buffer) if config.out is None else None
+    with _Bar(config) as bar, _stops() as stopped:
+        outcome = run(config, model_of(config), Watch(bar.tell, stopped.is_set, out))
+    print(_said(outcome, args.out), file=sys.stderr)
+    return 1 if outcome.failed or outcome.stopped else 0
+
+
+def _said(outcome: Any, out: str) -> str:
+    speed = outcome.answered / outcome.seconds if outcome.seconds else 0.0
+    said = f"{outcome.answered:,} answered in {outcome.seconds:,.0f} s ({speed:.1f} a second)"
+    if outcome.skipped:
+        said += f", {outcome.skipped:,} were there already"
+    if outcome.failed:
+        said += f"; {outcome.failed:,} failed: --retry-failed asks them again"
+    if outcome.stopped:
+        said += f". {outcome.stopped.rstrip('.')}. Give the same command again to go on"
+    return f"{said}." + ("" if out == "-" else f" The answers are in {printable(out)}.")
+
+
+@contextmanager
+def _stops() -> Iterator[threading.Event]:
+    """Give an event that Ctrl-C and SIGTERM set; a second one ends the program at once."""
+    asked = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        print("\nStopping after the part in work; once more ends it at once.", file=sys.stderr)
+
+    before = {each: signal.signal(each, hear) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+class _Bar:
+    """Show how far a job is: a bar on a terminal, and in any case its first failures."""
+
+    def __init__(self, config: BatchConfig):
+        self._config, self._failures = config, 0
+        self._bar: Any = tqdm(unit=" pictures", disable=None, smoothing=0.05, dynamic_ncols=True)
+
+    def __enter__(self) -> _Bar:
+        if not self._bar.disable:
+            threading.Thread(target=self._count, daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.close()
+
+    def _count(self) -> None:
+        from florence_demo.batch.plan import count
+
+        total = count(self._config)
+        if total is not None:
+            self._bar.total = total
+            self._bar.refresh()
+
+    def tell(self, outcome: Any, rows: list[dict[str, Any]]) -> None:
+        """Show a part."""
+        self._bar.update(outcome.answered + outcome.skipped - self._bar.n)
+        self._bar.set_postfix(failed=outcome.failed, refresh=False)
+        for row in rows:
+            errors = [row.get("error"), *(a.get("error") for a in row.get("answers", {}).values())]
+            for error in filter(None, errors):
+                self._failures += 1
+                if self._failures <= _TOLD:
+                    self._bar.write(printable(f"{row['source']}: {error}"), file=sys.stderr)
+                elif self._failures == _TOLD + 1:
+                    self._bar.write("More failures are in the rows.", file=sys.stderr)

@@ -30,13 +30,16 @@ _STRANGERS = OwnLimits(rows=500, picture_bytes=64 << 20)
 """What a visitor of a page for strangers may gather."""
 
 
+def form_of(found: Prediction) -> dict[str, Any]:
+    """Return what an editor must know of an answer: its form, and the picture's size."""
+    task = _plain(TASKS[found.task])
+    return {"kind": _kind(task), "named": task.named, "size": list(found.size)}
+
+
 def editable(found: Prediction) -> dict[str, Any]:
-    """Return what an editor shows of an answer: its words, or its places with their names."""
+    """Return what can be edited of an answer, as ``corrected`` takes it back."""
     task = _plain(TASKS[found.task])
     return {
-        "kind": _kind(task),
-        "named": task.named,
-        "size": list(found.size),
         "text": found.text if task.answer is TEXT else "",
         "things": [
             {"label": row["label"], "rings": row["polygons"]}

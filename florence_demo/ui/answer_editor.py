@@ -10,14 +10,19 @@ from typing import Any
 
 import gradio as gr
 
+from florence_demo.bounded_json import JsonLimits, parse_json
+from florence_demo.errors import InputError
 from florence_demo.ui.components import Skeleton
+
+_EDITED = JsonLimits(max_bytes=1 << 20, max_values=50_000, max_depth=6)
 
 
 class AnswerEditor(Skeleton):
     """Let a person change an answer: its words, or its places and their names.
 
-    Its value is what ``serving.correcting.editable`` returns, with ``picture``, a file, and ``id``,
-    which is another one for each answer; empty where nothing is edited.
+    Its value holds ``picture`` (a file), ``size``, ``kind`` and ``named`` as ``correcting.form_of``
+    tells them, ``id``, which is another one for each answer, and ``edited``: the answer as a JSON
+    text, changed by every change. It is empty where nothing is edited.
     """
 
     def __init__(self, uid: str, **kwargs: Any) -> None:
@@ -37,6 +42,20 @@ class AnswerEditor(Skeleton):
         )
         holds = "The answer that is being put right"
         super().__init__(html, "answer_editor.js", holds, label="Put the answer right", **kwargs)
+
+    def preprocess(self, payload: Any) -> Any:
+        """Return the answer as it was edited, which is still to be checked.
+
+        Raises:
+            InputError: It is not what the editor writes, or larger than any answer.
+        """
+        edited = payload.get("edited") if isinstance(payload, dict) else None
+        if not isinstance(edited, str):
+            raise InputError("Nothing is being edited: press “Put it right” first.")
+        try:
+            return parse_json(edited.encode("utf-8", "replace"), _EDITED)
+        except ValueError as exc:
+            raise InputError(f"The edited answer {exc}: remove some places.") from exc
 
 
 @dataclass(frozen=True, eq=False)

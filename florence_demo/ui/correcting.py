@@ -6,6 +6,7 @@ Knows the events. What is taken of an edited answer is ``serving.correcting``'s 
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import gradio as gr
@@ -15,7 +16,7 @@ from florence_demo.data.own_set import NAME, Counted
 from florence_demo.pictures.images import display_copy
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service, same_picture, shown
-from florence_demo.serving.correcting import add_corrected, editable, own_set
+from florence_demo.serving.correcting import add_corrected, editable, form_of, own_set
 from florence_demo.ui.ask_layout import Surface
 from florence_demo.ui.handlers import friendly
 from florence_demo.ui.pickers import FOLDER, QUIET, DataPicker
@@ -99,9 +100,12 @@ def _begin(service: Service) -> Any:
     @friendly
     def begin(image: Image.Image | None, found: Prediction | None) -> tuple[Any, ...]:
         picture, about = same_picture(image, found)
-        value = editable(about)
-        value["id"] = next(_IDS)
-        value["picture"] = service.handed_out(*display_copy(picture))
+        value = {
+            **form_of(about),
+            "id": next(_IDS),
+            "picture": service.handed_out(*display_copy(picture)),
+            "edited": json.dumps(editable(about)),
+        }
         # Out of the way, but as it was: it is shown again when the editor is closed.
         hidden = gr.update(visible="hidden")
         return value, gr.update(visible=True), hidden, gr.update(visible=False)

@@ -90,6 +90,7 @@ def build_finetune_tab(
     gr.on(looks, watch.look, watch.inputs, watch.outputs, **QUIET, concurrency_limit=None)
     model = settings.components["model"]
     tab.select(lambda: gr.update(choices=model_choices(service)), None, model, **QUIET)
+    picker.look_again_with(tab.select)
     return picker
 
 

@@ -12,7 +12,7 @@ from florence_demo.codec import QUADS, TEXT
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.serving.correcting import add_corrected, corrected, editable, own_set
+from florence_demo.serving.correcting import add_corrected, corrected, editable, form_of, own_set
 from florence_demo.tasks import TASKS
 from tests.fakes import FakeEngine, FakeEngines
 
@@ -152,7 +152,7 @@ def test_strangers_sets_are_their_own_and_temporary(tmp_path):
 
 
 def test_every_kind_has_an_editor():
-    kinds = {name: editable(answer(name))["kind"] for name in TASKS}
+    kinds = {name: form_of(answer(name))["kind"] for name in TASKS}
     assert {name for name, kind in kinds.items() if kind == "text"} == {
         name for name, task in TASKS.items() if task.answer is TEXT
     }

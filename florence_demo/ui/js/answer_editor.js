@@ -25,7 +25,12 @@ const bounds = thing => {
 const copy = value => JSON.parse(JSON.stringify(value));
 const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 const remember = () => { undo.push(copy(state.things)); if (undo.length > 100) undo.shift(); };
-const tell = () => { props.value = {...state, things: copy(state.things)}; };
+// One text: the door admits few values in a body, and an outline has many numbers.
+const tell = () => {
+  const edited = JSON.stringify({text: state.text, things: state.things},
+    (_, v) => (typeof v === 'number' ? Math.round(v * 10) / 10 : v));
+  props.value = {...props.value, edited};
+};
 
 const node = (kind, parent, values) => {
   const made = document.createElementNS(NS, kind);
@@ -306,7 +311,7 @@ const sync = () => {
   root.hidden = !value.id;
   if (!value.id) { state = null; return; }
   if (state && state.id === value.id) return;  // our own word
-  state = copy(value);
+  state = {...value, ...JSON.parse(value.edited)};
   chosen = -1;
   undo = [];
   image.src = value.picture.url;
@@ -320,7 +325,6 @@ const sync = () => {
     ? 'Write what would have been right.'
     : 'Drag a place to move it, its corners to resize it; drag beside it to add one.';
   draw();
-  if (text) drawShapes();
 };
 watch('value', sync);
 sync();

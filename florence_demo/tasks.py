@@ -20,6 +20,8 @@ from florence_demo.codec import (
     QUADS,
     TEXT,
     Answer,
+    dequantize,
+    lex,
     location_tokens,
 )
 from florence_demo.errors import InputError, printable
@@ -47,6 +49,7 @@ class Task:
         text_label: What the text box is called, for a task that needs text.
         example: A text to begin with, for a task that needs text.
         after: Name of the task whose text answer becomes this one's text.
+        named: Whether each place of its answer has a name.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Task:
     text_label: str = ""
     example: str = ""
     after: str | None = None
+    named: bool = True
 
     @property
     def asks(self) -> Needs:
@@ -93,6 +97,20 @@ class Task:
             box = check_region(region, size, self.title)
             return self.prompt.replace("{input}", location_tokens(box, size))
         return self.prompt
+
+    def asked(self, prompt: str, size: tuple[int, int]) -> tuple[str, Region | None]:
+        """Return the text and the region of a prompt that ``build_prompt`` built.
+
+        A region comes back as the middle of its bins, as the model read it.
+        """
+        before, _, behind = self.prompt.partition("{input}")
+        if self.needs == "nothing":
+            return "", None
+        said = prompt.removeprefix(before).removesuffix(behind)
+        if self.needs == "text":
+            return said, None
+        x1, y1, x2, y2 = dequantize([piece.loc for piece in lex(said)], size).tolist()
+        return "", (x1, y1, x2, y2)
 
     def _checked_text(self, text: str) -> str:
         if not text:
@@ -254,6 +272,7 @@ _ALL = (
         "<REGION_PROPOSAL>",
         "Locate the region proposals in the image.",
         BOXES,
+        named=False,
     ),
     Task(
         "caption_to_phrase_grounding",
@@ -290,6 +309,7 @@ _ALL = (
         needs="text",
         text_label="What to cut out",
         example="the dog",
+        named=False,
     ),
     Task(
         "region_to_segmentation",
@@ -300,6 +320,7 @@ _ALL = (
         "What is the polygon mask of region {input}",
         POLYGONS,
         needs="region",
+        named=False,
     ),
     Task(
         "region_to_category",

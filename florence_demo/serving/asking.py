@@ -305,10 +305,7 @@ class Service:
         Raises:
             InputError: There is no answer yet, or the picture was changed since.
         """
-        if image is None or found is None:
-            raise InputError("There is no answer to download yet: ask something first.")
-        if image.size != found.size or found.picture not in ("", fingerprint(image)):
-            raise InputError("The picture was changed since the answer: ask again, then download.")
+        image, found = same_picture(image, found)
         folder = self.scratch.new_served_folder()
         stem = f"florence-{found.task}"
         if kind == ANNOTATED:
@@ -342,8 +339,30 @@ def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
         yield result, text or ""
 
 
+def same_picture(
+    image: Image.Image | None, found: Prediction | None
+) -> tuple[Image.Image, Prediction]:
+    """Return a picture and the answer about it.
+
+    Raises:
+        InputError: There is no answer yet, or the picture was changed since.
+    """
+    if image is None or found is None:
+        raise InputError("There is no answer yet: ask something first.")
+    if image.size != found.size or found.picture not in ("", fingerprint(image)):
+        raise InputError("The picture was changed since the answer: ask again first.")
+    return image, found
+
+
 def show(found: Prediction, engine: Engine) -> dict[str, Any]:
-    """Return what the answer's pane shows of a prediction."""
+    """Return what the answer's pane shows of a model's answer."""
+    speed = f"{found.seconds:.2f} s · {found.tokens} tokens"
+    meta = " · ".join((speed, engine.loaded.describe(), *gpu_memory(engine)))
+    return {**shown(found), "meta": meta}
+
+
+def shown(found: Prediction) -> dict[str, Any]:
+    """Return what the answer's pane shows of an answer, whoever gave it."""
     sure = found.detections.scores
     rows = [
         {
@@ -354,14 +373,12 @@ def show(found: Prediction, engine: Engine) -> dict[str, Any]:
         }
         for i, label in enumerate(found.detections.labels)
     ]
-    speed = f"{found.seconds:.2f} s · {found.tokens} tokens"
     return {
         "sentence": found.sentence(),
         "overlay": overlay(found),
         "notices": list(found.notices),
         "rows": rows,
         "calibrated": found.calibrated,
-        "meta": " · ".join((speed, engine.loaded.describe(), *gpu_memory(engine))),
     }
 
 

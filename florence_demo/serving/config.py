@@ -101,6 +101,7 @@ def openness(config: AppConfig, host: str | None, auth: bool) -> Iterator[str]:
         *(["fetch any model of the Hugging Face hub"] if config.open_hub else []),
         f"open checkpoints under {config.checkpoints}",
         "upload checkpoints and data",
+        *([] if config.public else [f"add corrected answers to {config.data / 'my-data'}"]),
         *([f"open pickles under {config.checkpoints}"] if config.allow_pickle else []),
         *([f"start, stop and resume trainings, on data under {config.data} too"]
           if config.training else []),

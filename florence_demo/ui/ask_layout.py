@@ -19,6 +19,7 @@ from florence_demo.pictures.decoder import open_own
 from florence_demo.serving.asking import ANNOTATED, EXAMPLES, load_examples
 from florence_demo.tasks import TASKS
 from florence_demo.ui.all_tasks import Cards
+from florence_demo.ui.answer_editor import Correcting, lay_out_editor
 from florence_demo.ui.components import AnswerView, ExampleStrip, RegionPicker, SafeImage, TaskMenu
 from florence_demo.ui.numbers import Number, Slider
 
@@ -88,6 +89,7 @@ class Answer:
     Attributes:
         found: The answer that is shown.
         view: Shows it.
+        correcting: What it is put right with.
         cards: Several answers.
         answers: Those of the cards.
         saving: The row of the download.
@@ -100,6 +102,7 @@ class Answer:
 
     found: gr.State
     view: AnswerView
+    correcting: Correcting
     cards: Cards
     answers: gr.State
     saving: gr.Row
@@ -216,12 +219,14 @@ def _answer(api: str, found: gr.State) -> Answer:
             scale=3,
         )
         save = gr.Button("Download", scale=1, min_width=110)
+        correct = gr.Button("Put it right", scale=1, min_width=110)
+    correcting = lay_out_editor(correct, api)
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
     with gr.Accordion("Parsed answer (JSON)", open=False):
         parsed = gr.JSON(show_label=False, label="Parsed answer")
     with gr.Accordion("Raw text of the model", open=False):
         raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
-    return Answer(found, view, cards, answers, saving, kind, save, file, parsed, raw)
+    return Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
 
 
 def _thumbnails() -> list[dict[str, Any]]:

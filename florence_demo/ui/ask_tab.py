@@ -24,6 +24,7 @@ from florence_demo.ui.all_tasks import API as ALL_API
 from florence_demo.ui.all_tasks import all_handler, opened
 from florence_demo.ui.ask_layout import CHANGE, Model, Surface, lay_out
 from florence_demo.ui.components import ExampleStrip, index_of
+from florence_demo.ui.correcting import connect_correcting
 from florence_demo.ui.handlers import friendly, friendly_stream
 from florence_demo.ui.pickers import QUIET
 
@@ -77,8 +78,8 @@ _MODEL: dict[str, Any] = {"concurrency_limit": MAX_BATCH, "concurrency_id": "mod
 
 def build_surface(
     service: Service, model: Model, *, api: str, task: str = "caption", examples: bool = True
-) -> None:
-    """Lay out one surface and connect it.
+) -> Surface:
+    """Lay out one surface, connect it and return it.
 
     Args:
         service: What the buttons do.
@@ -95,7 +96,9 @@ def build_surface(
         running.append(_connect_examples(service, surface, surface.strip))
         arrivals.append(surface.strip.pick)
     _connect_ends(surface, running, arrivals)
+    _connect_editor(service, surface)
     _connect_download(service, surface)
+    return surface
 
 
 def _connect_picture(service: Service, surface: Surface) -> list[Any]:
@@ -198,6 +201,14 @@ def _connect_ends(surface: Surface, running: list[Any], arrivals: list[Any]) -> 
     # What is still being answered is about the picture before.
     for arrives in arrivals:
         arrives(None, None, None, cancels=running, queue=False)
+
+
+def _connect_editor(service: Service, surface: Surface) -> None:
+    q = surface.question
+    asked = [q.ask.click, q.words.submit, q.every.click, q.picture.change]
+    if surface.strip is not None:
+        asked.append(surface.strip.pick)
+    connect_correcting(service, surface, asked)
 
 
 def _connect_download(service: Service, surface: Surface) -> None:

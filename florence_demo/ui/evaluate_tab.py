@@ -95,6 +95,7 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
     )
     # A fine-tuning may have ended since.
     tab.select(lambda: gr.update(choices=model_choices(service)), None, laid.model, **QUIET)
+    laid.picker.look_again_with(tab.select)
     event.failure(failed_panel, None, laid.panel, api_visibility="private", queue=False)
     # A report that is there already stays.
     stopped = f"(shown) => shown.includes('fd-live') ? {json.dumps(stopped_panel())} : shown"

@@ -40,8 +40,8 @@ NOT_HERE = (
 
 def build_finetune_tab(
     service: Service, app: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, after: CheckpointTab
-) -> None:
-    """Lay out the tab and connect it.
+) -> DataPicker | None:
+    """Lay out the tab, connect it, and return where its data is chosen; None where it is off.
 
     Args:
         service: The page's.
@@ -52,7 +52,7 @@ def build_finetune_tab(
     """
     if not service.config.training:
         gr.Markdown(NOT_HERE)
-        return
+        return None
     runs = Runs(service.config.checkpoints)
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
@@ -90,6 +90,8 @@ def build_finetune_tab(
     gr.on(looks, watch.look, watch.inputs, watch.outputs, **QUIET, concurrency_limit=None)
     model = settings.components["model"]
     tab.select(lambda: gr.update(choices=model_choices(service)), None, model, **QUIET)
+    picker.look_again_with(tab.select)
+    return picker
 
 
 class _Watch:

@@ -20,6 +20,7 @@ from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
 from florence_demo.ui.components import SafeImage
+from florence_demo.ui.correcting import connect_learning
 from florence_demo.ui.evaluate_tab import build_evaluate_tab
 from florence_demo.ui.finetune_tab import build_finetune_tab
 from florence_demo.ui.handlers import OurFault, message
@@ -149,7 +150,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                     allow_custom_value=config.open_hub or config.model not in MODELS,
                     render=False,
                 )
-                build_surface(
+                asking = build_surface(
                     service,
                     Model(model, service.check_model, render=True),
                     api="ask",
@@ -157,9 +158,10 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
             with gr.Tab("Fine-tuned checkpoints", id="checkpoints") as opened:
                 checkpoints = build_checkpoint_tab(service, opened)
             with gr.Tab("Fine-tune", id="finetune") as finetune:
-                build_finetune_tab(service, app, finetune, tabs, checkpoints)
+                picker = build_finetune_tab(service, app, finetune, tabs, checkpoints)
             with gr.Tab("Evaluate", id="evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
+        connect_learning(service, app, asking, tabs, picker)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS

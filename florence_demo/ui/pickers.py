@@ -81,6 +81,14 @@ class DataPicker:
         """The components, in the order in which ``chosen`` takes their values."""
         return [self.kind, self.folder, self.uploaded, self.hub]
 
+    def folders(self) -> list[str]:
+        """Return the names of the sets there are."""
+        return _folders(self.service)
+
+    def look_again_with(self, event: Any) -> None:
+        """Offer the sets that are there by then whenever an event comes."""
+        event(lambda: gr.update(choices=self.folders()), None, self.folder, **QUIET)
+
     def chosen(self, kind: str, folder: str | None, uploaded: Upload | None, hub: str) -> Data:
         """Return the data that the components' values stand for.
 

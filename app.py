@@ -78,6 +78,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--allow-pickle", action="store_true", help="open pickled weights under --checkpoints too"
     )
+    parser.add_argument(
+        "--max-batch", type=int, help="most pictures of one job of many (default: 200 or 5,000)"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of data sets")
     parser.add_argument(
         "--training",
@@ -123,6 +126,7 @@ def _config(args: argparse.Namespace) -> AppConfig:
         training=args.training,
         public=args.public,
         hosts=hosts,
+        max_batch=args.max_batch,
         frames=_HUB_FRAMES if on_space else (),
         forwarded=on_space,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,28 @@ class Detections:
             *(None if values is None else values[index] for values in scores),
         )
 
+    @classmethod
+    def from_json(cls, rows: Sequence[dict[str, Any]]) -> Detections:
+        """Return the detections that ``to_json`` wrote.
+
+        Raises:
+            ValueError: The rows are not those of detections.
+        """
+        try:
+            boxes = np.array([row["box"] for row in rows], np.float32).reshape(len(rows), 4)
+            rings = [
+                tuple(np.array(ring, np.float32).reshape(-1, 2) for ring in row["polygons"])
+                for row in rows
+            ]
+            scores = [[row.get(name.removesuffix("s")) for row in rows] for name in _SCORES]
+            given = [
+                None if not rows or None in values else np.array(values, np.float32)
+                for values in scores
+            ]
+            return cls(boxes, tuple(str(row["label"]) for row in rows), tuple(rings), *given)
+        except (TypeError, KeyError, AttributeError, ValueError) as exc:
+            raise ValueError(f"rows of detections expected, got {str(rows)[:60]}") from exc
+
     def to_json(self) -> list[dict[str, Any]]:
         """Return one dict of plain Python numbers a detection."""
         scores = {name.removesuffix("s"): getattr(self, name) for name in _SCORES}
@@ -178,6 +200,27 @@ class Prediction:
         more = len(named) - len(listed)
         rest = f" and {more} more" if more > 0 else ""
         return f"{count} object{'' if count == 1 else 's'}: {', '.join(listed)}{rest}"
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Prediction:
+        """Return the prediction that ``to_json`` wrote; which pixels it is about is not known.
+
+        Raises:
+            ValueError: The values are not those of a prediction.
+        """
+        try:
+            given = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+            width, height = given["size"]
+            return cls(
+                **{
+                    **given,
+                    "size": (int(width), int(height)),
+                    "detections": Detections.from_json(given["detections"]),
+                    "notices": tuple(given.get("notices", ())),
+                }
+            )
+        except (TypeError, KeyError, AttributeError) as exc:
+            raise ValueError(f"a prediction expected, got {str(values)[:60]}") from exc
 
     def to_json(self) -> dict[str, Any]:
         """Return plain Python values that ``json.dumps`` takes as they are."""

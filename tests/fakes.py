@@ -33,6 +33,7 @@ class FakeEngine:
         self.loaded = SimpleNamespace(
             title="fake",
             device=SimpleNamespace(type="cpu"),
+            weight_bytes=0,
             describe=lambda: "fake, fp32, cpu, 0 MB",
         )
 
@@ -55,6 +56,9 @@ class FakeEngine:
             "cpu",
             picture=fingerprint(image),
         )
+
+    def prepare(self, image):
+        return image
 
     def predict_batch(self, requests, options=None, *, on_step=None):
         self.batches.append(len(requests))

@@ -71,3 +71,33 @@ def test_select_keeps_everything_in_step():
         "label", "box", "polygons", "score", "label_score", "place_score",
     }  # fmt: skip
     assert len(kept.polygons[0]) == 1
+
+
+def test_a_prediction_comes_back_from_json():
+    found = Detections(
+        np.array([[1, 2, 30, 40], [5, 6, 7, 8]], np.float32),
+        ("a", ""),
+        ((SQUARE, SQUARE + 1), ()),
+        np.array([0.5, 0.25], np.float32),
+        np.array([1, 0.5], np.float32),
+        np.array([0.5, 0.5], np.float32),
+    )
+    said = Prediction(
+        "od", "Find", "a<loc_1>", "", (90, 60), found, {"<OD>": {}}, "m", "cpu", 1.5, 7, True,
+        notices=("Beware.",), calibrated=True,
+    )  # fmt: skip
+    told = json.loads(json.dumps(said.to_json()))
+    back = Prediction.from_json(told)
+    assert back.to_json() == told
+    assert back.notices == ("Beware.",)
+    assert Prediction.from_json({**told, "detections": []}).detections.to_json() == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [None, [], {}, {"task": "od"}, {"size": [1]}, {"size": [1, 2], "detections": [{"box": "x"}]}],
+    ids=str,
+)
+def test_what_is_no_prediction_is_refused(values):
+    with pytest.raises(ValueError, match="expected"):
+        Prediction.from_json(values)

@@ -35,8 +35,8 @@ HOUSE: list[list[str]] = [
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 HALL = {"errors", "prediction", "codec", "tasks", "machine", "files", "bounded_json", "trust"}
 """What every room speaks."""
-DOORS = {"ui", "commands", "benchmark", "nano", "__main__"}
-"""Where people come in: they know many rooms."""
+DOORS = {"ui", "commands", "benchmark", "nano", "__main__", "serving"}
+"""Where people come in, and what those places share: they know many rooms."""
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 IDS = [str(p.relative_to(PACKAGE)) for p in MODULES]

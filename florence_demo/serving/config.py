@@ -34,6 +34,8 @@ class AppConfig:
         hosts: Names under which the page is served beside localhost and the bound address.
         frames: Sites that may show the page in a frame.
         forwarded: Whether a proxy stands before the page and says who asks.
+        max_batch: Most pictures, pages and frames of one job of many; None is 200 on a public page
+            and 5,000 on one's own.
         disk: Bytes that uploads and everything else temporary may take.
     """
 
@@ -50,6 +52,7 @@ class AppConfig:
     hosts: tuple[str, ...] = ()
     frames: tuple[str, ...] = ()
     forwarded: bool = False
+    max_batch: int | None = None
     disk: int = 16 << 30
 
     def resolved(self) -> AppConfig:

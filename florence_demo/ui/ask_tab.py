@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -24,7 +25,7 @@ from florence_demo.ui.all_tasks import API as ALL_API
 from florence_demo.ui.all_tasks import all_handler, opened
 from florence_demo.ui.ask_layout import CHANGE, Model, Surface, lay_out
 from florence_demo.ui.components import ExampleStrip, index_of
-from florence_demo.ui.correcting import connect_correcting
+from florence_demo.ui.correcting import close_editor, connect_correcting
 from florence_demo.ui.handlers import friendly, friendly_stream
 from florence_demo.ui.pickers import QUIET
 
@@ -76,9 +77,33 @@ _MODEL: dict[str, Any] = {"concurrency_limit": MAX_BATCH, "concurrency_id": "mod
 """Questions to a model wait in one line; as many go on together as a batch takes."""
 
 
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """Hold a surface that is connected.
+
+    Attributes:
+        surface: Its components.
+        running: The events that answer.
+    """
+
+    surface: Surface
+    running: list[Any]
+
+    def makes_room_for(self, event: Callable[..., Any]) -> None:
+        """Clear what is of the picture before, whenever an event brings another one.
+
+        Cards, the answer's other forms and the download go, and what is still being answered ends.
+        """
+        answer = self.surface.answer
+        before = [answer.cards, answer.saving, answer.parsed, answer.raw]
+        event(None, None, before, js=f"() => [{{}}, {_HIDE}, null, '']")
+        close_editor(self.surface, event)
+        event(None, None, None, cancels=self.running, queue=False)
+
+
 def build_surface(
     service: Service, model: Model, *, api: str, task: str = "caption", examples: bool = True
-) -> Surface:
+) -> Asking:
     """Lay out one surface, connect it and return it.
 
     Args:
@@ -91,22 +116,24 @@ def build_surface(
     surface = lay_out(model, api, task, examples)
     arrivals = _connect_picture(service, surface)
     running = [_connect_ask(service, surface), _connect_every(service, surface)]
-    _clear_with_the_picture(surface)
     if surface.strip is not None:
         running.append(_connect_examples(service, surface, surface.strip))
         arrivals.append(surface.strip.pick)
-    _connect_ends(surface, running, arrivals)
-    _connect_editor(service, surface)
+    _connect_ends(surface, running)
+    connect_correcting(service, surface)
     _connect_download(service, surface)
-    return surface
+    asking = Asking(surface, running)
+    for event in arrivals:
+        asking.makes_room_for(event)
+    return asking
 
 
 def _connect_picture(service: Service, surface: Surface) -> list[Any]:
     """Connect what brings a picture, and return the events by which one arrives."""
     q, view = surface.question, surface.answer.view
-    _switch_after(q.menu.change, surface)
+    switch_after(q.menu.change, surface)
     arrived = q.picture.input(friendly(service.prepare), q.picture, [q.picker, view], **QUIET)
-    _switch_after(arrived.then, surface)
+    switch_after(arrived.then, surface)
     fetched = q.address.submit(
         _fetch_handler(service),
         q.address,
@@ -117,12 +144,12 @@ def _connect_picture(service: Service, surface: Surface) -> list[Any]:
         concurrency_limit=8,
         concurrency_id="fetch",
     )
-    _switch_after(fetched.then, surface)
+    switch_after(fetched.then, surface)
     q.change.click(None, q.change, [q.picture, q.picker, q.change], js=_TURN)
     return [q.picture.input, fetched.success]
 
 
-def _switch_after(event: Callable[..., Any], surface: Surface) -> Any:
+def switch_after(event: Callable[..., Any], surface: Surface) -> Any:
     """Show the inputs that the chosen task needs, whenever an event comes."""
     q = surface.question
     script = _SWITCH.replace("__ASKS__", _asks()).replace("__CHANGE__", CHANGE)
@@ -164,19 +191,12 @@ def _connect_every(service: Service, surface: Surface) -> Any:
     return event
 
 
-def _clear_with_the_picture(surface: Surface) -> None:
-    """Clear what is of the picture before: cards, the answer's other forms, the download."""
-    answer = surface.answer
-    before = [answer.cards, answer.saving, answer.parsed, answer.raw]
-    surface.question.picture.change(None, None, before, js=f"() => [{{}}, {_HIDE}, null, '']")
-
-
 def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -> Any:
     """Connect the examples, and return the event that answers one."""
     q, view = surface.question, surface.answer.view
     filled = [q.picture, q.menu, q.words, q.picker, view]
     picked = strip.pick(_example_handler(service), None, filled, **QUIET)
-    return _switch_after(picked.then, surface).then(
+    return switch_after(picked.then, surface).then(
         _ask_handler(service, surface.model),
         surface.inputs,
         surface.answer.outputs,
@@ -186,29 +206,12 @@ def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -
     )
 
 
-def _connect_ends(surface: Surface, running: list[Any], arrivals: list[Any]) -> None:
-    """Say how answers end that do not come: refused, stopped, or about another picture.
-
-    Args:
-        surface: The surface.
-        running: The events that answer.
-        arrivals: The events by which another picture arrives.
-    """
+def _connect_ends(surface: Surface, running: list[Any]) -> None:
+    """Say how answers end that do not come: refused, or stopped."""
     q, view = surface.question, surface.answer.view
     for each in running:
         each.failure(None, view, view, js=_NOT_ANSWERED)
     q.stop.click(None, view, view, js=_STOPPED, cancels=running, queue=False)
-    # What is still being answered is about the picture before.
-    for arrives in arrivals:
-        arrives(None, None, None, cancels=running, queue=False)
-
-
-def _connect_editor(service: Service, surface: Surface) -> None:
-    q = surface.question
-    asked = [q.ask.click, q.words.submit, q.every.click, q.picture.change]
-    if surface.strip is not None:
-        asked.append(surface.strip.pick)
-    connect_correcting(service, surface, asked)
 
 
 def _connect_download(service: Service, surface: Surface) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -31,15 +32,14 @@ _CLOSE_AND_SAVE = (
 _PRESS = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
 
 
-def connect_correcting(service: Service, surface: Surface, asked: list[Any]) -> None:
+def connect_correcting(service: Service, surface: Surface) -> None:
     """Connect a surface's editor.
 
     Args:
         service: The page's.
         surface: The surface.
-        asked: What brings another answer or picture, after which the one before is not edited.
     """
-    answer, picture = surface.answer, surface.question.picture
+    q, answer, picture = surface.question, surface.answer, surface.question.picture
     parts = answer.correcting
     editing = [parts.editor, parts.part, answer.view]
     parts.begin.click(
@@ -49,8 +49,8 @@ def connect_correcting(service: Service, surface: Surface, asked: list[Any]) -> 
         api_visibility="private",
     )
     parts.cancel.click(None, None, [*editing, answer.saving], js=_CLOSE_AND_SAVE)
-    for event in asked:
-        event(None, None, editing, js=_CLOSE)
+    for event in (q.ask.click, q.words.submit, q.every.click):
+        close_editor(surface, event)
     parts.add.click(
         _add(service),
         [picture, answer.found, parts.editor],
@@ -62,6 +62,12 @@ def connect_correcting(service: Service, surface: Surface, asked: list[Any]) -> 
     parts.download.click(_pack(service), None, parts.file, api_visibility="private").success(
         None, None, None, js=_PRESS.replace("__ID__", parts.file.elem_id)
     )
+
+
+def close_editor(surface: Surface, event: Callable[..., Any]) -> None:
+    """Show the answer in the place of its editor, whenever an event brings another."""
+    parts = surface.answer.correcting
+    event(None, None, [parts.editor, parts.part, surface.answer.view], js=_CLOSE)
 
 
 def connect_learning(

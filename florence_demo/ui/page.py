@@ -24,6 +24,7 @@ from florence_demo.ui.correcting import connect_learning
 from florence_demo.ui.evaluate_tab import build_evaluate_tab
 from florence_demo.ui.finetune_tab import build_finetune_tab
 from florence_demo.ui.handlers import OurFault, message
+from florence_demo.ui.many_tab import build_many_tab
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
 
 TITLE = "Florence-2, on your pictures"
@@ -155,13 +156,15 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                     Model(model, service.check_model, render=True),
                     api="ask",
                 )
+            with gr.Tab("Many pictures", id="many") as many:
+                build_many_tab(service, many, tabs, asking)
             with gr.Tab("Fine-tuned checkpoints", id="checkpoints") as opened:
                 checkpoints = build_checkpoint_tab(service, opened)
             with gr.Tab("Fine-tune", id="finetune") as finetune:
                 picker = build_finetune_tab(service, app, finetune, tabs, checkpoints)
             with gr.Tab("Evaluate", id="evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
-        connect_learning(service, app, asking, tabs, picker)
+        connect_learning(service, app, asking.surface, tabs, picker)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS

@@ -14,7 +14,9 @@ FONTS = ("Inter", "ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Ro
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
-CSS_FILES = tuple(Path(__file__).with_name(name) for name in ("page.css", "editor.css", "runs.css"))
+CSS_FILES = tuple(
+    Path(__file__).with_name(name) for name in ("page.css", "editor.css", "many.css", "runs.css")
+)
 
 
 def theme() -> gr.themes.Base:

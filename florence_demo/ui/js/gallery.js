@@ -1,0 +1,187 @@
+// Many answered pictures. Only those in sight are drawn, so that thousands stay smooth; cards arrive
+// in parts and are kept here. All words are written as text; only the overlay is markup, escaped
+// where it was made.
+const find = name => element.querySelector(name);
+const box = find('.fd-gallery');
+const scroll = find('.fd-gallery-scroll');
+const space = find('.fd-gallery-space');
+const names = find('.fd-gallery-names');
+const search = find('.fd-gallery-search');
+const sure = find('.fd-gallery-sure');
+const which = find('.fd-gallery-which');
+let job = null;
+let cards = [];
+let shown = [];      // indices of the cards that pass the filters
+let off = new Set(); // names switched off
+let tasks = [];
+let task = 0;
+let asTable = false;
+let drawn = new Map();
+
+const make = (tag, name, text, parent) => {
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text) node.textContent = text;
+  if (parent) parent.append(node);
+  return node;
+};
+const answer = card => card.answers[task] || {sentence: card.error || '', overlay: '', things: []};
+const kept = ([label, score]) =>
+  !off.has(label) && (score == null || score * 100 >= Number(sure.value));
+const passes = card => {
+  const {sentence, things} = answer(card);
+  const words = search.value.trim().toLowerCase();
+  if (words && !`${card.name} ${sentence}`.toLowerCase().includes(words)) return false;
+  if (!off.size && Number(sure.value) === 0) return true;
+  return things.some(kept);
+};
+
+const layout = () => {
+  const width = scroll.clientWidth || 600;
+  const columns = asTable ? 1 : Math.max(1, Math.floor((width + 12) / 232));
+  return {columns, height: asTable ? 64 : 232};
+};
+const cell = index => {
+  const card = cards[index];
+  const told = answer(card);
+  const node = make('button', `fd-tile${asTable ? ' fd-line' : ''}${card.error || told.failed ? ' fd-bad' : ''}`);
+  node.type = 'button';
+  node.dataset.card = index;
+  node.setAttribute('aria-label', `${card.name}: ${told.sentence || card.error}`);
+  const frame = make('span', 'fd-tile-frame', '', node);
+  if (card.picture) {
+    const figure = make('span', 'fd-figure', '', frame);
+    const image = make('img', '', '', figure);
+    image.alt = '';
+    image.src = card.picture.url;
+    const layer = make('span', 'fd-layer', '', figure);
+    layer.inert = true;
+    layer.innerHTML = told.overlay;
+    told.things.forEach((thing, i) => {
+      if (kept(thing)) return;
+      layer.querySelectorAll(`[data-index="${i}"]`).forEach(n => n.remove());
+    });
+    if (!told.things.every(kept)) layer.querySelector('.fd-shapes')?.classList.add('fd-some');
+  }
+  make('strong', '', card.name, node);
+  make('span', 'fd-tile-said', card.error || told.sentence, node);
+  return node;
+};
+const draw = fresh => {
+  if (fresh) { drawn.forEach(n => n.remove()); drawn.clear(); }
+  const {columns, height} = layout();
+  const lines = Math.ceil(shown.length / columns);
+  space.style.height = `${lines * height}px`;
+  const first = Math.max(0, Math.floor(scroll.scrollTop / height) - 1);
+  const last = Math.min(lines, Math.ceil((scroll.scrollTop + scroll.clientHeight) / height) + 1);
+  const wanted = new Set();
+  for (let at = first * columns; at < Math.min(shown.length, last * columns); at += 1) {
+    const index = shown[at];
+    wanted.add(index);
+    let node = drawn.get(index);
+    if (!node) {
+      node = cell(index);
+      space.append(node);
+      drawn.set(index, node);
+    }
+    node.style.top = `${Math.floor(at / columns) * height}px`;
+    node.style.left = `${(at % columns) * 100 / columns}%`;
+    node.style.width = `calc(${100 / columns}% - 12px)`;
+    node.style.height = `${height - 12}px`;
+  }
+  drawn.forEach((node, index) => {
+    if (wanted.has(index)) return;
+    node.remove();
+    drawn.delete(index);
+  });
+};
+const chips = () => {
+  const counts = new Map();
+  cards.forEach(card => new Set(answer(card).things.map(([label]) => label)).forEach(label => {
+    if (label) counts.set(label, (counts.get(label) || 0) + 1);
+  }));
+  const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 24);
+  names.hidden = !most.length;
+  names.replaceChildren(...most.map(([label, count]) => {
+    const chip = make('button', 'fd-name', `${label} ${count}`);
+    chip.type = 'button';
+    chip.dataset.name = label;
+    chip.setAttribute('aria-pressed', String(!off.has(label)));
+    return chip;
+  }));
+  find('.fd-gallery-slider').hidden = !cards.some(c => answer(c).things.some(t => t[1] != null));
+};
+const filter = () => {
+  shown = cards.map((_, i) => i).filter(i => passes(cards[i]));
+  find('.fd-gallery-count').textContent = shown.length === cards.length
+    ? `${cards.length} pictures` : `${shown.length} of ${cards.length} pictures`;
+  find('.fd-gallery-level').textContent = `${sure.value} %`;
+  draw(true);
+};
+const choices = () => {
+  which.parentElement.hidden = tasks.length < 2;
+  which.replaceChildren(...tasks.map((title, i) => {
+    const option = make('option', '', title);
+    option.value = i;
+    return option;
+  }));
+};
+
+const sync = () => {
+  const value = props.value || {};
+  if (value.job !== job) {
+    job = value.job || null;
+    cards = [];
+    off = new Set();
+    task = 0;
+    tasks = value.tasks || [];
+    scroll.scrollTop = 0;
+    choices();
+  }
+  box.hidden = !job;
+  const news = value.cards || [];
+  if (value.from === cards.length && news.length) {
+    cards.push(...news);
+    // Those that came after what is in sight change nothing that is drawn.
+    news.forEach((card, i) => { if (passes(card)) shown.push(cards.length - news.length + i); });
+    chips();
+    find('.fd-gallery-count').textContent = shown.length === cards.length
+      ? `${cards.length} pictures` : `${shown.length} of ${cards.length} pictures`;
+    draw(false);
+  } else if (!cards.length) {
+    shown = [];
+    chips();
+    draw(true);
+  }
+};
+element.addEventListener('click', event => {
+  const chip = event.target.closest('.fd-name');
+  if (chip) {
+    const label = chip.dataset.name;
+    if (off.has(label)) off.delete(label); else off.add(label);
+    chip.setAttribute('aria-pressed', String(!off.has(label)));
+    filter();
+    return;
+  }
+  if (event.target.closest('.fd-gallery-table')) {
+    asTable = !asTable;
+    event.target.closest('button').setAttribute('aria-pressed', String(asTable));
+    draw(true);
+    return;
+  }
+  const tile = event.target.closest('.fd-tile');
+  if (tile) trigger('pick', {index: Number(tile.dataset.card), task});
+});
+element.addEventListener('input', event => {
+  if (event.target === which) { task = Number(which.value); off = new Set(); chips(); }
+  if (event.target.closest('.fd-gallery-tools')) filter();
+});
+let waiting = false;
+scroll.addEventListener('scroll', () => {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; draw(false); });
+}, {passive: true});
+new ResizeObserver(() => draw(true)).observe(scroll);
+watch('value', sync);
+sync();

@@ -1,0 +1,347 @@
+"""The tab "Many pictures": drop them, ask all of them, watch the answers come, take them home.
+
+A job goes on by itself: the page only looks at it, and finds it again after it was loaded anew.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from florence_demo.batch.config import BatchConfig, Which
+from florence_demo.batch.rows import Row
+from florence_demo.engine.feature_cache import fingerprint
+from florence_demo.engine.request import Options
+from florence_demo.models.catalogue import MODELS
+from florence_demo.pictures.images import as_jpeg, open_image
+from florence_demo.prediction import Prediction
+from florence_demo.serving.asking import Service, shown
+from florence_demo.serving.gate import visitor_of
+from florence_demo.serving.jobs import (
+    DONE,
+    FAILED,
+    PAUSED,
+    TOGETHER,
+    WAITING,
+    Job,
+    Jobs,
+    picture_of,
+)
+from florence_demo.tasks import TASKS
+from florence_demo.ui.ask_tab import Asking, switch_after
+from florence_demo.ui.components import SafeFiles, index_of
+from florence_demo.ui.gallery import Gallery
+from florence_demo.ui.handlers import friendly
+from florence_demo.ui.numbers import Slider
+from florence_demo.ui.pickers import QUIET
+
+_AT_A_TIME = 200
+"""Cards sent to the browser in one go."""
+_EVERY = 1.5
+"""Seconds between two looks at a job."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Tab:
+    """Hold the tab's components."""
+
+    files: SafeFiles
+    tasks: gr.Dropdown
+    words: gr.Textbox
+    model: gr.Dropdown
+    every: Slider
+    pages: gr.Textbox
+    beams: Slider
+    start: gr.Button
+    status: gr.HTML
+    pause: gr.Button
+    resume: gr.Button
+    cancel: gr.Button
+    gallery: Gallery
+    name: gr.BrowserState
+    sent: gr.State
+    timer: gr.Timer
+
+    @property
+    def asked(self) -> list[Any]:
+        """What a job is made of, in the order in which the handler takes the values."""
+        return [
+            self.files, self.tasks, self.words, self.model, self.every, self.pages, self.beams,
+        ]  # fmt: skip
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Those that show a job."""
+        return [
+            self.status, self.pause, self.resume, self.cancel, self.start, self.gallery, self.sent,
+            self.timer,
+        ]  # fmt: skip
+
+
+def build_many_tab(service: Service, opening: gr.Tab, tabs: gr.Tabs, asking: Asking) -> None:
+    """Lay out the tab and connect it.
+
+    Args:
+        service: The page's.
+        opening: The tab itself, to look for a job when it is opened.
+        tabs: The page's tabs, to go to the one for asking.
+        asking: What is there, where a card is opened.
+    """
+    jobs = Jobs(service)
+    tab = _laid_out(service, jobs)
+    _connect_start(service, jobs, tab)
+    _connect_rest(jobs, tab, opening)
+    _connect_opening(service, jobs, tab, tabs, asking)
+
+
+def _laid_out(service: Service, jobs: Jobs) -> _Tab:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300):
+            files = SafeFiles(
+                label="Pictures, a zip of them, a PDF or a short video",
+                file_count="multiple",
+                height=150,
+            )
+            gr.Markdown(jobs.limits.sentence(), elem_classes="fd-small")
+            asks = [(t.title, t.name) for t in TASKS.values() if t.asks != "region"]
+            tasks = gr.Dropdown(
+                asks, value=["od"], multiselect=True, max_choices=6, label="What to ask of each"
+            )
+            words = gr.Textbox("", label="Words", visible=False, max_lines=3)
+            model = gr.Dropdown(
+                [(spec.title, spec.name) for spec in MODELS.values()],
+                value=service.config.model,
+                label="Model",
+                allow_custom_value=service.config.open_hub or service.config.model not in MODELS,
+            )
+            with gr.Accordion("Advanced", open=False):
+                every = Slider(
+                    0.1, 60, 1, step=0.1, label="Of a video, a picture every so many seconds"
+                )
+                pages = gr.Textbox(
+                    "", label="Of a PDF, these pages", placeholder="1-5,9", max_lines=1
+                )
+                beams = Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
+            start = gr.Button("Start", variant="primary", size="lg")
+        with gr.Column(scale=8, min_width=320):
+            status = gr.HTML(_EMPTY)
+            with gr.Row():
+                pause = gr.Button("Pause", size="sm", visible=False)
+                resume = gr.Button("Go on", size="sm", variant="primary", visible=False)
+                cancel = gr.Button("Cancel and delete", size="sm", variant="stop", visible=False)
+            gallery = Gallery()
+    name, sent = gr.BrowserState(None, storage_key="fd-many"), gr.State(0)
+    timer = gr.Timer(_EVERY, active=False)
+    return _Tab(
+        files, tasks, words, model, every, pages, beams, start, status, pause, resume, cancel,
+        gallery, name, sent, timer,
+    )  # fmt: skip
+
+
+_EMPTY = (
+    '<p class="fd-note">Put pictures in on the left, choose what to ask, and press Start. The'
+    " answers come here one after another; you may leave the page meanwhile.</p>"
+)
+_WORDY = [task.name for task in TASKS.values() if task.asks == "text"]
+
+
+def _connect_start(service: Service, jobs: Jobs, tab: _Tab) -> None:
+    tab.tasks.change(
+        None,
+        tab.tasks,
+        tab.words,
+        js=f"names => ({{visible: names.some(n => {_WORDY}.includes(n)), __type__: 'update'}})",
+    )
+
+    @friendly
+    def start(
+        files: list[Path] | None,
+        tasks: list[str],
+        words: str,
+        model: str,
+        every: float,
+        pages: str,
+        beams: float,
+        request: gr.Request,
+    ) -> tuple[Any, ...]:
+        spec = service.check_model(model)
+        options = Options.given(Options().max_new_tokens, beams)
+        wordy = any(name in _WORDY for name in tasks or ())
+
+        def config(source: Path, out: Path) -> BatchConfig:
+            which = Which(True, "", pages or "", f"{every:g}s", jobs.limits.pictures)
+            return BatchConfig(
+                (str(source),),
+                tuple(tasks or ()),
+                words if wordy else "",
+                out,
+                which,
+                options,
+                model=spec.name,
+                batch_size=TOGETHER,
+                workers=2,
+            )
+
+        job = jobs.start(files or [], config, spec, visitor_of(request))
+        return job.name, *_look(jobs, job, 0)
+
+    tab.start.click(
+        start, tab.asked, [tab.name, *tab.outputs], api_visibility="private",
+        show_progress_on=tab.status, show_progress="minimal",
+    )  # fmt: skip
+
+
+def _connect_rest(jobs: Jobs, tab: _Tab, opening: gr.Tab) -> None:
+    @friendly
+    def look(name: str | None, sent: int) -> tuple[Any, ...]:
+        job = jobs.find(name)
+        return _look(jobs, job, sent) if job else _nothing(bool(name))
+
+    @friendly
+    def again(name: str | None) -> tuple[Any, ...]:
+        return look(name, 0)
+
+    def acting(act: Callable[[Job], None]) -> Callable[..., tuple[Any, ...]]:
+        @friendly
+        def handler(name: str | None, sent: int) -> tuple[Any, ...]:
+            job = jobs.get(name)
+            act(job)
+            return _look(jobs, job, sent)
+
+        return handler
+
+    @friendly
+    def cancel(name: str | None) -> tuple[Any, ...]:
+        job = jobs.find(name)
+        if job:
+            jobs.cancel(job)
+        return None, *_nothing(False)
+
+    seen = [tab.name, tab.sent]
+    tab.timer.tick(look, seen, tab.outputs, **QUIET)
+    # What stands on a tab is there only once it is opened, the name of a job too.
+    opening.select(again, tab.name, tab.outputs, **QUIET)
+    tab.pause.click(acting(jobs.pause), seen, tab.outputs, api_visibility="private")
+    tab.resume.click(acting(jobs.resume), seen, tab.outputs, api_visibility="private")
+    tab.cancel.click(cancel, tab.name, [tab.name, *tab.outputs], api_visibility="private")
+
+
+def _connect_opening(
+    service: Service, jobs: Jobs, tab: _Tab, tabs: gr.Tabs, asking: Asking
+) -> None:
+    """Open a card where one picture is asked about: all that can be done there can be done then."""
+    q, answer = asking.surface.question, asking.surface.answer
+
+    @friendly
+    def opened(name: str | None, event: gr.EventData) -> tuple[Any, ...]:
+        job = jobs.get(name)
+        row = job.rows[index_of(event, len(job.rows))]
+        image = picture_of(row)
+        file = service.scratch.keep(as_jpeg(image), "picture.jpg")
+        image = open_image(file)
+        picker, view = service.prepare(image)
+        task, told = _chosen(row, getattr(event, "task", 0))
+        to = [gr.Tabs(selected="try"), str(file), picker, task, job.config.text]
+        if "error" in told:
+            hidden = gr.update(visible=False)
+            return *to, {**view, "hint": told["error"]}, None, "", None, hidden
+        found = Prediction.from_json({**told, "picture": fingerprint(image)})
+        seen = {**view, **shown(found), "meta": found.model}
+        return *to, seen, found.parsed, found.raw, found, gr.update(visible=True)
+
+    asking.makes_room_for(tab.gallery.pick)
+    picked = tab.gallery.pick(
+        opened,
+        tab.name,
+        [tabs, q.picture, q.picker, q.menu, q.words, *answer.outputs],
+        api_visibility="private",
+    )
+    switch_after(picked.then, asking.surface)
+
+
+def _chosen(row: Row, at: object) -> tuple[str, dict[str, Any]]:
+    """Return which of a row's tasks was looked at, and what was answered."""
+    answers: list[tuple[str, dict[str, Any]]] = list(row.get("answers", {}).items())
+    if isinstance(at, int) and 0 <= at < len(answers):
+        return answers[at]
+    return "caption", {"error": row.get("error", "There is no answer.")}
+
+
+def _nothing(gone: bool) -> tuple[Any, ...]:
+    hidden = gr.update(visible=False)
+    said = '<p class="fd-note">Your last job is no longer here.</p>' if gone else ""
+    return (
+        said + _EMPTY, hidden, hidden, hidden, gr.update(interactive=True), {"job": ""}, 0,
+        gr.Timer(active=False),
+    )  # fmt: skip
+
+
+def _look(jobs: Jobs, job: Job, sent: int) -> tuple[Any, ...]:
+    """Return a job as the outputs show it, with the cards that came since."""
+    start = sent if isinstance(sent, int) and 0 <= sent <= len(job.cards) else 0
+    cards = job.cards[start : start + _AT_A_TIME]
+    value = {
+        "job": job.name,
+        "tasks": [TASKS[name].title for name in job.config.tasks],
+        "from": start,
+        "cards": cards,
+    }
+    more = start + len(cards) < len(job.cards)
+    return (
+        _status(jobs, job),
+        gr.update(visible=job.live, interactive=not job.asked_to_stop.is_set()),
+        gr.update(visible=job.state in (PAUSED, FAILED)),
+        gr.update(visible=True),
+        gr.update(interactive=not job.live),
+        value if cards or not start else gr.skip(),
+        start + len(cards),
+        gr.Timer(active=job.live or more),
+    )
+
+
+def _status(jobs: Jobs, job: Job) -> str:
+    """Return how far a job is, in words and as a bar."""
+    told = job.outcome
+    done, total = told.rows, job.total
+    parts = [f"<strong>{html.escape(_STATES[job.state])}</strong>"]
+    if job.state == WAITING and (before := jobs.ahead_of(job)):
+        parts.append(f"{before} before you")
+    of = f" of {total:,}" if total else ""
+    parts.append(f"{done:,}{of} answered")
+    if told.failed:
+        parts.append(f"{told.failed:,} failed")
+    speed = told.answered / told.seconds if told.seconds else 0.0
+    if job.live and speed:
+        parts.append(f"{speed:.1f} a second")
+        if total and total > done:
+            parts.append(f"about {_duration((total - done) / speed)} left")
+    if job.state == DONE:
+        parts.append(f"{_duration(told.seconds)} in all")
+    share = 100 * (1 if job.state == DONE else done / total if total else 0)
+    problem = f"<p>{html.escape(job.problem)}</p>" if job.problem else ""
+    return (
+        f'<div class="fd-job" role="status"><p>{" · ".join(parts)}</p>'
+        f'<div class="fd-meter" role="progressbar" aria-valuemin="0" aria-valuemax="100"'
+        f' aria-valuenow="{share:.0f}" aria-label="Answered"><i style="width:{share:.1f}%"></i>'
+        f"</div>{problem}</div>"
+    )
+
+
+_STATES = {
+    "waiting": "Waiting",
+    "running": "Asking",
+    "paused": "Paused",
+    "done": "Done",
+    "failed": "Ended early",
+}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from florence_demo.batch.rows import ROWS_FILE
 from florence_demo.batch.run import Watch, run
+from florence_demo.data.batches import ROWS_FILE
 from florence_demo.errors import InputError
 from tests.batch.job import Answers, draw, job, model
 

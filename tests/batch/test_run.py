@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from florence_demo.batch.answering import Answering, rows_of
-from florence_demo.batch.rows import ROWS_FILE, RUN_FILE, RowFile, RowStream, rows_in
+from florence_demo.batch.rows import RowFile, RowStream
 from florence_demo.batch.run import Watch, run
 from florence_demo.batch.sources import all_items
+from florence_demo.data.batches import ROWS_FILE, RUN_FILE, rows_in
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.many import reading_ahead
 from florence_demo.errors import InputError

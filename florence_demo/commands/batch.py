@@ -100,6 +100,8 @@ def command(args: argparse.Namespace) -> int:
     from florence_demo.batch.models import model_of
     from florence_demo.batch.rows import RowStream
     from florence_demo.batch.run import Watch, run
+    from florence_demo.engine.many import reading_ahead
+    from florence_demo.pictures.images import open_at_once
 
     config = config_from_args(args)
     config.asked()
@@ -111,6 +113,7 @@ def command(args: argparse.Namespace) -> int:
 
         print("\n".join(plan(config, model_of(config).open()).sentences()))
         return 0
+    open_at_once(reading_ahead(1, config.workers).threads)
     out = RowStream(sys.stdout.buffer) if config.out is None else None
     with _Bar(config) as bar, _stops() as stopped:
         outcome = run(config, model_of(config), Watch(bar.tell, stopped.is_set, out))

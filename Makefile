@@ -3,13 +3,14 @@
 # make check  lint and types
 # make fuzz   five minutes of hostile input at every door; ARGS="--seconds 60 --door pictures"
 # make bench  measure speed
+# make batch-demo     sixty scenes as a job, killed in the middle, gone on with, measured
 # make finetune-demo  teach nano to read ticked forms
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check fuzz bench finetune-demo clean
+.PHONY: run test check fuzz bench batch-demo finetune-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -22,6 +23,9 @@ fuzz: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m florence_demo benchmark $(ARGS)
+
+batch-demo: $(VENV)/.installed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo batch-demo $(ARGS)
 
 finetune-demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo finetune-demo $(ARGS)

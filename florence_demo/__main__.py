@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("check a set, convert it, draw some of it", "commands.data"),
     "train": ("fine-tune a model", "commands.train"),
     "push": ("put a trained model on the Hugging Face hub", "commands.push"),
+    "batch-demo": ("a job killed in the middle, gone on with, measured", "commands.batch_demo"),
     "finetune-demo": ("teach nano to read ticked forms, in minutes", "commands.finetune_demo"),
     "train-embedded": ("train the embedded model from nothing", "nano.command"),
     "benchmark": ("measure speed against the usual way", "benchmark.command"),

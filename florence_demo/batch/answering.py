@@ -11,8 +11,8 @@ from typing import Any
 
 from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.reading import Ready, read_item
-from florence_demo.batch.rows import Row
 from florence_demo.batch.sources import Item
+from florence_demo.data.batches import Row
 from florence_demo.engine.many import Answerer, Asked, ask_each
 from florence_demo.errors import InputError
 from florence_demo.prediction import Prediction

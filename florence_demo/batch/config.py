@@ -90,10 +90,7 @@ class BatchConfig:
                 raise InputError(f"{name} must be a whole number {bound}.")
         if not 0 <= self.min_score <= 1:
             raise InputError("--min-score must be a number between 0 and 1.")
-        asked = Asked.of(self.tasks, self.text, self.options)
-        if self.text and not any(task.asks == "text" for task in asked.tasks):
-            raise InputError("None of these tasks takes words: leave out --text.")
-        return asked
+        return Asked.of(self.tasks, self.text, self.options)
 
     def identity(self, weights: str) -> dict[str, Any]:
         """Return what decides about an answer beside its picture.

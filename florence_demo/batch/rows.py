@@ -6,38 +6,34 @@ A file of rows is read line by line and never held: of each row stay its place a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
+from florence_demo.data.batches import (
+    ROWS_FILE,
+    RUN_FILE,
+    Row,
+    errors_of,
+    key_of,
+    short_digest,
+    whole_lines,
+)
 from florence_demo.errors import InputError, plain
 from florence_demo.files import is_disk_full
 
-ROWS_FILE, RUN_FILE, LOCK_FILE = "results.jsonl", "run.json", ".batch.lock"
-
-Row = dict[str, Any]
+LOCK_FILE = ".batch.lock"
 
 NO_ROOM = (
     "The disk is full. The answers so far are whole: make room, and give the same command again to"
     " go on."
 )
-
-
-def key_of(row: Row) -> str:
-    """Return what tells a row's picture from every other one of the job, as ``Item.key`` does."""
-    return "\0".join((row["source"], str(row.get("page", 0)), str(row.get("frame"))))
-
-
-def failed(row: Row) -> bool:
-    """Say whether a row lacks an answer."""
-    return "error" in row or any("error" in each for each in row.get("answers", {}).values())
 
 
 def line_of(row: Row) -> bytes:
@@ -46,52 +42,6 @@ def line_of(row: Row) -> bytes:
         return json.dumps(row, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:  # a name that is no UTF-8: written so, it comes back as it was
         return json.dumps(row).encode() + b"\n"
-
-
-def rows_in(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file in their order; of a picture that has several, the last.
-
-    Raises:
-        InputError: There is no such file, or a line is no row.
-    """
-    with _opened(path) as file:
-        last = {_short(key_of(row)): at for at, row in _lines(file, path)}
-        file.seek(0)
-        for at, row in _lines(file, path):
-            if last[_short(key_of(row))] == at:
-                yield row
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise InputError(
-            f"{plain(path.parent)} holds no {path.name}: name the folder that a job was given as"
-            " --out."
-        ) from None
-
-
-def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield the whole lines, each with where it begins; a torn last one is left out."""
-    at = 0
-    for number, line in enumerate(file, 1):
-        if not line.endswith(b"\n"):
-            return
-        try:
-            row = json.loads(line)
-            key_of(row)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
-            raise InputError(
-                f"Line {number} of {plain(path)} is no row: remove it, or begin anew with"
-                " --overwrite."
-            ) from exc
-        yield at, row
-        at += len(line)
-
-
-def _short(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @dataclass(frozen=True)
@@ -149,7 +99,7 @@ class RowFile:
                 end = _whole_end(file)
                 file.truncate(end)
                 file.seek(0)
-                for at, row in _lines(file, self.path):
+                for at, row in whole_lines(file, self.path):
                     self._remember(row, at)
         if retry and any(known.failed for known in self._known.values()):
             self._keep([known for known in self._known.values() if not known.failed])
@@ -167,14 +117,14 @@ class RowFile:
 
     def has(self, key: str, content: str) -> bool:
         """Say whether a picture has its row, and is still the same; "" is any content."""
-        known = self._known.get(_short(key))
+        known = self._known.get(short_digest(key))
         if known is None:
             return False
-        return known.content == _short(content) or (not content and not known.failed)
+        return known.content == short_digest(content) or (not content and not known.failed)
 
     def same(self, content: str) -> Row | None:
         """Return a row about equal content, wherever that is; None where there is none."""
-        at = self._contents.get(_short(content))
+        at = self._contents.get(short_digest(content))
         if at is None:
             return None
         with self.path.open("rb") as file:
@@ -226,11 +176,11 @@ class RowFile:
             os.truncate(self.path, start)
 
     def _remember(self, row: Row, at: int) -> None:
-        key, content = _short(key_of(row)), content_of(row)
+        key, content = short_digest(key_of(row)), content_of(row)
         self._replaced |= key in self._known
-        known = self._known[key] = _Known(at, _short(content), failed(row))
+        known = self._known[key] = _Known(at, short_digest(content), bool(errors_of(row)))
         if content and not known.failed:
-            self._contents.setdefault(_short(_within(row, content)), at)
+            self._contents.setdefault(short_digest(_within(row, content)), at)
 
     def _keep(self, kept: Iterable[_Known]) -> None:
         """Write the file anew with some of its rows; a reader sees the old one or the new one."""
@@ -245,7 +195,7 @@ class RowFile:
         new.replace(self.path)
         self._known, self._contents, self._replaced = {}, {}, False
         with self.path.open("rb") as file:
-            for at, row in _lines(file, self.path):
+            for at, row in whole_lines(file, self.path):
                 self._remember(row, at)
 
 

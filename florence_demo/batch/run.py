@@ -18,8 +18,9 @@ from typing import Any
 from florence_demo.batch.answering import Answering, row_head
 from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.reading import Ready, read_item
-from florence_demo.batch.rows import RUN_FILE, Row, RowFile, RowStream, failed, key_of, within
+from florence_demo.batch.rows import RowFile, RowStream, within
 from florence_demo.batch.sources import Item, all_items, check_sources
+from florence_demo.data.batches import RUN_FILE, Row, errors_of, key_of
 from florence_demo.engine.many import Answerer, reading_ahead, usual_batch, weight_of
 from florence_demo.errors import InputError, plain
 from florence_demo.files import is_disk_full, write_json
@@ -246,7 +247,7 @@ class _Job:
         self.rows.append(rows)
         self.skipped += len(part) - len(rows)
         self.answered += len(rows)
-        self.lost += sum(map(failed, rows))
+        self.lost += sum(bool(errors_of(row)) for row in rows)
         self.watch.on_part(self.outcome(), rows)
         if time.monotonic() - self._told > _TOLD_EVERY:
             self._tell("running")

@@ -20,9 +20,14 @@ from tqdm import tqdm
 
 from florence_demo.batch.config import BatchConfig, Which
 from florence_demo.commands.options import add_model
+from florence_demo.data.batches import errors_of
 from florence_demo.engine.request import Options
 from florence_demo.errors import InputError, printable
 
+_FORMATS = (
+    "write the answers into the job's folder as json, csv, coco, yolo, voc, labelme, txt, metadata,"
+    " jsonl, webdataset, parquet, annotated, cutouts, masks"
+)
 _TOLD = 20
 """Failures told one by one; all of them are in the rows."""
 
@@ -39,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", default=",".join(default.tasks), help="one, or od,caption,ocr")
     parser.add_argument("--text", default=default.text, help="words, for tasks that need them")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the job's folder; - is stdout")
+    parser.add_argument("--out", metavar="DIR", help="the job's folder; - is stdout")
+    parser.add_argument("--to", nargs="+", default=[], metavar="FORMAT", help=_FORMATS)
     parser.add_argument("--recursive", action="store_true", help="folders within folders too")
     parser.add_argument("--column", default=which.column, help="of a table, where pictures are")
     parser.add_argument("--pages", default=which.pages, help="of PDFs: 1-5, or 1-5,9")
@@ -86,22 +92,54 @@ def config_from_args(args: argparse.Namespace) -> BatchConfig:
 
 def command(args: argparse.Namespace) -> int:
     """Run the job; the status is 1 where some pictures failed or are not done yet."""
+    if args.sources[0] == "export" and args.out is None:
+        return _export(args)
+    if args.out is None:
+        raise InputError("Where do the answers go? Name a folder with --out DIR, or - for stdout.")
+    from florence_demo.batch.exporting import check_formats
     from florence_demo.batch.models import model_of
     from florence_demo.batch.rows import RowStream
     from florence_demo.batch.run import Watch, run
+    from florence_demo.engine.many import reading_ahead
+    from florence_demo.pictures.images import open_at_once
 
     config = config_from_args(args)
     config.asked()
+    check_formats(args.to)
+    if args.to and config.out is None:
+        raise InputError("--to writes into the job's folder: name one with --out DIR.")
     if args.dry_run:
         from florence_demo.batch.plan import plan
 
         print("\n".join(plan(config, model_of(config).open()).sentences()))
         return 0
+    open_at_once(reading_ahead(1, config.workers).threads)
     out = RowStream(sys.stdout.buffer) if config.out is None else None
     with _Bar(config) as bar, _stops() as stopped:
         outcome = run(config, model_of(config), Watch(bar.tell, stopped.is_set, out))
     print(_said(outcome, args.out), file=sys.stderr)
+    if config.out is not None and not outcome.stopped:
+        _write(config.out, args.to, 0.0)
     return 1 if outcome.failed or outcome.stopped else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    """Write the answers of a job that is done, or of one as far as it is."""
+    if len(args.sources) != 2 or not args.to:
+        raise InputError("Say which job, and as what: batch export DIR --to coco yolo.")
+    _write(Path(args.sources[1]), args.to, args.min_score)
+    return 0
+
+
+def _write(job: Path, names: list[str], min_score: float) -> None:
+    from florence_demo.batch.exporting import check_formats, export
+
+    check_formats(names)
+    for name in names:
+        folder, problems = export(job, name, min_score)
+        for problem in problems[:_TOLD]:
+            print(problem, file=sys.stderr)
+        print(printable(str(folder)))
 
 
 def _said(outcome: Any, out: str) -> str:
@@ -163,8 +201,7 @@ class _Bar:
         self._bar.update(outcome.answered + outcome.skipped - self._bar.n)
         self._bar.set_postfix(failed=outcome.failed, refresh=False)
         for row in rows:
-            errors = [row.get("error"), *(a.get("error") for a in row.get("answers", {}).values())]
-            for error in filter(None, errors):
+            for error in errors_of(row):
                 self._failures += 1
                 if self._failures <= _TOLD:
                     self._bar.write(printable(f"{row['source']}: {error}"), file=sys.stderr)

@@ -136,6 +136,8 @@ def write_coco(pictures: Sequence[Annotated], folder: Path) -> Path:
                     "area": (x2 - x1) * (y2 - y1),
                     "segmentation": row["polygons"],
                     "iscrowd": 0,
+                    # Of answers; what a person marked has none.
+                    **({} if row["score"] is None else {"score": row["score"]}),
                 }
             )
     categories = [{"id": i, "name": name} for name, i in number.items()]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from florence_demo.data.annotated import Annotated, Rows, annotated_of
+from florence_demo.data.batches import find_batch, read_batch
 from florence_demo.data.captions import find_captions, read_captions, write_captions
 from florence_demo.data.coco import find_coco, read_coco, write_coco
 from florence_demo.data.example import Example
@@ -118,6 +119,7 @@ READERS: dict[str, Reader] = {
             upload=f"`{TRUTH_FILE}` of drawn scenes",
             suffixes=(".jsonl",),
         ),
+        Reader("batch", find_batch, read_batch, "the folder of a job of `batch`"),
         Reader("datasets", find_saved, read_saved, "a folder of `save_to_disk`", columns=True),
         Reader(
             "hub",

@@ -7,6 +7,7 @@ there are. What a page or a frame is, is known in ``pictures`` alone; this is wh
 from __future__ import annotations
 
 import functools
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -160,11 +161,34 @@ def _page(place: Place) -> Image.Image:
     raise InputError(f"The document has no page {place.number}.")
 
 
-def _frame(place: Place) -> Image.Image:
-    for number, _, picture in frames_of(Path(place.path), place.member):
-        if number == place.number:
-            return picture
-    raise InputError(f"The video has no frame {place.number}.")
+class _Film:
+    """Keep the video that was looked at last open: its frames come one after the other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._which: tuple[str, str] | None = None
+        self._frames: Iterator[tuple[int, float, Image.Image]] = iter(())
+        self._last = 0
+
+    def frame(self, place: Place) -> Image.Image:
+        """Return a frame; one that comes later than the last is found without beginning anew.
+
+        Raises:
+            InputError: There is none, or the video cannot be read.
+        """
+        with self._lock:
+            which = (place.path, place.member)
+            if self._which != which or place.number <= self._last:
+                self._which, self._frames = which, frames_of(Path(place.path), place.member)
+            for number, _, picture in self._frames:
+                self._last = number
+                if number == place.number:
+                    return picture
+            self._which = None
+        raise InputError(f"The video has no frame {place.number}.")
+
+
+_FILM = _Film()
 
 
 def _cell(place: Place) -> bytes | Image.Image:
@@ -180,6 +204,6 @@ _READ: dict[str, Callable[[Place], bytes | Image.Image]] = {
     "zip": _entry,
     "web": lambda place: fetch_image(place.path),
     "page": _page,
-    "frame": _frame,
+    "frame": _FILM.frame,
     "cell": _cell,
 }

@@ -5,14 +5,17 @@ Knows files. Does not know formats.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from florence_demo.data.annotated import Annotated
 from florence_demo.data.example import Example
+from florence_demo.errors import printable
 from florence_demo.pictures.images import is_upright, save_picture
 
+_MAX_STEM = 200
 # What every reader of the field opens; other files become PNG.
 _COPIED = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -32,12 +35,18 @@ def write_pictures(
     taken: set[str] = set()
     for number, picture in enumerate(pictures):
         row = Example(picture.image, "od", where=picture.where)
-        stem = picture.image.stem if isinstance(picture.image, Path) else f"{number:06}"
+        stem = _stem(picture.image) if isinstance(picture.image, Path) else f"{number:06}"
         # Labels lie beside pictures under the same stem, on disks that know no case.
         while stem.casefold() in taken:
             stem = f"{stem}-{number}"
         taken.add(stem.casefold())
         yield picture, _write(row, folder, stem), row.size()
+
+
+def _stem(path: Path) -> str:
+    """Return a picture's own name, as a list of names can hold it and endings find room."""
+    name = printable(os.fsencode(path.stem).decode("utf-8", "replace"), "_")
+    return name.encode()[:_MAX_STEM].decode("utf-8", "ignore")
 
 
 def write_rows(rows: Sequence[Example], folder: Path) -> Iterator[tuple[str, list[Example]]]:

@@ -61,7 +61,7 @@ def write_csv(prediction: Prediction, image: Image.Image | None, stem: str) -> b
     for i, row in enumerate(prediction.detections.to_json()):
         polygons = json.dumps(row["polygons"]) if row["polygons"] else ""
         numbers = (*row["box"], row["score"], row["label_score"], row["place_score"])
-        table.writerow((i, _inert(row["label"]), *numbers, polygons))
+        table.writerow((i, inert(row["label"]), *numbers, polygons))
     return file.getvalue().encode("utf-8-sig", "replace")
 
 
@@ -220,7 +220,7 @@ _FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # the last four are the wide forms
 _CELL = re.compile(rf"([;|\t\r\n]\s*)([{re.escape(_FORMULA)}])")
 
 
-def _inert(label: str) -> str:
+def inert(label: str) -> str:
     """Return a label that no spreadsheet runs as a formula (OWASP, "CSV injection").
 
     What would begin one gets an apostrophe before it, also after signs that are not seen.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -25,8 +25,8 @@ class Ahead:
     Attributes:
         threads: How many read at once.
         most: Things that are read or being read and not taken yet, at most.
-        weight: What all of those that are read may weigh; beyond it no further one is begun. One
-            is always let in, and those being read are not weighed yet.
+        weight: What all of those that are read may weigh; beyond it no further one is begun but
+            the one that is waited for. Those being read are not weighed yet.
     """
 
     threads: int = 4
@@ -72,7 +72,7 @@ class _Reading(Generic[J, R]):
         self._jobs, self._read, self._weigh, self._ahead = jobs, read, weigh, ahead
         self._order: queue.SimpleQueue[Future[R] | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
-        self._held = self._weight = 0
+        self._held = self._weight = self._wanted = 0
         self._ended = False
         self._pool = ThreadPoolExecutor(ahead.threads, "read-ahead")
         # Nobody waits for it at the end: the jobs may come from something that never answers.
@@ -89,6 +89,7 @@ class _Reading(Generic[J, R]):
             del result
             with self._changed:
                 self._held -= 1
+                self._wanted += 1
                 self._weight -= weight
                 self._changed.notify_all()
 
@@ -101,14 +102,14 @@ class _Reading(Generic[J, R]):
 
     def _draw(self) -> None:
         try:
-            for job in self._jobs:
+            for number, job in enumerate(self._jobs):
                 with self._changed:
-                    self._changed.wait_for(self._has_room)
+                    self._changed.wait_for(lambda: self._ended or self._held < self._ahead.most)
                     if self._ended:
                         return
                     self._held += 1
                 with suppress(RuntimeError):  # the pool was shut this moment
-                    self._order.put(self._pool.submit(self._one, job))
+                    self._order.put(self._pool.submit(self._one, number, job))
         except BaseException as exc:  # raised again where somebody waits for the next one
             failed: Future[R] = Future()
             failed.set_exception(exc)
@@ -116,12 +117,16 @@ class _Reading(Generic[J, R]):
         finally:
             self._order.put(None)
 
-    def _has_room(self) -> bool:
-        light = self._weight < self._ahead.weight or not self._held
-        return self._ended or (self._held < self._ahead.most and light)
-
-    def _one(self, job: J) -> R:
+    def _one(self, number: int, job: J) -> R:
+        # Earlier ones were begun before: the one that is waited for never stands behind others.
+        with self._changed:
+            self._changed.wait_for(lambda: self._may_begin(number))
+            if self._ended:
+                raise CancelledError
         result = self._read(job)
         with self._changed:
             self._weight += self._weigh(result)
         return result
+
+    def _may_begin(self, number: int) -> bool:
+        return self._ended or self._weight < self._ahead.weight or number == self._wanted

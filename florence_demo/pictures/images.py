@@ -81,6 +81,16 @@ _UNAVAILABLE = "This picture cannot be opened at this moment: try again, or save
 _BUSY = "Too many pictures are being opened at this moment: try again in half a minute."
 
 
+def open_at_once(count: int) -> None:
+    """Let so many pictures be decoded at once in this process, a quarter of them large ones.
+
+    For a program of the operator's own, whose pictures nobody waits behind: strangers get two.
+    """
+    global _HERE, _LARGE, _APART
+    _HERE, _APART = (threading.BoundedSemaphore(max(_AT_ONCE, count)) for _ in range(2))
+    _LARGE = threading.BoundedSemaphore(max(1, count // 4))
+
+
 def open_image(source: Source, *, limits: ImageLimits = LIMITS) -> Image.Image:
     """Open a picture from anywhere but the web, ready for a model.
 

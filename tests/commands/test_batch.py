@@ -1,0 +1,123 @@
+"""The command ``batch``: what it prints where, its status, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from florence_demo.__main__ import main
+from florence_demo.batch import models
+from florence_demo.data.batches import ROWS_FILE, rows_in
+from tests.batch.job import Answers, draw, model
+
+
+@pytest.fixture
+def engine(monkeypatch) -> Answers:
+    """The engine that every job gets."""
+    found = Answers()
+    monkeypatch.setattr(models, "model_of", lambda config: model(found))
+    return found
+
+
+def test_a_job_and_its_status(tmp_path, engine, capsys):
+    draw(tmp_path / "in", 3)
+    arguments = ["batch", str(tmp_path / "in"), "--task", "od,caption", "--out"]
+    out = str(tmp_path / "out")
+    assert main([*arguments, out, "--to", "coco", "csv"]) == 0
+    told = capsys.readouterr()
+    assert told.out.split() == [f"{out}/coco", f"{out}/csv"]
+    assert "3 answered" in told.err
+    assert "pictures" not in told.err.replace("batch", ""), "no bar where there is no terminal"
+    (tmp_path / "in" / "bad.png").write_bytes(b"no")
+    assert main([*arguments, out]) == 1
+    told = capsys.readouterr()
+    assert "bad.png: This file is not a picture" in told.err
+    assert "1 failed: --retry-failed" in told.err
+    assert main(["batch", "export", out, "--to", "yolo", "--min-score", "0.5"]) == 0
+    assert (tmp_path / "out" / "yolo" / "data.yaml").is_file()
+
+
+def test_rows_go_to_stdout_and_nothing_else_does(tmp_path, engine, capfdbinary):
+    draw(tmp_path / "in", 3)
+    assert main(["batch", str(tmp_path / "in"), "--task", "caption", "--out", "-"]) == 0
+    told = capfdbinary.readouterr().out.splitlines()
+    assert [json.loads(line)["source"] for line in told] == [f"{i:05}.png" for i in range(3)]
+
+
+def test_a_dry_run_writes_nothing(tmp_path, engine, capsys):
+    draw(tmp_path / "in", 20)
+    out = tmp_path / "out"
+    assert main(["batch", str(tmp_path / "in"), "--out", str(out), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "20 pictures" in told
+    assert "Nothing was written" in told
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["IN"], "--out DIR"),
+        (["gone", "--out", "OUT"], "There is no “gone”"),
+        (["IN", "--out", "OUT", "--task", "nonsense"], "nonsense"),
+        (["IN", "--out", "OUT", "--batch-size", "many"], "--batch-size"),
+        (["IN", "--out", "OUT", "--to", "excel"], "excel"),
+        (["IN", "--out", "-", "--to", "coco"], "--to writes into"),
+        (["IN", "--out", "IN"], "among the pictures"),
+        (["export", "IN", "--to", "coco"], "holds no results"),
+        (["export"], "Say which job"),
+        (["IN", "--out", "FILE/x"], "cannot be written to"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_start_is_a_sentence_and_status_two(tmp_path, engine, capsys, arguments, said):
+    draw(tmp_path / "in", 1)
+    (tmp_path / "file").touch()
+    places = {"IN": "in", "OUT": "out", "FILE/x": "file/x"}
+    given = [str(tmp_path / places[a]) if a in places else a for a in arguments]
+    assert main(["batch", *given]) == 2
+    told = capsys.readouterr().err.strip()
+    assert said in told
+    assert "\n" not in told
+    assert not (tmp_path / "out" / ROWS_FILE).exists()
+
+
+ASKED = """
+import os, signal, sys
+from florence_demo.__main__ import main
+from florence_demo.batch import models
+from tests.batch.job import Answers, model
+
+class Asked(Answers):
+    def predict_batch(self, requests, options=None):
+        if len(self.batches) == 1:
+            os.kill(os.getpid(), signal.{signal})
+        return super().predict_batch(requests, options)
+
+models.model_of = lambda config: model(Asked())
+sys.exit(main(["batch", sys.argv[1], "--out", sys.argv[2], "--batch-size", "4"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_asked_to_stop_it_finishes_the_part_in_work_and_says_how_to_go_on(tmp_path, name, engine):
+    draw(tmp_path / "in", 16)
+    code = ASKED.replace("{signal}", name)
+    command = [sys.executable, "-c", code, str(tmp_path / "in"), str(tmp_path / "out")]
+    project = Path(__file__).parents[2]
+    done = subprocess.run(
+        command, cwd=project, capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Give the same command again to go on" in done.stderr
+    assert len(list(rows_in(tmp_path / "out" / ROWS_FILE))) == 8
+    again = ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--batch-size", "4"]
+    assert main(again) == 0
+    assert sum(engine.batches) == 8
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

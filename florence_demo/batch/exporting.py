@@ -72,14 +72,11 @@ class Export:
         for row in self.rows():
             for name, answer in row["answers"].items():
                 if "error" not in answer:
-                    yield row, name, self._prediction(name, answer)
+                    yield row, name, self._prediction(answer)
 
-    def _prediction(self, name: str, answer: dict[str, Any]) -> Prediction:
-        found = found_in(answer, self.min_score)
-        prompt, raw, text = (str(answer[key]) for key in ("prompt", "raw", "text"))
-        width, height = answer["size"]
-        size, parsed = (int(width), int(height)), answer["parsed"]
-        return Prediction(name, prompt, raw, text, size, found, parsed, str(answer["model"]))
+    def _prediction(self, answer: dict[str, Any]) -> Prediction:
+        told = Prediction.from_json(answer)
+        return replace(told, detections=found_in(answer, self.min_score))
 
     def with_pictures(self) -> Iterator[Row]:
         """Yield the rows whose pictures are still there; the others are told."""
@@ -106,7 +103,7 @@ class Export:
         """Yield each picture with its mirrored name and its answers; one that fails is told."""
         for row in self.with_pictures():
             answers = [
-                (name, self._prediction(name, a))
+                (name, self._prediction(a))
                 for name, a in row["answers"].items()
                 if "error" not in a
             ]
@@ -182,7 +179,8 @@ def _by_reader(name: str, *, as_asked: bool = False) -> Callable[[Export], None]
 
 def _json(export: Export) -> None:
     for row in export.rows():
-        text = json.dumps(row, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
+        told = {name: value for name, value in row.items() if name != "place"}
+        text = json.dumps(told, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
         export.place(mirrored(row), ".json").write_bytes(text + b"\n")
 
 

@@ -199,12 +199,6 @@ def examples_of(row: Row, source: DataSource, where: str) -> Iterator[Example]:
         task = TASKS.get(name)
         if task is None or "error" in answer:
             continue
-        text = _words_asked(task.prompt, answer["prompt"]) if task.needs == "text" else ""
+        text, _ = task.asked(answer["prompt"], tuple(answer["size"]))
         words = "" if task.after or answer["detections"] else str(answer["text"])
         yield Example(picture, name, text, None, words, found_in(answer), where=where)
-
-
-def _words_asked(form: str, prompt: str) -> str:
-    """Return the words that a prompt was built with."""
-    before, _, after = form.partition("{input}")
-    return prompt.removeprefix(before).removesuffix(after)

@@ -8,33 +8,32 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from PIL import Image
 
-from florence_demo.engine.engine import Engine
 from florence_demo.engine.feature_cache import fingerprint
+from florence_demo.engine.many import Answerer
 from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.annotate import annotate
 from florence_demo.output.export import EXPORTERS
-from florence_demo.output.overlay import overlay
-from florence_demo.output.tags import color_of
 from florence_demo.pictures.images import as_jpeg, display_copy
 from florence_demo.pictures.web import fetch_image
 from florence_demo.prediction import Prediction
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.engines import EngineCache
+from florence_demo.serving.lending import Lent, on_zero_gpu, with_gpu
 from florence_demo.serving.scratch import Scratch
+from florence_demo.serving.showing import show
 from florence_demo.serving.streaming import Line, stream
 from florence_demo.tasks import TASKS, Region
 from florence_demo.trust import OPERATOR
@@ -64,11 +63,6 @@ ANNOTATED = "annotated picture"
 """The download that is no exporter of ``export``: the picture with its drawing."""
 
 
-def on_zero_gpu() -> bool:
-    """Return whether each call runs in a process of its own on a shared GPU."""
-    return bool(os.environ.get("SPACES_ZERO_GPU"))
-
-
 class Service:
     """Answer the page's events with engines from one cache."""
 
@@ -89,8 +83,9 @@ class Service:
             dtype=config.dtype,
             trust=self.config.trust(),
         )
-        self._predict = _with_gpu(self._predict_here)
-        self._predict_all = _with_gpu(self._predict_all_here)
+        self._predict = with_gpu(self._predict_here)
+        self._predict_all = with_gpu(self._predict_all_here)
+        self._predict_many = with_gpu(self._predict_many_here)
 
     def warm_up(self) -> None:
         """Load the first model so that the first answer does not wait for it."""
@@ -224,11 +219,11 @@ class Service:
         options.check()
         engine = self.engines.get(model, progress)
         question = (model, image, task, text or "", region, options)
-        for found, partial in self._answers(self._predict, question):
+        for found, growing in self._answers(self._predict, question):
             if found is not None:
                 yield show(found, engine), found
             else:
-                yield {"sentence": partial, "busy": True} if partial else {}, None
+                yield {"sentence": growing, "busy": True} if growing else {}, None
 
     def ask_all(
         self,
@@ -254,11 +249,11 @@ class Service:
             raise InputError("There is no picture yet: upload one, or press an example.")
         options.check()
         engine = self.engines.get(model, progress)
-        for found, partial in self._answers(self._predict_all, (model, image, options)):
+        for found, growing in self._answers(self._predict_all, (model, image, options)):
             if found is not None:
                 yield "", [(show(each, engine), each) for each in found]
             else:
-                yield partial, []
+                yield growing, []
 
     @staticmethod
     def _answers(
@@ -296,6 +291,20 @@ class Service:
     ) -> list[Prediction]:
         asked = [Request(image, task) for task in PICTURE_TASKS]
         return self.engines.get(model).predict_batch(asked, options, on_step=on_step)
+
+    def _predict_many_here(
+        self, model: Named, requests: Sequence[Request], options: Options
+    ) -> list[Prediction]:
+        return self.engines.get(model).predict_batch(requests, options)
+
+    def answerer(self, model: Named) -> Answerer:
+        """Return who answers many questions: the engine, or who sends them to a shared GPU.
+
+        Raises:
+            CheckpointError: There is no such model.
+        """
+        engine = self.engines.get(model)
+        return Lent(engine.loaded, partial(self._predict_many, model)) if on_zero_gpu() else engine
 
     # -- downloads --------------------------------------------------------------------------
 
@@ -354,45 +363,6 @@ def same_picture(
     return image, found
 
 
-def show(found: Prediction, engine: Engine) -> dict[str, Any]:
-    """Return what the answer's pane shows of a model's answer."""
-    speed = f"{found.seconds:.2f} s · {found.tokens} tokens"
-    meta = " · ".join((speed, engine.loaded.describe(), *gpu_memory(engine)))
-    return {**shown(found), "meta": meta}
-
-
-def shown(found: Prediction) -> dict[str, Any]:
-    """Return what the answer's pane shows of an answer, whoever gave it."""
-    sure = found.detections.scores
-    rows = [
-        {
-            "label": label,
-            "sure": None if sure is None else float(sure[i]),
-            "box": [float(v) for v in found.detections.xyxy[i]],
-            "color": color_of(label),
-        }
-        for i, label in enumerate(found.detections.labels)
-    ]
-    return {
-        "sentence": found.sentence(),
-        "overlay": overlay(found),
-        "notices": list(found.notices),
-        "rows": rows,
-        "calibrated": found.calibrated,
-    }
-
-
-def gpu_memory(engine: Engine) -> tuple[str, ...]:
-    """Return a GPU's memory in use and its peak, or nothing on a CPU."""
-    device = engine.loaded.device
-    if device.type != "cuda":
-        return ()
-    import torch
-
-    now, peak = torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
-    return (f"GPU memory {now / 1e9:.1f} GB now, {peak / 1e9:.1f} GB at most",)
-
-
 def load_examples() -> list[dict[str, Any]]:
     """Return the example questions: file, title, task, text, region."""
     listing = EXAMPLES / "examples.json"
@@ -400,18 +370,3 @@ def load_examples() -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = json.loads(listing.read_text(encoding="utf-8"))
     return rows
-
-
-def _with_gpu(fn: Callable[..., _R]) -> Callable[..., _R]:
-    """Ask for a shared GPU for the length of a call where the host lends them."""
-    if not on_zero_gpu():
-        return fn
-    import spaces
-
-    def duration(*args: Any, **_: Any) -> int:
-        # Visitors pay for what is asked, not for what is used: ask for little.
-        tokens = next((a.max_new_tokens for a in args if isinstance(a, Options)), 1024)
-        return min(60, 10 + tokens // 40)
-
-    wrapped: Callable[..., _R] = spaces.GPU(duration=duration)(fn)
-    return wrapped

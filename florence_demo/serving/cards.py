@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from florence_demo.batch.rows import Row
+from florence_demo.data.batches import Row
 from florence_demo.data.places import Place
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.output.overlay import overlay

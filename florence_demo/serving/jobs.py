@@ -12,6 +12,7 @@ import secrets
 import shutil
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -20,12 +21,13 @@ from typing import Any
 from PIL import Image
 
 from florence_demo.batch.config import BatchConfig
+from florence_demo.batch.exporting import export
 from florence_demo.batch.plan import count
-from florence_demo.batch.rows import Row
 from florence_demo.batch.run import Model, Outcome, Watch, run
 from florence_demo.batch.sources import ARCHIVES, DOCUMENTS, FILMS, PICTURES
+from florence_demo.data.batches import Row
 from florence_demo.errors import FlorenceDemoError, InputError, plain
-from florence_demo.files import copy_at_most, opened_zip
+from florence_demo.files import copy_at_most, disk_full_told, opened_zip
 from florence_demo.models.catalogue import ModelSpec
 from florence_demo.serving.asking import Service
 from florence_demo.serving.cards import make_card
@@ -37,6 +39,9 @@ AT_ONCE = 2
 
 TOGETHER = 4
 """Pictures of a job asked about together: whoever asks about one picture waits for them."""
+
+_ROOM = 64 << 20
+"""Bytes that must be free before a download is put together."""
 
 WAITING, RUNNING, PAUSED, DONE, FAILED = "waiting", "running", "paused", "done", "failed"
 
@@ -101,6 +106,7 @@ class Job:
     cards: list[dict[str, Any]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list, repr=False)
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
+    packing: threading.Lock = field(default_factory=threading.Lock)
     seen: float = field(default_factory=time.monotonic)
 
     @property
@@ -217,6 +223,33 @@ class Jobs:
         before = names[: names.index(job.name)] if job.name in names else []
         return sum(self._jobs[name].state == WAITING for name in before if name in self._jobs)
 
+    def packed(self, job: Job, name: str) -> Path:
+        """Return a job's answers in a format, as one file that the page may hand out.
+
+        Args:
+            job: The job, at its end or not.
+            name: Of the format, as in ``FORMATS``.
+
+        Raises:
+            FlorenceDemoError: There is no such format, nothing to write in it, or no room.
+        """
+        if not job.cards:
+            raise InputError("There are no answers yet: wait for the first ones.")
+        if self.service.room() < _ROOM:
+            raise InputError("There is no room on this server for a download: try again later.")
+        with job.packing, disk_full_told():
+            folder, _ = export(job.folder / "out", name)
+            target = self.service.scratch.new_served_folder()
+            files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+            if len(files) == 1:
+                return Path(shutil.copy(files[0], target / files[0].name))
+            packed = target / f"florence-{name}.zip"
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in files:
+                    archive.write(path, path.relative_to(folder))
+            shutil.rmtree(folder, ignore_errors=True)
+        return packed
+
     def _go(self, job: Job) -> None:
         threading.Thread(target=self._work, args=(job,), name="batch job", daemon=True).start()
 
@@ -227,7 +260,7 @@ class Jobs:
                 return
             job.state = RUNNING
             try:
-                model = Model(job.spec.name, lambda: self.service.engines.get(job.spec))
+                model = Model(job.spec.name, lambda: self.service.answerer(job.spec))
                 watch = Watch(
                     lambda outcome, rows: self._hear(job, outcome, rows), (job.asked_to_stop.is_set)
                 )

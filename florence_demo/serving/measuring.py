@@ -20,7 +20,8 @@ from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
 from florence_demo.evaluation.report import Report
 from florence_demo.models.catalogue import Named
-from florence_demo.serving.asking import Service, on_zero_gpu
+from florence_demo.serving.asking import Service
+from florence_demo.serving.lending import on_zero_gpu
 from florence_demo.serving.streaming import Line, stream
 
 REPORT_FILES = {"report.html": "Report (HTML)", "report.json": "JSON", "report.md": "Markdown"}

@@ -26,7 +26,7 @@ from florence_demo.ui.all_tasks import all_handler, opened
 from florence_demo.ui.ask_layout import CHANGE, Model, Surface, lay_out
 from florence_demo.ui.components import ExampleStrip, index_of
 from florence_demo.ui.correcting import close_editor, connect_correcting
-from florence_demo.ui.handlers import friendly, friendly_stream
+from florence_demo.ui.handlers import friendly, friendly_stream, press
 from florence_demo.ui.pickers import QUIET
 
 # Which inputs a task shows, decided in the browser so that it never waits behind an answer.
@@ -61,7 +61,6 @@ _TURN = f"""
   return [seen(!back), seen(back), back ? '{CHANGE}' : '{_BACK}'];
 }}
 """
-_PRESS_SAVE = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
 
 
 def _asks() -> str:
@@ -221,7 +220,7 @@ def _connect_download(service: Service, surface: Surface) -> None:
         [q.picture, answer.found, answer.kind],
         answer.file,
         api_name=f"{surface.api}_download",
-    ).success(None, None, None, js=_PRESS_SAVE.replace("__ID__", answer.file.elem_id))
+    ).success(None, None, None, js=press(answer.file))
 
 
 _API = (

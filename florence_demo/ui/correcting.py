@@ -16,10 +16,11 @@ from PIL import Image
 from florence_demo.data.own_set import NAME, Counted
 from florence_demo.pictures.images import display_copy
 from florence_demo.prediction import Prediction
-from florence_demo.serving.asking import Service, same_picture, shown
+from florence_demo.serving.asking import Service, same_picture
 from florence_demo.serving.correcting import add_corrected, editable, form_of, own_set
+from florence_demo.serving.showing import shown
 from florence_demo.ui.ask_layout import Surface
-from florence_demo.ui.handlers import friendly
+from florence_demo.ui.handlers import friendly, press
 from florence_demo.ui.pickers import FOLDER, QUIET, DataPicker
 
 _IDS = itertools.count(1)
@@ -29,7 +30,6 @@ _CLOSE = f"() => {{ const seen = {_SEEN}; return [{{}}, seen(false), seen(true)]
 _CLOSE_AND_SAVE = (
     f"() => {{ const seen = {_SEEN}; return [{{}}, seen(false), seen(true), seen(true)]; }}"
 )
-_PRESS = "(id) => { setTimeout(() => document.querySelector('#__ID__')?.click(), 60); }"
 
 
 def connect_correcting(service: Service, surface: Surface) -> None:
@@ -60,7 +60,7 @@ def connect_correcting(service: Service, surface: Surface) -> None:
         show_progress="minimal",
     )
     parts.download.click(_pack(service), None, parts.file, api_visibility="private").success(
-        None, None, None, js=_PRESS.replace("__ID__", parts.file.elem_id)
+        None, None, None, js=press(parts.file)
     )
 
 

@@ -100,3 +100,10 @@ def friendly_stream(fn: Callable[_P, Iterator[_R]]) -> Callable[_P, Iterator[_R]
             raise message(exc) from exc
 
     return handler
+
+
+def press(button: gr.DownloadButton) -> str:
+    """Return the script by which a browser fetches the file of a hidden download button."""
+    return (
+        f"() => {{ setTimeout(() => document.querySelector('#{button.elem_id}')?.click(), 60); }}"
+    )

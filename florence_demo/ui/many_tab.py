@@ -14,13 +14,14 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.batch.config import BatchConfig, Which
-from florence_demo.batch.rows import Row
+from florence_demo.batch.exporting import FORMATS
+from florence_demo.data.batches import Row
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.request import Options
 from florence_demo.models.catalogue import MODELS
 from florence_demo.pictures.images import as_jpeg, open_image
 from florence_demo.prediction import Prediction
-from florence_demo.serving.asking import Service, shown
+from florence_demo.serving.asking import Service
 from florence_demo.serving.gate import visitor_of
 from florence_demo.serving.jobs import (
     DONE,
@@ -32,11 +33,12 @@ from florence_demo.serving.jobs import (
     Jobs,
     picture_of,
 )
+from florence_demo.serving.showing import shown
 from florence_demo.tasks import TASKS
 from florence_demo.ui.ask_tab import Asking, switch_after
 from florence_demo.ui.components import SafeFiles, index_of
 from florence_demo.ui.gallery import Gallery
-from florence_demo.ui.handlers import friendly
+from florence_demo.ui.handlers import friendly, press
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET
 
@@ -62,6 +64,10 @@ class _Tab:
     pause: gr.Button
     resume: gr.Button
     cancel: gr.Button
+    saving: gr.Row
+    kind: gr.Dropdown
+    save: gr.Button
+    file: gr.DownloadButton
     gallery: Gallery
     name: gr.BrowserState
     sent: gr.State
@@ -78,8 +84,8 @@ class _Tab:
     def outputs(self) -> list[Any]:
         """Those that show a job."""
         return [
-            self.status, self.pause, self.resume, self.cancel, self.start, self.gallery, self.sent,
-            self.timer,
+            self.status, self.pause, self.resume, self.cancel, self.start, self.saving,
+            self.gallery, self.sent, self.timer,
         ]  # fmt: skip
 
 
@@ -135,11 +141,19 @@ def _laid_out(service: Service, jobs: Jobs) -> _Tab:
                 resume = gr.Button("Go on", size="sm", variant="primary", visible=False)
                 cancel = gr.Button("Cancel and delete", size="sm", variant="stop", visible=False)
             gallery = Gallery()
+            with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
+                kind = gr.Dropdown(
+                    [(f"{about[0].upper()}{about[1:]}", name) for name, (about, _) in
+                     FORMATS.items()],
+                    value="csv", show_label=False, label="Download as", container=False, scale=3,
+                )  # fmt: skip
+                save = gr.Button("Download", scale=1, min_width=110)
+            file = gr.DownloadButton(visible="hidden", elem_id="fd-save-many")
     name, sent = gr.BrowserState(None, storage_key="fd-many"), gr.State(0)
     timer = gr.Timer(_EVERY, active=False)
     return _Tab(
         files, tasks, words, model, every, pages, beams, start, status, pause, resume, cancel,
-        gallery, name, sent, timer,
+        saving, kind, save, file, gallery, name, sent, timer,
     )  # fmt: skip
 
 
@@ -222,6 +236,16 @@ def _connect_rest(jobs: Jobs, tab: _Tab, opening: gr.Tab) -> None:
             jobs.cancel(job)
         return None, *_nothing(False)
 
+    @friendly
+    def download(name: str | None, kind: str) -> str:
+        return str(jobs.packed(jobs.get(name), kind))
+
+    tab.save.click(
+        download, [tab.name, tab.kind], tab.file, api_visibility="private",
+        concurrency_limit=2, concurrency_id="packing",
+    ).success(
+        None, None, None, js=press(tab.file)
+    )  # fmt: skip
     seen = [tab.name, tab.sent]
     tab.timer.tick(look, seen, tab.outputs, **QUIET)
     # What stands on a tab is there only once it is opened, the name of a job too.
@@ -276,8 +300,8 @@ def _nothing(gone: bool) -> tuple[Any, ...]:
     hidden = gr.update(visible=False)
     said = '<p class="fd-note">Your last job is no longer here.</p>' if gone else ""
     return (
-        said + _EMPTY, hidden, hidden, hidden, gr.update(interactive=True), {"job": ""}, 0,
-        gr.Timer(active=False),
+        said + _EMPTY, hidden, hidden, hidden, gr.update(interactive=True), hidden, {"job": ""},
+        0, gr.Timer(active=False),
     )  # fmt: skip
 
 
@@ -298,6 +322,7 @@ def _look(jobs: Jobs, job: Job, sent: int) -> tuple[Any, ...]:
         gr.update(visible=job.state in (PAUSED, FAILED)),
         gr.update(visible=True),
         gr.update(interactive=not job.live),
+        gr.update(visible=bool(job.cards)),
         value if cards or not start else gr.skip(),
         start + len(cards),
         gr.Timer(active=job.live or more),

@@ -76,3 +76,9 @@ def test_a_reloaded_page_finds_the_job_again(page, answered):
     panel = page.locator("[role=tabpanel]:visible")
     expect(panel.get_by_text("10 pictures", exact=True)).to_be_visible()
     expect(panel.get_by_role("button", name="sea 0.png")).to_be_visible()
+
+
+def test_answers_are_taken_home(page, answered):
+    with page.expect_download() as download:
+        answered.get_by_role("button", name="Download", exact=True).click()
+    assert download.value.suggested_filename == "answers.csv"

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from florence_demo.batch.config import BatchConfig, Which
-from florence_demo.errors import InputError
+from florence_demo.batch.exporting import FORMATS
+from florence_demo.errors import DatasetError, InputError
 from florence_demo.models.catalogue import MODELS
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
@@ -77,6 +78,36 @@ def test_a_bad_file_is_a_card_that_says_so(files, tmp_path):
     job = ended(start(jobs(), files))
     assert job.outcome.failed == 1
     assert [bool(card["error"]) for card in job.cards] == [i == 2 for i in range(6)]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_answers_are_handed_out_in_every_format(files, name):
+    here = jobs()
+    job = ended(start(here, files, config=lambda s, o: od(s, o, ("od", "caption"))))
+    packed = here.packed(job, name)
+    assert packed.is_relative_to(here.service.scratch.served)
+    if name in ("csv", "parquet", "webdataset"):
+        assert packed.suffix == {"webdataset": ".tar"}.get(name, f".{name}")
+        data = packed.read_bytes()
+    else:
+        with zipfile.ZipFile(packed) as archive:
+            assert archive.testzip() is None
+            assert archive.namelist()
+            data = b"".join(archive.read(member) for member in archive.namelist())
+    # Paths of this machine are nobody's business.
+    assert str(job.folder).encode() not in data
+
+
+def test_what_cannot_be_handed_out_is_told(files):
+    here = jobs()
+    job = ended(start(here, files))
+    with pytest.raises(InputError, match="written as"):
+        here.packed(job, "docx")
+    with pytest.raises(DatasetError, match="captions"):
+        here.packed(job, "txt")
+    job.cards.clear()
+    with pytest.raises(InputError, match="no answers yet"):
+        here.packed(job, "csv")
 
 
 def test_it_pauses_after_the_part_in_work_and_goes_on(files):

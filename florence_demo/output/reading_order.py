@@ -58,6 +58,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)  # two lines may say the same at the same place
 class _Line:
+    index: int
     text: str
     left: float
     top: float
@@ -109,7 +110,7 @@ def blocks_of(found: Prediction | Detections) -> list[Block]:
     lines = _lines(detections)
     if not lines:
         return []
-    usual = float(np.median([line.height for line in lines])) or 1.0
+    usual = _usual(lines)
     flows = _flows(sorted(lines, key=lambda line: line.top), usual)
     gaps = [b[0].top - a[0].bottom for flow in flows for a, b in pairwise(flow)]
     apart = max(_GAP * usual, 1.5 * float(np.median(gaps))) if gaps else 0.0
@@ -121,6 +122,18 @@ def blocks_of(found: Prediction | Detections) -> list[Block]:
                 blocks.append(_block(flow[start:i], usual))
                 start = i
     return blocks
+
+
+def order_of(found: Detections) -> list[int]:
+    """Return the indices of the lines with text in reading order."""
+    lines = _lines(found)
+    flows = _flows(sorted(lines, key=lambda line: line.top), _usual(lines)) if lines else []
+    return [line.index for flow in flows for row in flow for line in row]
+
+
+def _usual(lines: Sequence[_Line]) -> float:
+    """Return the height of most lines."""
+    return float(np.median([line.height for line in lines])) or 1.0
 
 
 def _lines(found: Detections) -> list[_Line]:
@@ -143,7 +156,8 @@ def _lines(found: Detections) -> list[_Line]:
         strict=True,
     )
     return [
-        _Line(" ".join(found.labels[i].split()), *box) for i, box in zip(kept, sides, strict=True)
+        _Line(i, " ".join(found.labels[i].split()), *box)
+        for i, box in zip(kept, sides, strict=True)
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from florence_demo.output.reading_order import blocks_of, to_markdown, to_text
+from florence_demo.output.reading_order import blocks_of, order_of, to_markdown, to_text
 from florence_demo.prediction import Detections, Prediction
 
 Placed = tuple[str, float, float, float]  # text, left, top, height of its letters
@@ -145,6 +145,12 @@ MARKDOWN: dict[str, tuple[list[Placed], str]] = {
 def test_markdown(name: str) -> None:
     placed, expected = MARKDOWN[name]
     assert to_markdown(lines(*placed)) == expected
+
+
+def test_the_order_is_told_by_index() -> None:
+    found = lines(*reversed(PAGES["two columns"][0]), ("", 0, 0, 20))
+    assert [found.labels[i] for i in order_of(found)] == [*LEFT, *RIGHT]
+    assert order_of(Detections.empty()) == []
 
 
 def test_sizes_are_told() -> None:

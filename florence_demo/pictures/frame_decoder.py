@@ -1,4 +1,4 @@
-"""Decode frames of a video; ``confined`` runs it as a program.
+"""Decode frames of a video, or copy its sound; ``confined`` runs it as a program.
 
 Knows PyAV and how a frame lies on a screen. Opens containers that hold a video themselves, none
 that name other files or addresses (playlists). Imports nothing of this package.
@@ -6,9 +6,11 @@ that name other files or addresses (playlists). Imports nothing of this package.
 
 from __future__ import annotations
 
+import heapq
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +47,12 @@ def prepare(
 ) -> Callable[[dict[str, Any]], Answer]:
     """Return what answers requests about a file.
 
-    {"do": "open"} is answered {"seconds": s, "rate": frames a second, "frames": n}, each 0 where
-    unknown, or {"wrong": why}; {"do": "next"} by the next frame that is wanted, with "number" and
-    "seconds", or {"end": why}, where why is "whole", "cut" or "damaged", with "last", the time of
-    the last frame.
+    * {"do": "open"}: {"seconds": s, "rate": frames a second, "frames": n}, each 0 where the file
+      does not tell, or {"wrong": why}.
+    * {"do": "next"}: the next frame that is wanted, with "number" and "seconds", or {"end": why},
+      where why is "whole", "cut" or "damaged", with "last", the time of the last frame.
+    * {"do": "copy", "film": path, "target": path, "options": the container's} writes another video
+      with this one's sound: {"copied": how many streams, "left": how many could not be}.
 
     Args:
         path: The video.
@@ -65,6 +69,8 @@ def prepare(
             except LookupError as exc:
                 return {"wrong": str(exc.args[0])}, None
             return opened[0].told(), None
+        if request["do"] == "copy":
+            return _with_sound(path, request), None
         return opened[0].next_wanted(frames, seconds)
 
     return answer
@@ -93,12 +99,7 @@ class _Film:
         self._last, self._seen, self._damaged = 0.0, 0.0, 0
 
     def told(self) -> dict[str, Any]:
-        seconds = self._length()
-        return {
-            "seconds": seconds,
-            "rate": self._rate,
-            "frames": self._stream.frames or round(seconds * self._rate),
-        }
+        return {"seconds": self._length(), "rate": self._rate, "frames": self._stream.frames}
 
     def _length(self) -> float:
         if self._stream.duration and self._stream.time_base:
@@ -147,7 +148,7 @@ class _Film:
             if packet.pts is not None and packet.time_base:
                 until = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 self._seen = max(self._seen, until - start)
-            if packet.stream_index != self._stream.index:
+            if packet.stream is not self._stream:  # what flushes a decoder has no index
                 continue
             try:
                 decoded = packet.decode()
@@ -165,6 +166,50 @@ def open_container(path: str) -> InputContainer:
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
     # ``av`` closes what it was handed with the container.
     return av.open(Path(path).open("rb"), "r", options=options, metadata_errors="ignore")
+
+
+def _with_sound(path: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Write a video with the sound of another; nothing is decoded, and times are kept."""
+    with (
+        open_container(path) as source,
+        av.open(request["film"]) as seen,
+        av.open(request["target"], "w", options=request["options"]) as out,
+    ):
+        shown = out.add_stream_from_template(seen.streams.video[0])
+        streams: dict[int, Any] = {}
+        for stream in source.streams.audio:
+            with suppress(av.FFmpegError, ValueError):  # no such sound in this container
+                streams[stream.index] = out.add_stream_from_template(stream)
+        left = len(source.streams.audio) - len(streams)
+        heard = _packets(source, streams, Fraction(source.start_time or 0, av.time_base))
+        for packet in heapq.merge(_packets(seen, {0: shown}), heard, key=_when):
+            out.mux(packet)
+    return {"copied": len(streams), "left": left}
+
+
+def _when(packet: Any) -> Fraction:
+    return Fraction(packet.dts * packet.time_base)
+
+
+def _packets(
+    container: InputContainer, streams: dict[int, Any], start: Fraction = Fraction(0)
+) -> Iterator[Any]:
+    """Yield the packets of some streams, each for the stream that it becomes one of."""
+    packets = container.demux() if streams else iter(())
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError):  # cut off: what came before is kept
+            return
+        if packet.stream_index not in streams or packet.is_corrupt:
+            continue
+        if packet.dts is None or packet.time_base is None:
+            continue
+        shift = round(start / packet.time_base)
+        packet.dts -= shift
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.stream = streams[packet.stream_index]
+        yield packet
 
 
 def _is_cover(stream: VideoStream) -> bool:

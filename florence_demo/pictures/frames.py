@@ -141,7 +141,10 @@ def open_frames(
 def _frames(path: Path, wanted: Every, limits: FrameLimits) -> Iterator[Frame]:
     name, last = shown_path(path), Frame(-1, 0.0, Image.new("RGB", (1, 1)))
     with _told(path), _worker(path, wanted, limits) as worker:
-        if _estimate(_open(worker, path, limits), wanted) > limits.frames:
+        told = _open(worker, path, limits)
+        # What a container says of its rate may be wrong by much.
+        counted = told["frames"] or wanted.seconds
+        if counted and _estimate(told, wanted) > limits.frames:
             raise InputError(_too_many(path, limits))
         for count in range(limits.frames + 1):
             try:
@@ -188,9 +191,10 @@ def _open(worker: Worker, path: Path, limits: FrameLimits) -> dict[str, Any]:
 
 
 def _estimate(told: dict[str, Any], wanted: Every) -> int:
-    amount: float = (
-        told["frames"] / wanted.frames if wanted.frames else told["seconds"] / wanted.seconds
-    )
+    if wanted.frames:
+        amount = (told["frames"] or told["seconds"] * told["rate"]) / wanted.frames
+    else:
+        amount = told["seconds"] / wanted.seconds
     return math.ceil(min(amount, 1e12))
 
 

@@ -192,7 +192,7 @@ def _open(worker: Worker, path: Path, limits: FrameLimits) -> dict[str, Any]:
 
 def _estimate(told: dict[str, Any], wanted: Every) -> int:
     if wanted.frames:
-        amount = (told["frames"] or told["seconds"] * told["rate"]) / wanted.frames
+        amount: float = (told["frames"] or told["seconds"] * told["rate"]) / wanted.frames
     else:
         amount = told["seconds"] / wanted.seconds
     return math.ceil(min(amount, 1e12))

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from florence_demo.errors import InputError, printable
+from florence_demo.errors import InputError, plain, printable
 from florence_demo.files import whole_file
 from florence_demo.output.reading_order import order_of
 from florence_demo.prediction import Detections, Prediction
@@ -59,8 +59,7 @@ def write_searchable(
             document.close()
     except OSError as exc:
         raise InputError(
-            f"The PDF cannot be written to {printable(target.name[-60:], '?')}: name a folder that"
-            " exists."
+            f"The PDF cannot be written to {plain(target.name, 60)}: name a folder that exists."
         ) from exc
 
 

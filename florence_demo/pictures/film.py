@@ -17,9 +17,8 @@ from PIL import Image
 from florence_demo.errors import InputError
 from florence_demo.files import whole_file
 from florence_demo.pictures.frames import FILM_LIMITS, BrokenOff, FrameLimits
-from florence_demo.pictures.images import shown_path
 from florence_demo.pictures.process import TooSlow, Unavailable
-from florence_demo.pictures.worker import Ceilings, Worker, checked_file
+from florence_demo.pictures.worker import Ceilings, Worker, checked_file, name_of
 
 ENDINGS = (".mp4", ".mkv", ".mov")
 
@@ -53,7 +52,7 @@ def save_film(
         InputError: There are no pictures, or the video cannot be written.
     """
     if target.suffix.lower() not in ENDINGS:
-        raise InputError(f"{shown_path(target)} must end with {', '.join(ENDINGS)}: rename it.")
+        raise InputError(f"{name_of(target)} must end with {', '.join(ENDINGS)}: rename it.")
     source = checked_file(sound_of, limits.bytes) if sound_of else None
     broken: list[BrokenOff] = []
     try:
@@ -67,7 +66,7 @@ def save_film(
                 told += _copy_sound(source, silent, new, limits)
     except OSError as exc:
         raise InputError(
-            f"The video cannot be written to {shown_path(target)}: name a folder that exists."
+            f"The video cannot be written to {name_of(target)}: name a folder that exists."
         ) from exc
     if broken:
         raise broken[0]
@@ -123,7 +122,7 @@ def _copy_sound(source: Path, silent: Path, target: Path, limits: FrameLimits) -
     """Write the video anew with the sound of a stranger's."""
     most = silent.stat().st_size + source.stat().st_size + (64 << 20)
     ceilings = Ceilings(limits.pixels, limits.memory, written=most)
-    failed = f"The sound of {shown_path(source)} could not be copied"
+    failed = f"The sound of {name_of(source)} could not be copied"
     try:
         with Worker("frame_decoder", ceilings, path=str(source), pixels=0) as worker:
             asked = {"do": "copy", "film": str(silent), "target": str(target)}

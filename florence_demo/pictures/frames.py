@@ -17,9 +17,8 @@ from typing import Any
 from PIL import Image
 
 from florence_demo.errors import InputError, plain
-from florence_demo.pictures.images import shown_path
 from florence_demo.pictures.process import TooSlow, Unavailable
-from florence_demo.pictures.worker import Ceilings, Worker, checked_file
+from florence_demo.pictures.worker import Ceilings, Worker, checked_file, name_of
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def open_frames(
 
 
 def _frames(path: Path, wanted: Every, limits: FrameLimits) -> Iterator[Frame]:
-    name, last = shown_path(path), Frame(-1, 0.0, Image.new("RGB", (1, 1)))
+    name, last = name_of(path), Frame(-1, 0.0, Image.new("RGB", (1, 1)))
     with _told(path), _worker(path, wanted, limits) as worker:
         told = _open(worker, path, limits)
         # What a container says of its rate may be wrong by much.
@@ -178,7 +177,7 @@ def _patience(wanted: Every, limits: FrameLimits) -> float:
 
 def _open(worker: Worker, path: Path, limits: FrameLimits) -> dict[str, Any]:
     """Open the file, and return what it tells of itself."""
-    name = shown_path(path)
+    name = name_of(path)
     head, _ = worker.ask(limits.seconds, do="open")
     if head.get("wrong") == "no video":
         raise InputError(f"{name} holds no video, only sound or text: choose another file.")
@@ -200,7 +199,7 @@ def _estimate(told: dict[str, Any], wanted: Every) -> int:
 
 def _check_end(head: dict[str, Any], path: Path) -> None:
     """Tell how the video ended, where it is not whole."""
-    name = shown_path(path)
+    name = name_of(path)
     if head.get("wrong") or not head["frames"]:
         whole = head.get("end") == "whole"
         raise InputError(f"{name} has no frames: choose another file." if whole else _broken(path))
@@ -225,9 +224,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except TooSlow as exc:
-        raise InputError(
-            f"{shown_path(path)} takes too long to open: save it anew as MP4."
-        ) from exc
+        raise InputError(f"{name_of(path)} takes too long to open: save it anew as MP4.") from exc
     except Unavailable as exc:
         raise InputError("No video can be opened at this moment: try again.") from exc
     except ValueError as exc:
@@ -236,10 +233,10 @@ def _told(path: Path) -> Iterator[None]:
 
 def _too_many(path: Path, limits: FrameLimits) -> str:
     return (
-        f"{shown_path(path)} has more than {limits.frames:,} of these frames: take fewer, such as"
+        f"{name_of(path)} has more than {limits.frames:,} of these frames: take fewer, such as"
         " with --every 10s."
     )
 
 
 def _broken(path: Path) -> str:
-    return f"{shown_path(path)} is no video that can be read, or is damaged: save it anew as MP4."
+    return f"{name_of(path)} is no video that can be read, or is damaged: save it anew as MP4."

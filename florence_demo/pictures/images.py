@@ -210,8 +210,8 @@ def save_picture(picture: Image.Image, target: Path) -> None:
         write_whole(target, buffer.getvalue())
     except (KeyError, OSError, ValueError) as exc:
         raise InputError(
-            f"The picture cannot be written to {shown_path(target)}: name a folder that exists and"
-            " an ending such as .png or .jpg."
+            f"The picture cannot be written to {_shown(target)}: name a folder that exists and an"
+            " ending such as .png or .jpg."
         ) from exc
 
 
@@ -236,17 +236,15 @@ def _read_file(path: Path, limits: ImageLimits) -> bytes:
         # a pipe or a device would never end
         if not path.is_file():
             what = "is a folder, not a picture" if path.is_dir() else "does not exist"
-            raise InputError(f"{shown_path(path)} {what}: check the path.")
+            raise InputError(f"{_shown(path)} {what}: check the path.")
         with path.open("rb") as file:
             return file.read(limits.max_bytes + 1)
     # RuntimeError: "~" and a name nobody has; ValueError: a zero byte or half a character
     except (OSError, RuntimeError, ValueError) as exc:
-        raise InputError(
-            f"{shown_path(path)} cannot be read: check the path and its rights."
-        ) from exc
+        raise InputError(f"{_shown(path)} cannot be read: check the path and its rights.") from exc
 
 
-def shown_path(path: Path) -> str:
+def _shown(path: Path) -> str:
     """Return a path as it may stand in a sentence: short, on one line, of whole characters."""
     text = printable(str(path)[-300:], "?")
     return text if len(text) <= 60 else f"…{text[-60:]}"

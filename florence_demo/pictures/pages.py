@@ -16,9 +16,8 @@ from typing import Any
 from PIL import Image
 
 from florence_demo.errors import InputError, plain
-from florence_demo.pictures.images import shown_path
 from florence_demo.pictures.process import TooSlow, Unavailable
-from florence_demo.pictures.worker import Ceilings, Worker, checked_file
+from florence_demo.pictures.worker import Ceilings, Worker, checked_file, name_of
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _ask(
     except ValueError:
         picture, what = None, "is damaged or takes too much memory"
     if picture is None:
-        raise InputError(f"Page {number} of {shown_path(path)} {what}: {way}.")
+        raise InputError(f"Page {number} of {name_of(path)} {what}: {way}.")
     return head, picture
 
 
@@ -156,7 +155,7 @@ def check_wanted(wanted: str) -> list[tuple[int, int | None]]:
 
 def _numbers(wanted: str, count: int, path: Path, limits: PageLimits) -> list[int]:
     """Return the pages that are wanted, in the document's order, each once."""
-    name, ranges = shown_path(path), check_wanted(wanted)
+    name, ranges = name_of(path), check_wanted(wanted)
     if not ranges:
         if count > limits.pages:
             raise InputError(
@@ -180,7 +179,7 @@ def _numbers(wanted: str, count: int, path: Path, limits: PageLimits) -> list[in
 
 def _count(worker: Worker, path: Path, limits: PageLimits) -> int:
     """Open the file, and return how many pages it has."""
-    name = shown_path(path)
+    name = name_of(path)
     head, _ = worker.ask(limits.seconds)
     if head.get("wrong") == "locked":
         raise InputError(f"{name} is locked with a password: save a copy without one.")
@@ -202,9 +201,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except TooSlow as exc:
-        raise InputError(
-            f"{shown_path(path)} takes too long to open: print it anew as PDF."
-        ) from exc
+        raise InputError(f"{name_of(path)} takes too long to open: print it anew as PDF.") from exc
     except Unavailable as exc:
         raise InputError("No PDF can be opened at this moment: try again.") from exc
     except ValueError as exc:
@@ -212,7 +209,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _broken(path: Path) -> str:
-    return f"{shown_path(path)} is no PDF that can be read, or is damaged: print it anew as PDF."
+    return f"{name_of(path)} is no PDF that can be read, or is damaged: print it anew as PDF."
 
 
 def _notice(number: int, points: tuple[float, float], dpi: float) -> str:

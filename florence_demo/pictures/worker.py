@@ -23,10 +23,9 @@ from typing import IO, Any
 
 from PIL import Image
 
-from florence_demo.errors import InputError
+from florence_demo.errors import InputError, plain
 from florence_demo.pictures import confined
 from florence_demo.pictures.decoder import MAX_SIDE
-from florence_demo.pictures.images import shown_path
 from florence_demo.pictures.process import TooSlow, Unavailable, apart_environment
 
 logger = logging.getLogger(__name__)
@@ -166,6 +165,11 @@ class Worker:
         return head, picture
 
 
+def name_of(path: Path) -> str:
+    """Return a file's name as it may stand in a sentence; where it lies is nobody's business."""
+    return plain(path.name or path, 60)
+
+
 def checked_file(path: Path, most_bytes: int) -> Path:
     """Return the whole path of a file that is there, is no pipe and has not too many bytes.
 
@@ -176,20 +180,18 @@ def checked_file(path: Path, most_bytes: int) -> Path:
         path = path.expanduser().absolute()
         if not path.is_file():  # a pipe or a device would never end
             what = "is a folder, not a file" if path.is_dir() else "does not exist"
-            raise InputError(f"{shown_path(path)} {what}: check the path.")
+            raise InputError(f"{name_of(path)} {what}: check the path.")
         size = path.stat().st_size
         with path.open("rb"):
             pass
     # RuntimeError: "~" and a name nobody has; ValueError: a zero byte or half a character
     except (OSError, RuntimeError, ValueError) as exc:
-        raise InputError(
-            f"{shown_path(path)} cannot be read: check the path and its rights."
-        ) from exc
+        raise InputError(f"{name_of(path)} cannot be read: check the path and its rights.") from exc
     if not size:
-        raise InputError(f"{shown_path(path)} is empty: choose another file.")
+        raise InputError(f"{name_of(path)} is empty: choose another file.")
     if size > most_bytes:
         megabytes = most_bytes / 1_000_000
         raise InputError(
-            f"{shown_path(path)} is larger than {megabytes:,g} MB: cut it into smaller files."
+            f"{name_of(path)} is larger than {megabytes:,g} MB: cut it into smaller files."
         )
     return path

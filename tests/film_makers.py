@@ -37,6 +37,7 @@ def film(
     sound: bool = False,
     front: bool = False,
     tone_seconds: float = 0.0,
+    title: str = "",
 ) -> bytes:
     """A video of ``RATE`` frames a second.
 
@@ -48,11 +49,14 @@ def film(
         sound: With a tone.
         front: Its index at the front, as for the web.
         tone_seconds: Length of the tone; by default the video's.
+        title: What the container says of itself.
     """
     options = {"movflags": "faststart"} if front else {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film"
         with av.open(str(path), "w", format=kind, options=options) as container:
+            if title:
+                container.metadata["title"] = title
             stream = container.add_stream("libx264", rate=RATE)
             stream.width, stream.height = size
             stream.pix_fmt = "yuv420p"
@@ -87,6 +91,12 @@ def turned(data: bytes, turn: int | str) -> bytes:
     at = data.index(b"tkhd") + 44
     a, b, c, d = (value << 16 for value in TURNS[turn])
     return data[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + data[at + 36 :]
+
+
+def titled(title: bytes) -> bytes:
+    """An MP4 with a title in any alphabet."""
+    data = film(3, title="x" * len(title))
+    return data.replace(b"x" * len(title), title)
 
 
 def sound_only() -> bytes:

@@ -1,1 +1,1 @@
-"""Every way a picture gets in: files, bytes, the web. Knows formats and limits, no model."""
+"""Every way a picture gets in: files, bytes, the web, documents, videos. Knows formats and limits, no model."""

@@ -7,11 +7,11 @@ that name other files or addresses (playlists). Imports nothing of this package.
 from __future__ import annotations
 
 import heapq
+import io
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -164,8 +164,12 @@ def open_container(path: str) -> InputContainer:
     It is handed over as an open file, and no protocol is allowed: nothing in it opens another.
     """
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
-    # ``av`` closes what it was handed with the container.
-    return av.open(Path(path).open("rb"), "r", options=options, metadata_errors="ignore")
+    # A title in an unknown alphabet is no reason to refuse a video; from version 19 on, that goes
+    # without saying.
+    lenient = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+    opener: Any = av.open
+    opened: InputContainer = opener(io.FileIO(path), "r", options=options, **lenient)
+    return opened
 
 
 def _with_sound(path: str, request: dict[str, Any]) -> dict[str, Any]:

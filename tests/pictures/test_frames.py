@@ -89,6 +89,12 @@ def test_containers(tmp_path: Path, kind: str) -> None:
     assert [(frame.number, round(frame.seconds, 2)) for frame in frames] == [(0, 0.0), (10, 1.0)]
 
 
+def test_a_title_in_another_alphabet_is_no_damage(tmp_path: Path) -> None:
+    data = make.titled("Grüße aus Köln".encode("latin-1"))
+    assert b"\xfc" in data
+    assert len(list(open_frames(saved(tmp_path, data), "1"))) == 3
+
+
 @pytest.mark.parametrize(
     ("turn", "size", "red"),
     [

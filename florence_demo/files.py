@@ -189,6 +189,26 @@ def finite(value: Any) -> Any:
     return value
 
 
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Lend the path of a file beside a target, which takes the target's place when the block ends.
+
+    Where the block fails, the target is as it was before and nothing stays beside it.
+
+    Raises:
+        InputError: The disk is full.
+        OSError: It cannot be written for another reason.
+    """
+    new = target.with_name(f".{target.name[:100]}.{os.getpid()}.new{target.suffix}")
+    try:
+        with disk_full_told():
+            yield new
+            new.replace(target)
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
 def write_whole(target: Path, data: bytes) -> None:
     """Write a file wholly or not at all.
 

@@ -7,16 +7,23 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from florence_demo.commands.options import add_model
 from florence_demo.errors import InputError
 from florence_demo.tasks import task_named
 from florence_demo.trust import OPERATOR
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a path or an http(s) address")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="a path, of a PDF too, or an http(s) address"
+    )
+    parser.add_argument("--page", type=int, default=1, help="which page of a PDF (default: 1)")
     parser.add_argument("--task", default="caption", help="see `python -m florence_demo tasks`")
     parser.add_argument("--text", default="", help="words, for a task that needs them")
     parser.add_argument("--region", type=_region, help="x1,y1,x2,y2 in pixels")
@@ -39,8 +46,7 @@ def command(args: argparse.Namespace) -> int:
     from florence_demo.engine.request import Options
     from florence_demo.models.loading import load_model
     from florence_demo.output.annotate import annotate
-    from florence_demo.pictures.images import open_image, save_picture
-    from florence_demo.pictures.web import fetch_image, is_url
+    from florence_demo.pictures.images import save_picture
 
     task = task_named(args.task)
     if args.save and len(args.images) > 1:
@@ -53,7 +59,7 @@ def command(args: argparse.Namespace) -> int:
     failed = 0
     for source in args.images:
         try:
-            image = fetch_image(source) if is_url(source) else open_image(source)
+            image = _opened(source, args.page)
             found = engine.predict(image, task, args.text, args.region, options)
             if args.save:
                 save_picture(annotate(image, found.detections), args.save)
@@ -74,6 +80,19 @@ def command(args: argparse.Namespace) -> int:
             for notice in found.notices:
                 print(notice, file=sys.stderr)
     return (2 if len(args.images) == 1 else 1) if failed else 0
+
+
+def _opened(source: str, page: int) -> Image.Image:
+    """Return a picture of the web, of a file, or a page of a PDF."""
+    from florence_demo.pictures.images import open_image
+    from florence_demo.pictures.pages import open_pages
+    from florence_demo.pictures.web import fetch_image, is_url
+
+    if is_url(source):
+        return fetch_image(source)
+    if source.lower().endswith(".pdf"):
+        return next(open_pages(Path(source), str(page))).picture
+    return open_image(source)
 
 
 def _region(value: str) -> tuple[float, float, float, float]:

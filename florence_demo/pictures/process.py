@@ -37,6 +37,14 @@ class Unavailable(Exception):
     """Say that no process could be started, or that it had no room for its result."""
 
 
+def apart_environment() -> dict[str, str]:
+    """Return the environment of a process that opens strangers' files: no secrets, few threads."""
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    # address space is what is limited: one heap, and no threads that reserve more of it
+    few = {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return environment | few
+
+
 def decode_apart(data: bytes, kind: str, max_pixels: int, known: int = 0) -> Image.Image:
     """Return the picture in RGB, upright.
 
@@ -53,9 +61,6 @@ def decode_apart(data: bytes, kind: str, max_pixels: int, known: int = 0) -> Ima
         Unavailable: The process could not be started or had no room for its result.
         ValueError: It is damaged, or took more memory than its size explains.
     """
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    # address space is what is limited: one heap, and no threads that reserve more of it
-    environment |= {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     numbers = [str(number) for number in (max_pixels, len(data), known)]
     command = [sys.executable, "-P", decoder.__file__, kind, *numbers]
     with _result_file() as out:
@@ -65,7 +70,7 @@ def decode_apart(data: bytes, kind: str, max_pixels: int, known: int = 0) -> Ima
                 input=data,
                 stdout=out,
                 stderr=subprocess.DEVNULL,
-                env=environment,
+                env=apart_environment(),
                 timeout=SECONDS,
             )
         except subprocess.TimeoutExpired as exc:

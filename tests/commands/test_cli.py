@@ -34,6 +34,16 @@ def test_predict_prints_one_json_object_a_picture(picture, capsys):
     assert rows[0]["detections"][0].keys() >= {"label", "box", "polygons", "score"}
 
 
+def test_predict_takes_a_page_of_a_pdf(tmp_path, capsys, engine):
+    target = tmp_path / "Scan.PDF"
+    pages = [Image.new("RGB", (40 * i, 30), "teal") for i in (1, 2, 3)]
+    pages[0].save(target, save_all=True, append_images=pages[1:])
+    assert main(["predict", str(target), "--page", "3", "--task", "od", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["size"] == [240, 60]  # 144 dots an inch
+    assert main(["predict", str(target), "--page", "4", "--task", "od"]) == 2
+    assert "has 3 pages, no page 4" in capsys.readouterr().err
+
+
 def test_predict_prints_a_sentence(picture, capsys):
     assert main(["predict", picture, "--task", "od"]) == 0
     assert capsys.readouterr().out == "3 objects: 2 × cat, car\n"

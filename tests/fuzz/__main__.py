@@ -17,6 +17,8 @@ from tests.fuzz.worker import Plan
 
 _SHARES = {
     "pictures": 4,
+    "pages": 2,
+    "frames": 2,
     "answers": 1,
     "json": 1,
     "data": 4,

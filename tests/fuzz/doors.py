@@ -38,7 +38,7 @@ class Door:
 
 SUFFIXES = {
     "pictures": ".bin", "answers": ".json", "json": ".json", "data": ".zip", "checkpoints": ".zip",
-    "adapters": ".zip", "api": ".json",
+    "adapters": ".zip", "api": ".json", "pages": ".pdf", "frames": ".mp4",
 }  # fmt: skip
 """The doors, and the ending of a file that keeps an input for each."""
 NAMES = tuple(SUFFIXES)

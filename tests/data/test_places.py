@@ -14,7 +14,7 @@ from PIL import Image
 
 from florence_demo.data import places
 from florence_demo.data.places import Place, entries_of
-from florence_demo.errors import FlorenceDemoError
+from florence_demo.errors import FlorenceDemoError, InputError
 
 
 def _png(red: int = 1) -> bytes:
@@ -88,24 +88,72 @@ def test_what_is_not_there_is_told(tmp_path):
         entries_of(tmp_path / "a.zip")
 
 
-def test_frames_that_follow_each_other_open_a_video_once(monkeypatch):
-    opened: list[Path] = []
+def _red(kind: str, number: int) -> int:
+    picture = Place(kind, "a", "5" if kind == "frame" else "", number).read()
+    return picture.getpixel((0, 0))[0]
 
-    def open_frames(path: Path, every: str):
-        opened.append(path)
+
+@pytest.fixture
+def opened(monkeypatch) -> list[int]:
+    """A document of twenty pages, whose eleventh is damaged, and a film of ten frames.
+
+    Returns:
+        Where each was opened.
+    """
+    begun: list[int] = []
+
+    def open_pages(path: Path, wanted: str, dpi: int):
+        first = int(wanted.rstrip("-"))
+        begun.append(first)
+        for number in range(first, 21):
+            if number == 11:
+                raise InputError("Page 11 is damaged.")
+            picture = Image.new("RGB", (2, 2), (number, 0, 0))
+            yield SimpleNamespace(number=number, picture=picture)
+
+    def open_frames(path: Path, every: str, limits: object):
+        begun.append(0)
         for number in range(0, 50, 5):
             picture = Image.new("RGB", (2, 2), (number, 0, 0))
             yield SimpleNamespace(number=number, seconds=number / 10, picture=picture)
 
-    module = ModuleType("frames")
-    module.open_frames = open_frames
-    monkeypatch.setitem(sys.modules, "florence_demo.pictures.frames", module)
-    monkeypatch.setattr(places, "_FILM", places._Film())
-    reds = [
-        places._FILM.frame(Place("frame", "a.mp4", "5", number)).getpixel((0, 0))[0]
-        for number in (0, 10, 45, 5)
-    ]
-    assert reds == [0, 10, 45, 5]
-    assert len(opened) == 2, "once more only to go back"
-    with pytest.raises(FlorenceDemoError, match="no frame 3"):
-        places._FILM.frame(Place("frame", "a.mp4", "5", 3))
+    for name, values in {
+        "pages": {"open_pages": open_pages},
+        "frames": {"open_frames": open_frames, "FILM_LIMITS": None},
+    }.items():
+        module = ModuleType(name)
+        vars(module).update(values)
+        monkeypatch.setitem(sys.modules, f"florence_demo.pictures.{name}", module)
+    for kept in (places._PAGES, places._FRAMES):
+        kept.__post_init__()
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers", "begun"),
+    [
+        ("page", [1, 2, 3, 4], [1]),
+        ("page", [1, 3, 2, 5, 4], [1]),
+        ("page", [1, 20], [1, 20]),
+        ("page", [9, 12, 13], [9, 12]),
+        ("page", [5, 4], [5, 4]),
+        ("frame", [0, 10, 45], [0]),
+        ("frame", [0, 10, 5, 20], [0]),
+        ("frame", [45, 0], [0, 0]),
+    ],
+    ids=str,
+)
+def test_pictures_that_follow_each_other_are_opened_once(opened, kind, numbers, begun):
+    assert [_red(kind, number) for number in numbers] == numbers
+    assert opened == begun
+
+
+def test_a_damaged_page_is_told_of_itself_alone(opened):
+    assert _red("page", 10) == 10
+    with pytest.raises(InputError, match="Page 11"):
+        _red("page", 11)
+    assert _red("page", 12) == 12
+    with pytest.raises(InputError, match="no page 21"):
+        _red("page", 21)
+    with pytest.raises(InputError, match="no frame 3"):
+        _red("frame", 3)

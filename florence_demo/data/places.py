@@ -149,46 +149,73 @@ def frames_of(path: Path, every: str) -> Iterator[tuple[int, float, Image.Image]
     Raises:
         InputError: It is none, or cannot be read.
     """
-    from florence_demo.pictures.frames import open_frames
+    from florence_demo.pictures.frames import FILM_LIMITS, open_frames
 
-    for frame in open_frames(path, every):
+    for frame in open_frames(path, every, limits=FILM_LIMITS):
         yield frame.number, frame.seconds, frame.picture
 
 
-def _page(place: Place) -> Image.Image:
-    for _, picture in pages_of(Path(place.path), str(place.number)):
-        return picture
-    raise InputError(f"The document has no page {place.number}.")
+@dataclass
+class _InOrder:
+    """Keep open what was looked at last: its pictures come one after the other, at little cost.
 
+    Attributes:
+        begin: Opens what a place is in, no later than at it.
+        near: How far a picture may lie ahead of the last before it is gone to directly; those
+            passed over are kept, as several threads ask a little out of order.
+    """
 
-class _Film:
-    """Keep the video that was looked at last open: its frames come one after the other."""
+    begin: Callable[[Place], Iterator[tuple[int, Image.Image]]]
+    near: int
 
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._which: tuple[str, str] | None = None
-        self._frames: Iterator[tuple[int, float, Image.Image]] = iter(())
+        self._coming: Iterator[tuple[int, Image.Image]] = iter(())
         self._last = 0
+        self._passed: dict[int, Image.Image] = {}
 
-    def frame(self, place: Place) -> Image.Image:
-        """Return a frame; one that comes later than the last is found without beginning anew.
+    def read(self, place: Place) -> Image.Image:
+        """Return a picture.
 
         Raises:
-            InputError: There is none, or the video cannot be read.
+            InputError: There is none, or it cannot be read.
         """
         with self._lock:
-            which = (place.path, place.member)
-            if self._which != which or place.number <= self._last:
-                self._which, self._frames = which, frames_of(Path(place.path), place.member)
-            for number, _, picture in self._frames:
-                self._last = number
-                if number == place.number:
-                    return picture
-            self._which = None
-        raise InputError(f"The video has no frame {place.number}.")
+            if self._which == (place.path, place.member):
+                if place.number in self._passed:
+                    return self._passed.pop(place.number)
+                if self._last < place.number <= self._last + self.near:
+                    try:
+                        return self._go_to(place)
+                    except InputError:
+                        pass  # perhaps of one before it: gone to directly, it tells its own
+            self._passed.clear()
+            self._which, self._coming = (place.path, place.member), self.begin(place)
+            return self._go_to(place)
+
+    def _go_to(self, place: Place) -> Image.Image:
+        """Return a picture that is still to come, and keep the last few that come before it."""
+        which, self._which = self._which, None  # after an error nothing comes any more
+        for number, picture in self._coming:
+            self._last = number
+            if number == place.number:
+                self._which = which
+                return picture
+            self._passed[number] = picture
+            if len(self._passed) > min(self.near, _KEPT):
+                self._passed.pop(next(iter(self._passed)))
+        self._passed.clear()
+        what = "page" if place.kind == "page" else "frame"
+        raise InputError(f"There is no {what} {place.number} in it.")
 
 
-_FILM = _Film()
+_KEPT = 8
+_PAGES = _InOrder(lambda place: pages_of(Path(place.path), f"{place.number}-"), _KEPT)
+_FRAMES = _InOrder(
+    lambda place: ((n, picture) for n, _, picture in frames_of(Path(place.path), place.member)),
+    1 << 60,
+)
 
 
 def _cell(place: Place) -> bytes | Image.Image:
@@ -203,7 +230,7 @@ _READ: dict[str, Callable[[Place], bytes | Image.Image]] = {
     "file": _file,
     "zip": _entry,
     "web": lambda place: fetch_image(place.path),
-    "page": _page,
-    "frame": _FILM.frame,
+    "page": _PAGES.read,
+    "frame": _FRAMES.read,
     "cell": _cell,
 }

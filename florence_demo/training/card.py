@@ -14,6 +14,7 @@ from florence_demo.data.reading import as_source
 from florence_demo.data.source import Spec
 from florence_demo.models.catalogue import is_hub_name
 from florence_demo.training.config import Result, TrainConfig
+from florence_demo.training.status import OTHER
 
 _MICROSOFT = ("microsoft/", "florence-community/")
 _NOTICE = (
@@ -78,9 +79,13 @@ def _body(
         yield ""
         yield "| | before | after |"
         yield "|---|---|---|"
-        for key in dict.fromkeys((*result.before, *result.after)):
+        keys = list(dict.fromkeys((*result.before, *result.after)))
+        for key in keys:
             yield f"| {key} | {_number(result.before, key)} | {_number(result.after, key)} |"
         yield ""
+        if any(key.startswith(OTHER) for key in keys):
+            yield f"“{OTHER.strip()}” is what it did not learn here: it tells what was lost."
+            yield ""
     yield "## Settings"
     yield ""
     yield "| | |"

@@ -22,12 +22,15 @@ from florence_demo.files import write_json
 from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import ModelSpec, Named
 from florence_demo.training.augment import KINDS
-from florence_demo.training.status import LIVE, read_status
+from florence_demo.training.status import LIVE, OTHER, read_status
 from florence_demo.training.trainable import MODES, Mode
 from florence_demo.trust import OPERATOR, VISITOR, Trust
 
 CONFIG_FILE = "train_config.json"
 """Where a run's folder keeps its settings."""
+
+NOTHING = "none"
+"""What ``others`` is called where nothing of that kind is asked."""
 
 MOST = 10_000_000
 """Steps that nobody waits for: a counted setting ends here."""
@@ -111,7 +114,8 @@ class TrainConfig:
         tasks: Names of the tasks to learn; all of them where empty.
         augment: How pictures are changed at each look: flip, crop, scale, color, jpeg.
         mix: Data of other tasks to learn beside, each as "SOURCE:SHARE": so much of all rows.
-        others: Data of other tasks that is asked before and after, to see what was lost.
+        others: Data of other tasks that is asked before and after, to see what was lost; empty
+            takes drawn scenes for nano and nothing for other models, "none" takes nothing.
         limit: Most rows to read.
         mode: What learns: language (all but the vision tower), full, lora.
         epochs: Passes over the rows.
@@ -366,12 +370,21 @@ class Result:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**values, "folder": str(self.folder), "left_out": list(self.left_out)}
 
+    def table(self) -> str:
+        """Return the numbers before and after, a line each; "" where nothing was measured."""
+        keys = [key for key in self.after if key in self.before]
+        wide = max(map(len, keys), default=0)
+        lines = [
+            f"{key:<{wide}}  {self.before[key]:>6.3f}  {self.after[key]:>6.3f}" for key in keys
+        ]
+        return "\n".join((f"{'':<{wide}}  before   after", *lines)) if keys else ""
+
     def sentence(self) -> str:
-        """Return the outcome for a person."""
+        """Return the outcome for a person, what was learned in numbers; ``table`` has them all."""
         changes = ", ".join(
             f"{key} {self.before[key]:.3f} -> {value:.3f}"
             for key, value in self.after.items()
-            if key in self.before
+            if key in self.before and not key.startswith(OTHER)
         )
         end = "Stopped" if self.stopped else "Done"
         memory = (

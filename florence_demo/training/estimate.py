@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from florence_demo.machine import in_bytes, matmul_gflops, usable_cores
 from florence_demo.models.shapes import Shape, shape_of
 from florence_demo.training.config import TrainConfig
+from florence_demo.training.splits import SCENE_TASKS, SCENES_A_TASK, asks_scenes
 
 _BACKWARD = 2
 _SHARE = {"cpu": 0.5, "cuda": 0.35}
@@ -68,7 +69,10 @@ def estimate(config: TrainConfig, rows: int | None) -> Estimate | None:
     steps = config.steps or max(1, round(rows / batch * config.epochs))
     kind, device, free = _device(config.device)
     speed = _speed(kind) * _SHARE[kind] * (2 if kind == "cuda" and _half(config) else 1)
-    measured = 2 * config.answers + _measurements(config, steps) * min(config.answers, 60)
+    scenes = len(SCENE_TASKS) * SCENES_A_TASK if asks_scenes(config) else 0
+    measured = 2 * (config.answers + scenes) + _measurements(config, steps) * min(
+        config.answers, 60
+    )
     # An answer is written token by token: as much again as reading the question.
     asking = measured * (shape.tower_flops() + 2 * shape.language_flops())
     seconds = (steps * batch * _flops(config, shape) + asking) / speed + 20

@@ -80,10 +80,10 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     collator = collator_of(loaded.model, loaded.processor)
     files.tell(message="Checking the data")
     rows = open_rows(config, collator.too_long)
+    if rows.others:
+        files.tell(message=_told_of_others(config, rows))
     args = share_out(config, args.world_size, len(rows.learned))
-    measuring = Measuring(
-        config, files, loaded, args.device, rows.measured, rows.measured_from, rows.others
-    )
+    measuring = Measuring(config, files, loaded, args.device, rows)
     before = measuring.before()
     # Here, because an adapter begins at random, and measuring may have drawn numbers.
     transformers.set_seed(config.seed)
@@ -120,6 +120,15 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     state = "stopped" if result.stopped else "done"
     files.tell(state=state, message=result.sentence(), after=after, seconds_left=0.0)
     return result
+
+
+def _told_of_others(config: TrainConfig, rows: Split) -> str:
+    tasks = len({row.task for row in rows.others})
+    said = (
+        f"Before and after, {len(rows.others)} questions of {tasks} tasks about {rows.others_from}"
+        " tell what is lost"
+    )
+    return said if config.others else f"{said}; --others none leaves them out"
 
 
 def _opened(

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
 from florence_demo.training.keeping import last_checkpoint, step_of
-from florence_demo.training.splits import open_rows
+from florence_demo.training.splits import SCENE_TASKS, SCENES, SCENES_A_TASK, open_rows
 from florence_demo.training.status import ask_to_stop, read_log, read_status
 from florence_demo.training.trainer import Diverged
 from tests.micro_florence import micro_model, micro_processor
@@ -602,10 +603,44 @@ def test_what_was_lost_is_told_beside_what_was_learned(config: TrainConfig, plac
     config = replace(config, steps=2, answers=2, others=beside(place, 4))
     result = fine_tune(config)
     assert set(result.before) == set(result.after) == {"custom/anls", "other caption/anls"}
-    assert "other caption/anls" in result.sentence()
+    assert "other caption/anls" in result.table()
+    assert "other caption/anls" not in result.sentence()
+    assert "custom/anls" in result.sentence()
     assert (config.out / "after-others/report.html").is_file()
     card = (config.out / "README.md").read_text()
     assert "| other caption/anls |" in card
+    assert "it tells what was lost" in card
+
+
+NANO_ASKED = dict.fromkeys(SCENE_TASKS, SCENES_A_TASK)
+
+
+@pytest.mark.parametrize(
+    ("model", "others", "tasks"),
+    [
+        ("nano", "", NANO_ASKED),
+        ("nano", "none", {}),
+        ("nano", "beside", {"caption": 3}),
+        ("base", "", {}),
+        ("base", "none", {}),
+        ("base", "beside", {"caption": 3}),
+    ],
+)
+def test_nano_alone_is_asked_about_scenes_unless_somebody_says_else(
+    place: Path, config: TrainConfig, model: str, others: str, tasks: dict[str, int]
+) -> None:
+    named = "nano" if model == "nano" else config.model
+    source = beside(place, 3) if others == "beside" else others
+    rows = open_rows(replace(config, model=named, others=source), lambda row: "")
+    assert Counter(row.task for row in rows.others) == tasks
+    assert bool(rows.others_from) is bool(tasks)
+
+
+def test_what_is_learned_is_not_asked_as_another_task(config: TrainConfig) -> None:
+    config = replace(config, model="nano", data=SCENES, eval_data=SCENES)
+    config = replace(config, tasks=("od", "caption"))
+    asked = {row.task for row in open_rows(config, lambda row: "").others}
+    assert asked == set(SCENE_TASKS) - {"od", "caption"}
 
 
 @pytest.mark.parametrize("mix", [("x",), ("x:2",), ("x:0",), (":0.2",), ("x:y",), ("a:.6", "b:.6")])

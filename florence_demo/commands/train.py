@@ -13,7 +13,7 @@ from florence_demo.data.formats import formats_help
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.training.augment import KINDS
-from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
+from florence_demo.training.config import CONFIG_FILE, SCHEDULES, TrainConfig, read_settings
 from florence_demo.training.fine_tune import fine_tune
 from florence_demo.training.terminal import Terminal
 from florence_demo.training.trainable import Mode
@@ -33,6 +33,8 @@ _FLAGS: dict[str, tuple[str, Any]] = {
         " for nano, else nothing), or none",
         str,
     ),
+    "schedule": (f"how the learning rate falls to 0: {' or '.join(SCHEDULES)}", str),
+    "lora_alpha": ("what the adapter is multiplied by, times its rank (default: 2 ranks)", int),
     "limit": ("most rows to read", int),
     "steps": ("optimizer steps instead of epochs", int),
     "eval_every": ("steps between measurements (default: an epoch)", int),

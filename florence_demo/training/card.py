@@ -22,8 +22,8 @@ _NOTICE = (
     " keep this notice with every copy."
 )
 _TOLD = (
-    *("mode", "steps", "epochs", "batch_size", "learning_rate", "weight_decay", "warmup"),
-    *("max_grad_norm", "lora_rank", "precision", "seed"),
+    *("mode", "steps", "epochs", "batch_size", "learning_rate", "schedule", "warmup"),
+    *("weight_decay", "max_grad_norm", "lora_rank", "lora_alpha", "precision", "seed"),
 )
 
 
@@ -92,7 +92,12 @@ def _body(
     yield "|---|---|"
     for field in _TOLD:
         value = getattr(config, field)
-        unused = {"lora_rank": config.mode != "lora", "epochs": config.steps is not None}
+        no_adapter = config.mode != "lora"
+        unused = {
+            "lora_rank": no_adapter,
+            "lora_alpha": no_adapter,
+            "epochs": config.steps is not None,
+        }
         if value is not None and not unused.get(field):
             yield f"| {field} | {value} |"
     yield ""

@@ -84,6 +84,7 @@ BOUNDS = {
     "warmup": Bounds(MOST, 0),
     "max_grad_norm": Bounds(1_000_000, 0, whole=False),
     "lora_rank": Bounds(1_024),
+    "lora_alpha": Bounds(MOST, optional=True),
     "seed": Bounds(2**32 - 1, 0),
     "eval_every": Bounds(MOST, optional=True),
     "save_every": Bounds(MOST, optional=True),
@@ -96,6 +97,9 @@ BOUNDS = {
     "log_every": Bounds(MOST),
 }
 """What each number of a run may be."""
+
+SCHEDULES = ("linear", "cosine")
+"""How the learning rate may fall."""
 
 REPORTERS = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",)}
 """Loggers of the Trainer that a run may tell its numbers to, and what each needs."""
@@ -122,11 +126,13 @@ class TrainConfig:
         steps: Optimizer steps instead of epochs.
         batch_size: Rows a step, of all processes together, so that machines do not change a recipe.
         accumulation: Parts a process takes its share of a batch in, where memory is short.
-        learning_rate: At the start; it falls to 0 in a straight line.
+        learning_rate: At the start; it falls to 0.
+        schedule: How it falls: linear, or cosine, which is slow at first and at the end.
         weight_decay: Of AdamW.
         warmup: Steps in which the rate rises.
         max_grad_norm: Where gradients are clipped.
         lora_rank: Rank of the adapter, with ``mode`` lora.
+        lora_alpha: What the adapter is multiplied by, times its rank; None takes twice the rank.
         precision: fp32, bf16 or fp16.
         checkpointing: Compute activations twice to save memory.
         seed: Of everything random.
@@ -160,10 +166,12 @@ class TrainConfig:
     batch_size: int = 20
     accumulation: int = 1
     learning_rate: float = 1e-6
+    schedule: str = "linear"
     weight_decay: float = 0.01
     warmup: int = 0
     max_grad_norm: float = 1.0
     lora_rank: int = 8
+    lora_alpha: int | None = None
     precision: str = "fp32"
     checkpointing: bool = False
     seed: int = 0
@@ -192,6 +200,8 @@ class TrainConfig:
                 raise DatasetError(f"{f.name} cannot be read: correct it, or leave it out.")
         if self.mode not in MODES:
             raise DatasetError(f"mode must be one of {', '.join(MODES)}.")
+        if self.schedule not in SCHEDULES:
+            raise DatasetError(f"schedule must be one of {', '.join(SCHEDULES)}.")
         if self.precision not in ("fp32", "bf16", "fp16"):
             raise DatasetError("precision must be fp32, bf16 or fp16.")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -347,6 +357,7 @@ class Result:
         parameters: All parameters.
         left_out: What was wrong with rows that were left out.
         stopped: Whether somebody stopped it.
+        best: The step whose weights were kept, where the run ended early; else 0.
         processes: How many learned together.
     """
 
@@ -361,6 +372,7 @@ class Result:
     parameters: int
     left_out: tuple[str, ...] = ()
     stopped: bool = False
+    best: int = 0
     processes: int = 1
     memory_loaded: int = 0
     memory_end: int = 0
@@ -386,10 +398,15 @@ class Result:
             for key, value in self.after.items()
             if key in self.before and not key.startswith(OTHER)
         )
-        end = "Stopped" if self.stopped else "Done"
+        end = "Stopped" if self.stopped else "Ended early" if self.best else "Done"
         memory = (
             f"memory {in_bytes(self.memory_loaded)} with the model loaded,"
             f" {in_bytes(self.memory_end)} at the end, {in_bytes(self.memory_peak)} at most"
         )
         spent = f"{end} after {self.steps:,} steps in {self.minutes:.1f} minutes"
+        if self.best:
+            spent += (
+                ", as the validation loss got no better: what it knew at step"
+                f" {self.best:,} is kept"
+            )
         return f"{spent}: {changes}; {memory}" if changes else f"{spent}: {memory}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.errors import DatasetError, FlorenceDemoError
@@ -23,7 +24,7 @@ from florence_demo.training.batch import Collator, collator_of
 from florence_demo.training.card import model_card
 from florence_demo.training.config import Result, TrainConfig, claim_folder
 from florence_demo.training.feature_table import cached_features
-from florence_demo.training.keeping import last_checkpoint
+from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.measuring import Measuring
 from florence_demo.training.splits import Split, open_rows
 from florence_demo.training.status import RESULT_FILE, Listener, RunFiles
@@ -87,8 +88,14 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     before = measuring.before()
     # Here, because an adapter begins at random, and measuring may have drawn numbers.
     transformers.set_seed(config.seed)
-    base, rank = as_base(loaded.spec, loaded.folder), config.lora_rank
-    model = prepare(loaded.model, config.mode, cached=config.cache, rank=rank, base=base)
+    model = prepare(
+        loaded.model,
+        config.mode,
+        cached=config.cache,
+        rank=config.lora_rank,
+        alpha=config.lora_alpha,
+        base=as_base(loaded.spec, loaded.folder),
+    )
     trainable, parameters = count(model)
     files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
     trainer = _trainer(model, args, rows, collator, measuring)
@@ -111,6 +118,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
         parameters=parameters,
         left_out=rows.left_out,
         stopped=trainer.watch.stopped,
+        best=_kept_early(trainer, config),
         processes=args.world_size,
         memory_loaded=in_use,
         memory_end=memory_of(args.device)[0],
@@ -182,6 +190,13 @@ def _learn(trainer: FlorenceTrainer, config: TrainConfig, files: RunFiles) -> No
     if found:
         trainer.watch.go_on_from(found)
     trainer.train(resume_from_checkpoint=str(found) if found else None)
+
+
+def _kept_early(trainer: FlorenceTrainer, config: TrainConfig) -> int:
+    """Return the step whose weights are kept where patience ended the run, else 0."""
+    state, best = trainer.state, trainer.state.best_model_checkpoint
+    ended = config.patience and not trainer.watch.stopped and state.global_step < state.max_steps
+    return step_of(Path(best)) if ended and best else 0
 
 
 def _save(config: TrainConfig, model: Any, loaded: LoadedModel) -> None:

@@ -60,6 +60,7 @@ def prepare(
     *,
     cached: bool = False,
     rank: int = 8,
+    alpha: int | None = None,
     dropout: float = 0.05,
     base: tuple[str, str | None] | None = None,
 ) -> Any:
@@ -70,6 +71,7 @@ def prepare(
         mode: What learns.
         cached: Whether image features come from a cache, which freezes the projector too.
         rank: Of the LoRA adapter.
+        alpha: What it is multiplied by, times its rank; None takes twice the rank.
         dropout: Of the LoRA adapter's input.
         base: What the LoRA adapter calls the model: its name or folder, and the revision. An
             adapter that does not name its base cannot be opened again.
@@ -101,7 +103,7 @@ def prepare(
     freeze(model.model.multi_modal_projector)
     settings = LoraConfig(
         r=rank,
-        lora_alpha=2 * rank,
+        lora_alpha=alpha or 2 * rank,
         lora_dropout=dropout,
         target_modules=LORA_TARGETS,
         bias="none",

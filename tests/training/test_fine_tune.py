@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -450,6 +451,47 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
     )
     assert torch.equal(now, then)
     assert not torch.equal(now, last)
+    assert result.best == best
+    assert f"what it knew at step {best:,} is kept" in result.sentence()
+    assert read_status(config.out).message == result.sentence()  # type: ignore[union-attr]
+
+
+def test_a_run_that_takes_all_its_steps_ended_early_by_no_means(config: TrainConfig) -> None:
+    result = fine_tune(replace(config, save_every=None, eval_every=2, patience=9, steps=4))
+    assert (result.steps, result.best) == (4, 0)
+    assert result.sentence().startswith("Done after 4 steps")
+
+
+def test_nothing_is_warned_of_on_a_processor(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        fine_tune(replace(config, steps=2, device="auto"))
+    told = [str(w.message) for w in found if not issubclass(w.category, DeprecationWarning)]
+    assert told == []
+
+
+@pytest.mark.parametrize(("schedule", "middle"), [("linear", 1e-3), ("cosine", 1e-3)])
+def test_the_rate_falls_as_the_schedule_says(
+    config: TrainConfig, schedule: str, middle: float
+) -> None:
+    fine_tune(replace(config, steps=8, learning_rate=2e-3, schedule=schedule))
+    rates = [e["learning_rate"] for e in read_log(config.out) if "learning_rate" in e]
+    # The line is told after the step: the first one was taken at the whole rate.
+    assert rates[4] == pytest.approx(middle)
+    assert (rates[1] > 1.76e-3) is (schedule == "cosine")
+    assert (rates[7] < 1e-4) is (schedule == "cosine")
+
+
+def test_an_adapter_is_multiplied_by_what_is_asked_for(config: TrainConfig) -> None:
+    for alpha, expected in ((None, 8), (4, 4)):
+        out = config.out / str(alpha)
+        asked = replace(config, mode="lora", lora_rank=4, lora_alpha=alpha, steps=1, out=out)
+        fine_tune(asked)
+        said = json.loads((out / "adapter/adapter_config.json").read_text())
+        assert (said["r"], said["lora_alpha"]) == (4, expected)
 
 
 @pytest.mark.parametrize(
@@ -459,6 +501,8 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
         ({"steps": 0}, "steps"),
         ({"precision": "int3"}, "precision"),
         ({"mode": "half"}, "mode"),
+        ({"schedule": "square"}, "linear, cosine"),
+        ({"lora_alpha": 0}, "lora_alpha"),
         ({"device": "gpu:7"}, "device must be"),
         ({"precision": "fp16"}, "fp16 is for a GPU"),
         ({"accumulation": 3}, "cannot be shared"),
@@ -576,6 +620,34 @@ def test_a_logger_that_is_not_there_is_told(
     replace(config, report_to=("trackio",)).check()
     assert arguments(replace(config, report_to=("tensorboard",))).report_to == ["tensorboard"]
     assert arguments(config).report_to == []
+
+
+_WRITER = """
+class SummaryWriter:
+    def __init__(self, log_dir=None):
+        self.path = log_dir
+    def add_scalar(self, name, value, step):
+        TOLD.append((name, step))
+    def add_text(self, name, text):
+        TOLD.append((name, 0))
+    def add_hparams(self, *args, **kwargs): pass
+    def flush(self): pass
+    def close(self): pass
+TOLD = []
+"""
+
+
+def test_the_losses_reach_the_logger_that_is_asked_for(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # tensorboard takes part in no test; what stands in for it has the same door.
+    (tmp_path / "tensorboardX.py").write_text(_WRITER)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    fine_tune(replace(config, steps=2, eval_every=2, report_to=("tensorboard",)))
+    told = sys.modules["tensorboardX"].TOLD
+    monkeypatch.delitem(sys.modules, "tensorboardX")
+    assert {("train/loss", 1), ("train/loss", 2), ("eval/loss", 2)} <= set(told)
 
 
 def beside(place: Path, count: int) -> str:

@@ -220,6 +220,11 @@ class TrainConfig:
                 raise DatasetError(f"augment is one of {', '.join(KINDS)}, or left out.")
         if sum(share for _, share in shares_of(self.mix)) >= 1:
             raise DatasetError("mix leaves nothing of the data itself: the shares come to 1.")
+        if self.mode == "full" and self.cache:
+            raise DatasetError(
+                "Cached features need a vision part that does not learn: leave out cache, or learn"
+                " an adapter, or all but the vision part."
+            )
         if self.augment and self.cache:
             raise DatasetError(
                 "Cached features are of pictures that stay as they are: leave out cache or augment."

@@ -23,6 +23,7 @@ from florence_demo.models.pushing import CARD
 from florence_demo.training.batch import Collator, collator_of
 from florence_demo.training.card import model_card
 from florence_demo.training.config import Result, TrainConfig, claim_folder
+from florence_demo.training.estimate import fitted
 from florence_demo.training.feature_table import cached_features
 from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.measuring import Measuring
@@ -83,6 +84,9 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     rows = open_rows(config, collator.too_long)
     if rows.others:
         files.tell(message=_told_of_others(config, rows))
+    config, said = fitted(config, len(rows.learned))
+    if said:
+        files.tell(message=said)
     args = share_out(config, args.world_size, len(rows.learned))
     measuring = Measuring(config, files, loaded, args.device, rows)
     before = measuring.before()

@@ -129,7 +129,11 @@ class Measuring:
         # A copy: the engine packs weights its own way, and may not disturb the run.
         copy = plain_copy(model, dtype, self.device)
         engine = Engine(replace(self.loaded, model=copy, device=self.device, dtype=dtype))
-        options = Options(num_beams=1, max_new_tokens=self.config.max_new_tokens)
+        longest = self.config.max_new_tokens
+        if source:
+            # Other tasks may answer at more length than what is learned.
+            longest = max(longest, TrainConfig.max_new_tokens)
+        options = Options(num_beams=1, max_new_tokens=longest)
         settings = EvaluateConfig(
             model=self.loaded.title,
             data=source or self.split.measured_from,

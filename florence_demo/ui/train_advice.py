@@ -5,7 +5,7 @@ Knows when to look again: whenever a person changes something. Does not know sin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -16,7 +16,7 @@ from florence_demo.data.source import Spec
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.serving.asking import Service
 from florence_demo.training.config import TrainConfig
-from florence_demo.training.estimate import estimate
+from florence_demo.training.estimate import cache_fits, estimate, fitted
 from florence_demo.training.recipes import first_mode, recipe
 from florence_demo.training.trainable import Mode
 from florence_demo.ui.pickers import QUIET, DataPicker, model_of
@@ -40,13 +40,17 @@ def connect_settings(
     def advise(
         kind: str, folder: Any, upload: Any, hub: str, model: str, mode: Mode | None = None
     ) -> tuple[Any, ...]:
+        data: Spec = ""  # not chosen yet
+        rows = None
         try:
-            data: Spec = picker.chosen(kind, folder, upload, hub).source
+            picked = picker.chosen(kind, folder, upload, hub)
+            data, rows = picked.source, picked.rows
         except FlorenceDemoError:
-            data = ""  # not chosen yet
+            pass
         try:
             source = model_of(service, model)
             found = recipe(source, data, mode or first_mode(source))
+            found = replace(found, cache=cache_fits(found, rows))
         except FlorenceDemoError:
             return (gr.skip(),) * len(settings.advised)
         return settings.filled(found)
@@ -105,8 +109,12 @@ def cost_card(config: TrainConfig, rows: int | None) -> str:
     found = estimate(config, rows)
     if found is None:
         return _card("How long it takes is told once the data and the model are here.")
-    if found.fits:
+    if found.fits or rows is None:
         return _card(found.sentence())
+    smaller, said = fitted(config, rows)
+    if said:
+        found = estimate(smaller, rows) or found
+        return _card(f"{found.sentence()} {said}")
     return _card(found.sentence()) + (
         '<p class="fd-alert" role="status">That is more memory than is free: choose the adapter,'
         " fewer questions a step, or a smaller model.</p>"

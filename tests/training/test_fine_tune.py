@@ -21,6 +21,7 @@ from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import open_data
 from florence_demo.data.rows import split_rows, spread
 from florence_demo.errors import DatasetError
+from florence_demo.training import estimate
 from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
@@ -502,6 +503,7 @@ def test_an_adapter_is_multiplied_by_what_is_asked_for(config: TrainConfig) -> N
         ({"precision": "int3"}, "precision"),
         ({"mode": "half"}, "mode"),
         ({"schedule": "square"}, "linear, cosine"),
+        ({"mode": "full", "cache": True}, "does not learn"),
         ({"lora_alpha": 0}, "lora_alpha"),
         ({"device": "gpu:7"}, "device must be"),
         ({"precision": "fp16"}, "fp16 is for a GPU"),
@@ -650,6 +652,34 @@ def test_the_losses_reach_the_logger_that_is_asked_for(
     assert {("train/loss", 1), ("train/loss", 2), ("eval/loss", 2)} <= set(told)
 
 
+def test_a_step_that_does_not_fit_is_taken_in_parts_and_told(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = estimate._memory
+    monkeypatch.setattr(estimate, "_device", lambda _: ("cpu", "here", 2.0))
+    monkeypatch.setattr(
+        estimate, "_memory", lambda c, *rest: 4 / c.accumulation if real(c, *rest) else 0
+    )
+    heard = Heard()
+    fine_tune(replace(config, steps=2), heard)
+    assert "a step is taken in 2 parts" in " ".join(heard.messages)
+    assert json.loads((config.out / "train_config.json").read_text())["accumulation"] == 1
+
+
+class Heard:
+    """Remember what a run says."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def told(self, status: Any, changes: dict[str, Any]) -> None:
+        self.messages.append(changes.get("message", ""))
+
+    def logged(self, status: Any, entry: dict[str, Any]) -> None: ...
+
+    def stepped(self, step: int, steps: int) -> None: ...
+
+
 def beside(place: Path, count: int) -> str:
     """Return a folder of captions, another task than the one that is learned."""
     folder = place / f"beside-{count}"
@@ -673,7 +703,9 @@ def test_a_share_of_the_rows_is_of_other_data(
 
 def test_what_was_lost_is_told_beside_what_was_learned(config: TrainConfig, place: Path) -> None:
     config = replace(config, steps=2, answers=2, others=beside(place, 4))
-    result = fine_tune(config)
+    heard = Heard()
+    result = fine_tune(config, heard)
+    assert "4 questions of 1 tasks about" in " ".join(heard.messages)
     assert set(result.before) == set(result.after) == {"custom/anls", "other caption/anls"}
     assert "other caption/anls" in result.table()
     assert "other caption/anls" not in result.sentence()

@@ -35,6 +35,7 @@ _FLAGS: dict[str, tuple[str, Any]] = {
     ),
     "schedule": (f"how the learning rate falls to 0: {' or '.join(SCHEDULES)}", str),
     "lora_alpha": ("what the adapter is multiplied by, times its rank (default: 2 ranks)", int),
+    "quantize": ("nf4 holds what lies beneath an adapter in four bits, by bitsandbytes", str),
     "limit": ("most rows to read", int),
     "steps": ("optimizer steps instead of epochs", int),
     "eval_every": ("steps between measurements (default: an epoch)", int),

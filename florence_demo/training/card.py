@@ -23,7 +23,7 @@ _NOTICE = (
 )
 _TOLD = (
     *("mode", "steps", "epochs", "batch_size", "learning_rate", "schedule", "warmup"),
-    *("weight_decay", "max_grad_norm", "lora_rank", "lora_alpha", "precision", "seed"),
+    *("weight_decay", "max_grad_norm", "lora_rank", "lora_alpha", "quantize", "precision", "seed"),
 )
 
 
@@ -96,6 +96,7 @@ def _body(
         unused = {
             "lora_rank": no_adapter,
             "lora_alpha": no_adapter,
+            "quantize": not config.quantize,
             "epochs": config.steps is not None,
         }
         if value is not None and not unused.get(field):

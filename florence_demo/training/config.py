@@ -98,6 +98,9 @@ BOUNDS = {
 }
 """What each number of a run may be."""
 
+QUANTIZED = ("nf4",)
+"""How weights beneath an adapter may be packed."""
+
 SCHEDULES = ("linear", "cosine")
 """How the learning rate may fall."""
 
@@ -133,6 +136,7 @@ class TrainConfig:
         max_grad_norm: Where gradients are clipped.
         lora_rank: Rank of the adapter, with ``mode`` lora.
         lora_alpha: What the adapter is multiplied by, times its rank; None takes twice the rank.
+        quantize: nf4 holds the weights beneath an adapter in four bits (QLoRA); needs bitsandbytes.
         precision: fp32, bf16 or fp16.
         checkpointing: Compute activations twice to save memory.
         seed: Of everything random.
@@ -172,6 +176,7 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     lora_rank: int = 8
     lora_alpha: int | None = None
+    quantize: str = ""
     precision: str = "fp32"
     checkpointing: bool = False
     seed: int = 0
@@ -220,6 +225,11 @@ class TrainConfig:
                 raise DatasetError(f"augment is one of {', '.join(KINDS)}, or left out.")
         if sum(share for _, share in shares_of(self.mix)) >= 1:
             raise DatasetError("mix leaves nothing of the data itself: the shares come to 1.")
+        if self.quantize and (self.quantize not in QUANTIZED or self.mode != "lora"):
+            raise DatasetError(
+                f"quantize is {', '.join(QUANTIZED)}, for what lies beneath an adapter: choose the"
+                " mode lora, or leave it out."
+            )
         if self.mode == "full" and self.cache:
             raise DatasetError(
                 "Cached features need a vision part that does not learn: leave out cache, or learn"

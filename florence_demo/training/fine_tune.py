@@ -27,9 +27,10 @@ from florence_demo.training.estimate import fitted
 from florence_demo.training.feature_table import cached_features
 from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.measuring import Measuring
+from florence_demo.training.quantizing import quantize
 from florence_demo.training.splits import Split, open_rows
 from florence_demo.training.status import RESULT_FILE, Listener, RunFiles
-from florence_demo.training.trainable import count, plain_copy, prepare
+from florence_demo.training.trainable import LORA_TARGETS, count, plain_copy, prepare
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -92,6 +93,8 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     before = measuring.before()
     # Here, because an adapter begins at random, and measuring may have drawn numbers.
     transformers.set_seed(config.seed)
+    if config.quantize:
+        quantize(loaded.model, LORA_TARGETS, config.quantize, args.device)
     model = prepare(
         loaded.model,
         config.mode,

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from florence_demo.errors import DatasetError
+from florence_demo.training.quantizing import unpacked
 
 if TYPE_CHECKING:
     import torch
@@ -151,8 +152,11 @@ def _merged(base: Any) -> dict[str, Tensor]:
             continue
         if ".base_layer." in name:
             layer_name, leaf = name.split(".base_layer.")
+            if leaf not in ("weight", "bias"):
+                continue  # how a packed weight is unpacked
             layer = modules[layer_name]
             if leaf == "weight":
+                tensor = unpacked(layer.base_layer)
                 tensor = tensor + sum(
                     layer.get_delta_weight(adapter).to(tensor) for adapter in layer.active_adapters
                 )

@@ -503,6 +503,8 @@ def test_an_adapter_is_multiplied_by_what_is_asked_for(config: TrainConfig) -> N
         ({"precision": "int3"}, "precision"),
         ({"mode": "half"}, "mode"),
         ({"schedule": "square"}, "linear, cosine"),
+        ({"quantize": "nf4"}, "mode lora"),
+        ({"quantize": "int3", "mode": "lora"}, "quantize is nf4"),
         ({"mode": "full", "cache": True}, "does not learn"),
         ({"lora_alpha": 0}, "lora_alpha"),
         ({"device": "gpu:7"}, "device must be"),
@@ -664,6 +666,57 @@ def test_a_step_that_does_not_fit_is_taken_in_parts_and_told(
     fine_tune(replace(config, steps=2), heard)
     assert "a step is taken in 2 parts" in " ".join(heard.messages)
     assert json.loads((config.out / "train_config.json").read_text())["accumulation"] == 1
+
+
+_PACKER = """
+import sys, types, torch
+
+class Linear4bit(torch.nn.Linear):
+    def __init__(self, inner, outer, bias, compute_dtype, quant_type):
+        super().__init__(inner, outer, bias)
+        assert quant_type == "nf4"
+    def to(self, device):
+        rounded = torch.round(self.weight.data * 50).to(torch.int8)
+        self.weight = torch.nn.Parameter(rounded, requires_grad=False)
+        self.weight.quant_state = 50
+        return self
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.weight.float() / 50, self.bias)
+
+nn = sys.modules["bitsandbytes.nn"] = types.ModuleType("bitsandbytes.nn")
+nn.Linear4bit = Linear4bit
+functional = sys.modules["bitsandbytes.functional"] = types.ModuleType("bitsandbytes.functional")
+functional.dequantize_4bit = lambda data, state: data.half() / state
+"""
+
+
+def test_weights_beneath_an_adapter_are_packed_where_it_can_be(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, mode="lora", quantize="nf4", steps=4, save_every=None, eval_every=2)
+    for name in ("bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DatasetError, match="pip install bitsandbytes"):
+        fine_tune(config)
+    for name in ("bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"):
+        monkeypatch.delitem(sys.modules, name)
+    # bitsandbytes takes part in no test; what stands in for it has the same doors.
+    (tmp_path / "bitsandbytes.py").write_text(_PACKER)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = replace(config, out=config.out / "packed")
+    fine_tune(config)
+    for name in ("bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"):
+        monkeypatch.delitem(sys.modules, name)
+    found = weights(config.out)
+    assert all(tensor.dtype == torch.float32 for tensor in found.values())
+    assert not any("quant" in name or "base_layer" in name for name in found)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/bitsandbytes.py").write_text(_PACKER.replace("* 50", "* (1 / 0)"))
+    monkeypatch.syspath_prepend(tmp_path / "other")
+    with pytest.raises(DatasetError, match="packs no weights on this machine"):
+        fine_tune(replace(config, out=tmp_path / "broken"))
+    for name in ("bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"):
+        sys.modules.pop(name, None)
 
 
 class Heard:

@@ -91,20 +91,8 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     args = share_out(config, args.world_size, len(rows.learned))
     measuring = Measuring(config, files, loaded, args.device, rows)
     before = measuring.before()
-    # Here, because an adapter begins at random, and measuring may have drawn numbers.
-    transformers.set_seed(config.seed)
-    if config.quantize:
-        quantize(loaded.model, LORA_TARGETS, config.quantize, args.device)
-    model = prepare(
-        loaded.model,
-        config.mode,
-        cached=config.cache,
-        rank=config.lora_rank,
-        alpha=config.lora_alpha,
-        base=as_base(loaded.spec, loaded.folder),
-    )
+    model = _prepared(config, loaded, args, files)
     trainable, parameters = count(model)
-    files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
     trainer = _trainer(model, args, rows, collator, measuring)
     if args.device.type != "cpu":
         in_use = memory_of(args.device)[0]  # It is there only now.
@@ -135,6 +123,29 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     state = "stopped" if result.stopped else "done"
     files.tell(state=state, message=result.sentence(), after=after, seconds_left=0.0)
     return result
+
+
+def _prepared(
+    config: TrainConfig, loaded: LoadedModel, args: TrainingArguments, files: RunFiles
+) -> Any:
+    """Return the model to train, and tell how much of it learns."""
+    import transformers
+
+    # Here, because an adapter begins at random, and measuring may have drawn numbers.
+    transformers.set_seed(config.seed)
+    if config.quantize:
+        quantize(loaded.model, LORA_TARGETS, config.quantize, args.device)
+    model = prepare(
+        loaded.model,
+        config.mode,
+        cached=config.cache,
+        rank=config.lora_rank,
+        alpha=config.lora_alpha,
+        base=as_base(loaded.spec, loaded.folder),
+    )
+    trainable, parameters = count(model)
+    files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
+    return model
 
 
 def _told_of_others(config: TrainConfig, rows: Split) -> str:

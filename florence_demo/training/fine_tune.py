@@ -202,9 +202,17 @@ def _trainer(
 
 def _learn(trainer: FlorenceTrainer, config: TrainConfig, files: RunFiles) -> None:
     """Take all steps, from the last checkpoint on where the run goes on."""
+    from transformers.trainer import TRAINER_STATE_NAME
+    from transformers.trainer_callback import TrainerState
+
     found = last_checkpoint(config.out / "checkpoints") if config.resume else None
     if config.resume:
         files.tell(message=f"Going on from {found.name}" if found else "Starting anew")
+    if found and not config.patience and 0 < trainer.args.max_steps <= step_of(found):
+        # A run whose steps are all taken: the Trainer would take one more.
+        trainer.state = TrainerState.load_from_json(str(found / TRAINER_STATE_NAME))
+        trainer._load_from_checkpoint(str(found))
+        return
     if found:
         trainer.watch.go_on_from(found)
     trainer.train(resume_from_checkpoint=str(found) if found else None)

@@ -28,6 +28,7 @@ from florence_demo.training.fine_tune import _out_of_memory, fine_tune
 from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.splits import SCENE_TASKS, SCENES, SCENES_A_TASK, open_rows
 from florence_demo.training.status import ask_to_stop, read_log, read_status
+from florence_demo.training.trainable import Mode
 from florence_demo.training.trainer import Diverged
 from tests.micro_florence import micro_model, micro_processor
 
@@ -343,6 +344,19 @@ def test_the_best_checkpoint_keeps_its_place_under_its_name(config: TrainConfig)
     assert len(kept) <= 2
     name = "model.language_model.shared.weight"
     assert torch.equal(weights(kept[best])[name], weights(config.out)[name])
+
+
+@pytest.mark.parametrize("mode", ["language", "lora"])
+def test_a_finished_run_that_is_resumed_takes_no_more_steps(
+    config: TrainConfig, mode: Mode
+) -> None:
+    config = replace(config, mode=mode, steps=4, eval_every=2, save_every=None)
+    fine_tune(config)
+    first, told = weights(config.out), losses(config.out)
+    again = fine_tune(replace(config, resume=True))
+    assert (again.steps, losses(config.out)) == (4, told)
+    after = weights(config.out)
+    assert all(torch.equal(after[name], tensor) for name, tensor in first.items())
 
 
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(

@@ -7,6 +7,7 @@ bounds of its source, and only a few of its pictures are opened; names and answe
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
@@ -104,7 +105,10 @@ def _left_out(data: Data, problems: list[str], notes: list[str]) -> str:
 
 
 def _card(row: Example) -> str:
-    question = _short(row.text) or (TASKS[row.task].title if row.task in TASKS else row.task)
+    # A word such as <FORM> is the model's business.
+    question = _short(re.sub(r"^\s*<\w+>", "", row.text).strip()) or (
+        TASKS[row.task].title if row.task in TASKS else row.task
+    )
     try:
         drawn, truth = drawn_row(row, _SIDE)
     except FlorenceDemoError:

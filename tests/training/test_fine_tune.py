@@ -772,7 +772,7 @@ def test_what_was_lost_is_told_beside_what_was_learned(config: TrainConfig, plac
     config = replace(config, steps=2, answers=2, others=beside(place, 4))
     heard = Heard()
     result = fine_tune(config, heard)
-    assert "4 questions of 1 tasks about" in " ".join(heard.messages)
+    assert "4 questions of 1 task about" in " ".join(heard.messages)
     assert set(result.before) == set(result.after) == {"custom/anls", "other caption/anls"}
     assert "other caption/anls" in result.table()
     assert "other caption/anls" not in result.sentence()

@@ -37,6 +37,7 @@ def test_three_rows_of_different_tasks_are_drawn(tmp_path: Path) -> None:
     assert html.count("<article") == html.count("data:image/jpeg;base64,") == 3
     assert "1 object: cat" in html
     assert "<b>word 0</b>" in html
+    assert "<p>What?</p>" in html
     assert "A twentieth of the pictures is held back" in html
 
 

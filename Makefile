@@ -4,12 +4,13 @@
 # make fuzz   five minutes of hostile input at every door; ARGS="--seconds 60 --door pictures"
 # make bench  measure speed
 # make finetune-demo  teach nano to read ticked forms
+# make forgetting-demo  what it forgets by that, and what a share of other tasks keeps
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check fuzz bench finetune-demo clean
+.PHONY: run test check fuzz bench finetune-demo forgetting-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -25,6 +26,9 @@ bench: $(VENV)/.installed
 
 finetune-demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo finetune-demo $(ARGS)
+
+forgetting-demo: $(VENV)/.installed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo forgetting-demo $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

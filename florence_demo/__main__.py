@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("fine-tune a model", "commands.train"),
     "push": ("put a trained model on the Hugging Face hub", "commands.push"),
     "finetune-demo": ("teach nano to read ticked forms, in minutes", "commands.finetune_demo"),
+    "forgetting-demo": (
+        "what nano forgets by learning forms alone, and what a share of scenes keeps",
+        "commands.forgetting_demo",
+    ),
     "train-embedded": ("train the embedded model from nothing", "nano.command"),
     "benchmark": ("measure speed against the usual way", "benchmark.command"),
     "heldout": ("draw the held-out scenes", "nano.heldout"),

@@ -6,28 +6,23 @@ Knows the ``data`` command: check, count, convert, show. Does not know formats (
 from __future__ import annotations
 
 import argparse
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
-
 from florence_demo.commands.options import add_columns, with_named_columns
 from florence_demo.data.example import Example, as_strings
 from florence_demo.data.formats import READERS, Write, formats_help
-from florence_demo.data.parts import TEST, TRAIN, VALIDATION
 from florence_demo.data.reading import as_source, open_data, parts_of, tell_problems
 from florence_demo.data.rows import spread
+from florence_demo.data.showing import contact_sheet, parts_said
 from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError, printable
 from florence_demo.nano.scenes.rows import offer_scenes
-from florence_demo.output.annotate import annotate
 from florence_demo.pictures.images import save_picture
 from florence_demo.tasks import task_named
 
-_CELL, _TEXT, _COLUMNS = 360, 96, 5
 _SHOWN, _LETTERS = 3, 120
 _NOTES = 5
 
@@ -51,33 +46,6 @@ class DataConfig:
     out: Path | None = None
     to: str = "jsonl"
     sheet: Path | None = None
-
-
-def contact_sheet(examples: Sequence[Example], most: int = 10) -> Image.Image:
-    """Return one picture of rows from all over the set, each with its question and true answer."""
-    step = max(1, len(examples) / most)
-    shown = [examples[int(i * step)] for i in range(min(most, len(examples)))]
-    columns = min(_COLUMNS, max(1, len(shown)))
-    rows = -(-len(shown) // columns)
-    sheet = Image.new("RGB", (columns * _CELL, max(1, rows) * (_CELL + _TEXT)), "white")
-    for i, example in enumerate(shown):
-        x, y = i % columns * _CELL, i // columns * (_CELL + _TEXT)
-        sheet.paste(_cell(example), (x, y))
-    return sheet
-
-
-def _cell(example: Example) -> Image.Image:
-    image = example.load()
-    truth = example.truth(image.size)
-    cell = Image.new("RGB", (_CELL, _CELL + _TEXT), "white")
-    drawn = annotate(image, truth)
-    drawn.thumbnail((_CELL - 8, _CELL - 8))
-    cell.paste(drawn, ((_CELL - drawn.width) // 2, (_CELL - drawn.height) // 2))
-    question = f"{example.task}: {example.text}".rstrip(": ")
-    lines = [*textwrap.wrap(question, 44)[:2], *textwrap.wrap(truth.text or truth.raw, 44)[:3]]
-    pen = ImageDraw.Draw(cell)
-    pen.multiline_text((6, _CELL + 2), "\n".join(lines), "black", ImageFont.load_default(15))
-    return cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,13 +106,7 @@ def _writer(name: str) -> Write:
 
 
 def _parts_said(source: DataSource, parts: Sequence[str]) -> str:
-    uses = {
-        TRAIN: "is learned from",
-        VALIDATION: "is measured on while learning",
-        TEST: "is kept for evaluate",
-    }
-    told = [f"{part} {uses[part]}" if part in uses else part for part in parts]
-    return f"{source.format}, in {len(parts)} parts: {'; '.join(told)}."
+    return f"{source.format}, in {len(parts)} parts: {parts_said(parts)}."
 
 
 def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], list[str]]:

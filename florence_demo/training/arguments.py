@@ -51,7 +51,7 @@ def arguments(config: TrainConfig, share: int = 1) -> TrainingArguments:
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup,
         max_grad_norm=config.max_grad_norm,
-        lr_scheduler_type="linear",
+        lr_scheduler_type=config.schedule,
         # Seven times faster than AdamW's loop over tensors on a processor, too.
         optim="adamw_torch_fused",
         bf16=config.precision == "bf16",
@@ -70,10 +70,14 @@ def arguments(config: TrainConfig, share: int = 1) -> TrainingArguments:
         logging_nan_inf_filter=False,
         dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0,
+        # For the way to a GPU: without one, torch warns at each pass.
+        dataloader_pin_memory=not cpu and torch.cuda.is_available(),
         # A last short batch would be filled up differently by each number of processes.
         dataloader_drop_last=True,
         remove_unused_columns=False,
         report_to=list(config.report_to) or "none",
+        project="florence_demo",
+        run_name=config.out.name,
         disable_tqdm=True,
         use_cpu=cpu,
         ddp_backend="gloo" if cpu and _processes() > 1 else None,

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from florence_demo.errors import DatasetError
+from florence_demo.training.quantizing import unpacked
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +61,7 @@ def prepare(
     *,
     cached: bool = False,
     rank: int = 8,
+    alpha: int | None = None,
     dropout: float = 0.05,
     base: tuple[str, str | None] | None = None,
 ) -> Any:
@@ -70,6 +72,7 @@ def prepare(
         mode: What learns.
         cached: Whether image features come from a cache, which freezes the projector too.
         rank: Of the LoRA adapter.
+        alpha: What it is multiplied by, times its rank; None takes twice the rank.
         dropout: Of the LoRA adapter's input.
         base: What the LoRA adapter calls the model: its name or folder, and the revision. An
             adapter that does not name its base cannot be opened again.
@@ -101,7 +104,7 @@ def prepare(
     freeze(model.model.multi_modal_projector)
     settings = LoraConfig(
         r=rank,
-        lora_alpha=2 * rank,
+        lora_alpha=alpha or 2 * rank,
         lora_dropout=dropout,
         target_modules=LORA_TARGETS,
         bias="none",
@@ -149,8 +152,11 @@ def _merged(base: Any) -> dict[str, Tensor]:
             continue
         if ".base_layer." in name:
             layer_name, leaf = name.split(".base_layer.")
+            if leaf not in ("weight", "bias"):
+                continue  # how a packed weight is unpacked
             layer = modules[layer_name]
             if leaf == "weight":
+                tensor = unpacked(layer.base_layer)
                 tensor = tensor + sum(
                     layer.get_delta_weight(adapter).to(tensor) for adapter in layer.active_adapters
                 )

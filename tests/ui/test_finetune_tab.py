@@ -47,8 +47,9 @@ def picker(given: Service) -> DataPicker:
 def values(**changes: Any) -> list[Any]:
     """Values of the settings' components, in their order."""
     start = {
-        "model": "nano", "mode": "full", "length": 12, "unit": STEPS, "batch": 4, "rate": 1e-3,
-        "limit": 0, "answers": 2, "every": 0, "tokens": 16, "precision": "fp32", "saving": False,
+        "model": "nano", "mode": "full", "once": False, "length": 12, "unit": STEPS, "batch": 4,
+        "rate": 1e-3, "limit": 0, "answers": 2, "every": 0, "tokens": 16, "precision": "fp32",
+        "saving": False,
     }  # fmt: skip
     return list({**start, **changes}.values())
 
@@ -169,6 +170,26 @@ def test_a_setting_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.Mon
     for data, rank in (("forms", 16), ("upload", 8)):
         filled = advised[0].fn(data, "", None, "", "nano")
         assert filled[advised[0].outputs.index(component)] == rank
+
+
+def test_pictures_are_looked_at_once_where_their_features_are_known_to_fit(tmp_path: Path) -> None:
+    app = build_app(service=service(tmp_path))
+    component = next(
+        c for c in app.blocks.values() if getattr(c, "label", "") == "Look at each picture once"
+    )
+    by_mode = next(f for f in app.fns.values() if component in f.outputs and len(f.inputs) == 6)
+    place, source = (by_mode.outputs.index(component), -1)
+    for mode, once in (("full", False), ("language", True), ("lora", True)):
+        filled = by_mode.fn("forms", "", None, "", "nano", mode)
+        assert filled[place] is once
+        assert ("21.7 times on an H100" in filled[source]) is (mode != "full")
+        assert "Measured here" in filled[source]
+    # Nobody knows yet how large a set of the hub is.
+    assert by_mode.fn("hub", "", None, "owner/name", "base-ft", "lora")[place] is False
+    given = config_of(service(tmp_path), FORMS_DATA, values(once=True, mode="lora"))
+    assert given.cache
+    with pytest.raises(FlorenceDemoError, match="does not learn"):
+        config_of(service(tmp_path), FORMS_DATA, values(once=True, mode="full"))
 
 
 def test_strangers_do_not_train_where_it_is_off(tmp_path: Path) -> None:

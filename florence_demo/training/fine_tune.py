@@ -151,8 +151,8 @@ def _prepared(
 def _told_of_others(config: TrainConfig, rows: Split) -> str:
     tasks = len({row.task for row in rows.others})
     said = (
-        f"Before and after, {len(rows.others)} questions of {tasks} task{'s'[: tasks - 1]} about {rows.others_from}"
-        " tell what is lost"
+        f"Before and after, {len(rows.others)} questions of {tasks} task{'s'[: tasks - 1]} about"
+        f" {rows.others_from} tell what is lost"
     )
     return said if config.others else f"{said}; --others none leaves them out"
 

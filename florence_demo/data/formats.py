@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from florence_demo.data.annotated import Annotated, Rows, annotated_of
-from florence_demo.data.captions import find_captions, read_captions, write_captions
+from florence_demo.data.captions import ENDINGS, find_captions, read_captions, write_captions
 from florence_demo.data.coco import find_coco, read_coco, write_coco
 from florence_demo.data.example import Example
 from florence_demo.data.forms import FORMS, read_forms
@@ -207,7 +207,7 @@ READERS: dict[str, Reader] = {
             "a folder of pictures with .txt captions",
             _of_pictures(write_captions, lambda picture: picture.caption, "captions"),
             upload="pictures with a `.txt` caption of the same name beside each",
-            suffixes=(".txt",),
+            suffixes=ENDINGS,
         ),
     )
 }

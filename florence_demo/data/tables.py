@@ -20,13 +20,13 @@ from florence_demo.data.annotated import Rows
 from florence_demo.data.columns import Columns, columns_of, fits, row_of
 from florence_demo.data.listings import (
     Counter,
-    Pictures,
     check_size,
     json_lines,
     listing_of,
     text_of,
 )
-from florence_demo.data.parts import WHOLE, by_part, part_folders
+from florence_demo.data.named_pictures import Pictures
+from florence_demo.data.parts import WHOLE, by_part, files_in, part_folders
 from florence_demo.data.saved_sets import MISSING_DATASETS, rows_of_set
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError, LeftOut, plain
@@ -80,7 +80,7 @@ def find_tables(location: str) -> Mapping[str, str] | None:
 
 def _within(folder: Path) -> dict[str, str]:
     """Return the tables in a folder by part: the hub's metadata alone, else those of one kind."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    files = files_in(folder, *SUFFIXES)
     own = [p for p in files if p.stem == METADATA]
     for suffix in SUFFIXES:
         of_kind = [p for p in own or files if p.suffix.lower() == suffix]
@@ -223,7 +223,7 @@ def _read_parquet(source: DataSource, path: Path) -> Rows:
     except ImportError as exc:
         raise DatasetError(MISSING_DATASETS) from exc
     stem = _SHARD.sub("", path.stem)
-    files = (p for p in sorted(path.parent.iterdir()) if p.suffix.lower() == _PARQUET)
+    files = files_in(path.parent, _PARQUET)
     shards = [p for p in files if _SHARD.sub("", p.stem) == stem]
     try:
         loaded = datasets.Dataset.from_parquet([str(p) for p in shards])

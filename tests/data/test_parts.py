@@ -276,8 +276,12 @@ def test_from_boxes_every_task_of_places_is_learned(task: str, tmp_path: Path) -
     [
         pytest.param("1 0.5 0.5 0.1\n", "neither a box", id="three numbers"),
         pytest.param("7 .5 .5 .1 .1\n", "the class 7", id="a class without a name"),
-        pytest.param("1 .5 .5 .1 .1 .1 .1\n1 a b c d\n", "line 2 is no class", id="words"),
-        pytest.param("1 .5 .5 9 9\n", "outside the picture", id="outside"),
+        pytest.param(
+            "1 .5 .5 .1 .1 .1 .1\n1 a b c d\n", "line 2, “1 a b c d”, is no class", id="words"
+        ),
+        pytest.param("1 .9 .5 .9 .9\n", "outside the picture", id="outside"),
+        pytest.param("1 50 50 9 9\n", "places in pixels: divide .* 80 x 60", id="pixels"),
+        pytest.param("1 0,5 0,5 0,9 0,9\n", "write numbers with a point", id="decimal commas"),
         pytest.param("1 .5 .5 .1 .1 .2 .2 .3\n", "neither a box", id="half a point"),
     ],
 )

@@ -1,7 +1,8 @@
 """LabelMe: a JSON file for each picture, with shapes of points.
 
-Knows rectangles, outlines, circles and masks; other shapes are left out and told. The picture may be in
-the file itself, which counts where there is no other. What a file says may be a stranger's word.
+Knows rectangles, outlines, circles and masks; other shapes are left out and told. The picture may
+be in the file itself, which counts where there is no other. What a file says may be a stranger's
+word.
 """
 
 from __future__ import annotations

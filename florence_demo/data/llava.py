@@ -130,7 +130,7 @@ def _turns(row: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _words(said: Any) -> Any:
     """Return the words of what is said, which chat templates put in a list beside the picture."""
-    if not isinstance(said, list):
+    if not isinstance(said, list) or not all(isinstance(part, dict) for part in said):
         return said
     return "".join(part["text"] for part in said if part.get("type", "text") == "text")
 

@@ -108,21 +108,19 @@ def spelled(path: Path, folder: Path) -> Path | None:
 
     "IMG.JPG" is "img.jpg", and an "ü" of two signs, as a Mac writes it, is the one of one sign.
     """
-    if path.is_file():
-        return path
-    at = folder
-    for part in path.relative_to(folder).parts:
-        if (at / part).exists():
-            at = at / part
-            continue
-        try:
-            own = _spellings(at, at.stat().st_mtime_ns).get(_folded(part))
-        except OSError:
-            return None
-        if not own:
-            return None
-        at = at / own
-    return at if at.is_file() else None
+    try:
+        if path.is_file():
+            return path
+        at = folder
+        for part in path.relative_to(folder).parts:
+            there = (at / part).exists()
+            own = part if there else _spellings(at, at.stat().st_mtime_ns).get(_folded(part))
+            if not own:
+                return None
+            at = at / own
+        return at if at.is_file() else None
+    except (OSError, ValueError):  # no name at all: too long, or with a zero byte
+        return None
 
 
 @functools.lru_cache(8)

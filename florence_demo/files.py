@@ -95,6 +95,7 @@ def opened_zip(
         with _Archive(file, most, refusal) as raw, zipfile.ZipFile(raw) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             for entry in entries:
+                entry.filename = _spelled(entry)
                 _check_entry(entry, refusal)
             yield archive, entries
     except FileExistsError as exc:
@@ -106,6 +107,16 @@ def opened_zip(
         raise refusal(
             f"{plain(file.name)} is no zip file that can be unpacked: pack it again."
         ) from exc
+
+
+def _spelled(entry: zipfile.ZipInfo) -> str:
+    """Return an entry's name as it was meant: a Mac writes UTF-8 and does not say so."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
 
 
 class _Archive(io.FileIO):

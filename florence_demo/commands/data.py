@@ -144,7 +144,7 @@ def _parts_said(source: DataSource, parts: Sequence[str]) -> str:
         TEST: "is kept for evaluate",
     }
     told = [f"{part} {uses[part]}" if part in uses else part for part in parts]
-    return f"{source.format}, in {len(parts)} parts: {'; '.join(told)}."
+    return f"{source.format}, in {len(parts)} part{'s' * (len(parts) > 1)}: {'; '.join(told)}."
 
 
 def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], list[str]]:
@@ -154,7 +154,7 @@ def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], l
     rows = open_data(source, tasks=config.tasks, limit=config.limit, problems=problems, notes=notes)
     counts = Counter(row.task for row in rows)
     told = ", ".join(f"{n:,} {task}" for task, n in counts.most_common())
-    lines = [f"{source.part or source.format}: {len(rows):,} rows: {told}"]
+    lines = [f"{source.part or source.format}: {len(rows):,} row{'s' * (len(rows) != 1)}: {told}"]
     lines += [f"  {_row_said(row)}" for row in spread(rows, _SHOWN)]
     lines += notes[:_NOTES]
     if len(notes) > _NOTES:

@@ -19,6 +19,7 @@ from florence_demo.data.example import Example
 from florence_demo.data.forms import FORMS, read_forms
 from florence_demo.data.jsonl import find_jsonl, read_jsonl, write_jsonl
 from florence_demo.data.labelme import find_labelme, read_labelme, write_labelme
+from florence_demo.data.labelstudio import find_labelstudio, read_labelstudio
 from florence_demo.data.listings import IMAGE_SUFFIXES
 from florence_demo.data.llava import find_llava, read_llava, write_llava
 from florence_demo.data.parts import WHOLE, Find, whole
@@ -173,6 +174,14 @@ READERS: dict[str, Reader] = {
             suffixes=(".json",),
         ),
         Reader(
+            "labelstudio",
+            find_labelstudio,
+            read_labelstudio,
+            "Label Studio's .json or .json-min, or the folder with it",
+            upload="Label Studio's `.json`",
+            suffixes=(".json",),
+        ),
+        Reader(
             "yolo",
             find_yolo,
             read_yolo,
@@ -185,10 +194,10 @@ READERS: dict[str, Reader] = {
             "tables",
             find_tables,
             read_tables,
-            "a table with columns for picture and answer: .csv, .jsonl, .parquet, or the hub's"
-            " folder with metadata",
+            "a table with columns for picture and answer: .csv, .json, .jsonl, .parquet, or the"
+            " hub's folder with metadata",
             upload="a `.csv` or `.jsonl` with columns such as `image`, `question`, `answer`",
-            suffixes=(".csv", ".tsv", ".jsonl"),
+            suffixes=(".csv", ".tsv", ".jsonl", ".json"),
             columns=True,
         ),
         Reader(

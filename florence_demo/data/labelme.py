@@ -134,11 +134,15 @@ def _found(shapes: Sequence[Any], image: Picture, where: str) -> Detections:
         shared = kind == "polygon" and isinstance(group, int)
         key: object = (label, group) if shared else number
         _, corners, rings = things.setdefault(key, (label.strip(), [], []))
-        corners.append(_circle(points, image, where) if kind == "circle" else points)
-        if kind == "polygon":
-            rings.append(points)
-        elif kind == "mask":
-            rings.extend(_painted(shape, points))
+        own: Rings = ()
+        if kind == "mask":
+            own = _painted(shape, points)
+        elif kind == "polygon":
+            own = (points,)
+        rings.extend(own)
+        if kind == "circle":
+            points = _circle(points, image, where)
+        corners.append(np.concatenate(own) if own else points)
     boxes = [_bounds(np.concatenate(corners)) for _, corners, _ in things.values()]
     labels = tuple(label for label, _, _ in things.values())
     outlines: tuple[Rings, ...] = tuple(tuple(rings) for _, _, rings in things.values())

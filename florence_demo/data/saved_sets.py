@@ -16,6 +16,7 @@ from typing import Any
 
 from florence_demo.bounded_json import load_json
 from florence_demo.data.annotated import Rows
+from florence_demo.data.box_formats import LOOKED_AT, with_box_format
 from florence_demo.data.columns import columns_of, row_of
 from florence_demo.data.parts import TRAIN, WHOLE, part_called
 from florence_demo.data.source import DataSource
@@ -135,13 +136,18 @@ def rows_of_set(source: DataSource, loaded: Any, folders: tuple[Path, ...] = ())
     name = f"“{source.location}”"
     held = [n for n, feature in loaded.features.items() if _holds_pictures(feature)]
     columns = columns_of(name, tuple(loaded.column_names), source.columns, plainly, held)
-    yield columns.note(name)
     # As Arrow holds them: with any other format a column is what the set says that it is, such as
     # a picture, a sound or a document, and reading it opens the file that a cell names.
     plain = loaded.with_format("arrow")
     taken = columns.taken
     words = plain.select_columns([c for role, c in taken.items() if role != "image"])
     pictures = plain.select_columns([taken["image"]])
+    if "objects" in taken:
+        known = words[:LOOKED_AT].to_pylist()
+        shown = (CellPicture(pictures, i, folders) for i in range(len(known)))
+        cells_of = (row[taken["objects"]] for row in known)
+        columns = with_box_format(columns, zip(cells_of, shown, strict=True))
+    yield columns.note(name)
     of_objects = classes.get(taken.get("objects", ""), [])
 
     def named(cell: Any) -> str | None:

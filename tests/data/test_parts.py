@@ -238,7 +238,7 @@ def test_a_set_is_told_part_by_part_with_rows_and_uses(tmp_path: Path) -> None:
         " test is kept for evaluate."
     )
     assert said[1:3] == [
-        "train: 1 rows: 1 od",
+        "train: 1 row: 1 od",
         "  å 🙂.JPG: <OD> → äpple<loc_100><loc_100><loc_500><loc_600>",
     ]
 

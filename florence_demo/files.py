@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import shutil
 import stat
 import zipfile
 from collections import deque
@@ -215,6 +216,28 @@ def write_whole(target: Path, data: bytes) -> None:
             if target.is_file():  # not a device
                 target.unlink()
             raise
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give a folder to write into, which gets its name once all is written and goes after an error.
+
+    Raises:
+        InputError: There is something of this name, or the disk is full.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"There is something in {target} already: name a new folder.")
+    new = target.with_name(f"{target.name}.{os.getpid()}.new")
+    try:
+        with disk_full_told():
+            new.mkdir(parents=True)
+            yield new
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if target.exists():
+        target.rmdir()
+    new.rename(target)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import argparse
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from florence_demo.data.reading import as_source, open_data, parts_of, tell_prob
 from florence_demo.data.rows import spread
 from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError, printable
+from florence_demo.files import whole_folder
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.output.annotate import annotate
 from florence_demo.pictures.images import save_picture
@@ -116,13 +118,14 @@ def run(config: DataConfig) -> list[str]:
     sources = [replace(source, part=part) for part in named] or [source]
     lines = [_parts_said(source, named)] if named else []
     drawn: list[Example] = []
-    for each in sources:
-        rows, said = _looked_at(each, config)
-        lines += said
-        drawn = drawn or rows
-        if config.out and write:
-            target = config.out / each.part if named else config.out
-            lines.append(f"Written to {write(rows, target)}")
+    with whole_folder(config.out) if config.out else nullcontext() as new:
+        for each in sources:
+            rows, said = _looked_at(each, config)
+            lines += said
+            drawn = drawn or rows
+            if config.out and new and write:
+                written = write(rows, new / each.part if named else new)
+                lines.append(f"Written to {config.out / written.relative_to(new)}")
     if config.sheet:
         config.sheet.parent.mkdir(parents=True, exist_ok=True)
         save_picture(contact_sheet(drawn), config.sheet)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import io
 import json
+import shutil
 import tarfile
 import unicodedata
 import zipfile
@@ -24,7 +26,7 @@ from florence_demo.data.example import as_strings
 from florence_demo.data.folders import take_data
 from florence_demo.data.formats import READERS
 from florence_demo.data.reading import open_data, parse_source, parts_of
-from florence_demo.errors import DatasetError
+from florence_demo.errors import DatasetError, InputError
 from florence_demo.training.config import TrainConfig
 from florence_demo.training.splits import open_rows
 
@@ -479,3 +481,35 @@ def test_a_painted_mask_lies_where_it_was_painted(tmp_path: Path) -> None:
     row = open_data(str(tmp_path), tasks=["region_to_segmentation"])[0]
     ring = row.detections.polygons[0][0]
     np.testing.assert_allclose([ring.min(axis=0), ring.max(axis=0)], [[40, 15], [60, 35]])
+
+
+@pytest.mark.parametrize("to", [name for name, reader in READERS.items() if reader.write])
+def test_a_full_disk_leaves_nothing_half_written(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = files(
+        {
+            "a.png": "",
+            "b.png": "",
+            "r.jsonl": objects(("a.png", [1, 1, 5, 5]), ("b.png", [1, 1, 9, 9])),
+        }
+    )
+    if to in ("captions", "llava"):
+        make = files({"a.png": "", "a.txt": "Tür", "b.png": "", "b.txt": "Wand"})
+    make(tmp_path / "in")
+    copy, copied = shutil.copyfile, []
+
+    def full(source: Any, target: Any) -> None:
+        copied.append(copy(source, target))
+        if len(copied) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(InputError, match="The disk is full"):
+        run(DataConfig(str(tmp_path / "in"), out=tmp_path / "out", to=to))
+    assert len(copied) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    monkeypatch.undo()
+    run(DataConfig(str(tmp_path / "in"), out=tmp_path / "out", to=to))
+    with pytest.raises(InputError, match="name a new folder"):
+        run(DataConfig(str(tmp_path / "in"), out=tmp_path / "out", to=to))

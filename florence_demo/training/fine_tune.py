@@ -25,6 +25,7 @@ from florence_demo.training.config import Result, TrainConfig, claim_folder
 from florence_demo.training.feature_table import cached_features
 from florence_demo.training.keeping import last_checkpoint
 from florence_demo.training.measuring import Measuring
+from florence_demo.training.sharded import check_sharding, in_parts, keep_tied_together
 from florence_demo.training.splits import Split, open_rows
 from florence_demo.training.status import RESULT_FILE, Listener, RunFiles
 from florence_demo.training.trainable import count, plain_copy, prepare
@@ -81,6 +82,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     files.tell(message="Checking the data")
     rows = open_rows(config, collator.too_long)
     args = share_out(config, args.world_size, len(rows.learned))
+    check_sharding(config.mode)
     measuring = Measuring(
         config, files, loaded, args.device, rows.measured, rows.measured_from, rows.others
     )
@@ -89,6 +91,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     transformers.set_seed(config.seed)
     base, rank = as_base(loaded.spec, loaded.folder), config.lora_rank
     model = prepare(loaded.model, config.mode, cached=config.cache, rank=rank, base=base)
+    keep_tied_together(model)
     trainable, parameters = count(model)
     files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
     trainer = _trainer(model, args, rows, collator, measuring)
@@ -96,6 +99,8 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
         in_use = memory_of(args.device)[0]  # It is there only now.
     _learn(trainer, config, files)
     files.tell(state="evaluating", message="Measuring again")
+    if in_parts(model):
+        model = plain_copy(model)
     if not files.silent:
         _save(config, model, loaded)
     after = measuring.numbers("after", model)
@@ -158,11 +163,18 @@ def _trainer(
         eval_dataset=Rows(rows.measured),
         data_collator=Batches(collator, cache),
         callbacks=[EarlyStoppingCallback(config.patience)] if config.patience else [],
-        watch=Watch(files, partial(measuring.samples, model), config.precision == "fp16"),
+        watch=Watch(files, partial(_samples, measuring, model), config.precision == "fp16"),
         eval_batches=Batches(collator),
         processor=loaded.processor,
         keep=config.keep,
     )
+
+
+def _samples(measuring: Measuring, model: Any) -> tuple[dict[str, Any], ...]:
+    """Return a few answers, nothing in all processes but the first; see ``plain_copy``."""
+    if in_parts(model):
+        model = plain_copy(model)
+    return () if measuring.files.silent else measuring.samples(model)
 
 
 def _learn(trainer: FlorenceTrainer, config: TrainConfig, files: RunFiles) -> None:

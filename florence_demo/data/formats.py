@@ -23,7 +23,7 @@ from florence_demo.data.labelstudio import find_labelstudio, read_labelstudio
 from florence_demo.data.listings import IMAGE_SUFFIXES
 from florence_demo.data.llava import find_llava, read_llava, write_llava
 from florence_demo.data.parts import WHOLE, Find, whole
-from florence_demo.data.saved_sets import find_saved, read_hub, read_saved
+from florence_demo.data.saved_sets import find_saved, is_revision, read_hub, read_saved
 from florence_demo.data.source import DataSource
 from florence_demo.data.tables import find_tables, read_tables
 from florence_demo.data.truths import TRUTH_FILE, read_truths
@@ -104,7 +104,9 @@ def _find_truths(location: str) -> Mapping[str, str] | None:
 
 
 def _is_hub_id(location: str) -> bool:
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", location)) and not Path(location).exists()
+    name, at, revision = location.partition("@")
+    known = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(location).exists()
+    return bool(known) and (not at or is_revision(revision))
 
 
 READERS: dict[str, Reader] = {
@@ -124,7 +126,7 @@ READERS: dict[str, Reader] = {
             "hub",
             whole(_is_hub_id),
             read_hub,
-            "a hub id such as HuggingFaceM4/DocumentVQA",
+            "a hub id such as HuggingFaceM4/DocumentVQA, with @revision or without",
             columns=True,
         ),
         Reader(

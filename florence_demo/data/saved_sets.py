@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ MISSING_DATASETS = (
     "Reading this set needs the package “datasets”: install it with `pip install datasets`."
 )
 NO_PARTS = "“{source}” has no parts: leave out “#{part}”, or name other data to measure on."
+_REVISION = re.compile(r"\w[\w./-]{0,95}", re.ASCII)
 _BATCH = 1_000
 
 
@@ -62,23 +64,35 @@ def read_hub(source: DataSource) -> Rows:
     if Path(source.location).exists():
         # The package would take the folder for the set; nobody is told that there is one.
         raise _not_opened(source)
-    yield from rows_of_set(source, _opened(source), _folders_of(source.location))
+    yield from rows_of_set(source, _opened(source), _folders_of(id_of(source.location)[0]))
 
 
-def hub_parts(hub_id: str) -> tuple[str, ...]:
+def id_of(location: str) -> tuple[str, str | None]:
+    """Return the id and the revision that "owner/name@revision" names, None for the newest."""
+    name, _, revision = location.partition("@")
+    return name, revision or None
+
+
+def is_revision(text: str) -> bool:
+    """Say whether a text may name a revision: a commit, a tag or a branch."""
+    return bool(_REVISION.fullmatch(text)) and ".." not in text
+
+
+def hub_parts(location: str) -> tuple[str, ...]:
     """Return the names of the parts of a set on the hub, none where the hub cannot be asked."""
-    return tuple(part_called(own) or own for own in _own_names(hub_id))
+    return tuple(part_called(own) or own for own in _own_names(location))
 
 
-def _own_names(hub_id: str) -> tuple[str, ...]:
+def _own_names(location: str) -> tuple[str, ...]:
     """Return what a set on the hub calls its parts, nothing where the hub cannot be asked."""
     try:
         import datasets
 
-        return tuple(datasets.get_dataset_split_names(hub_id))
+        name, revision = id_of(location)
+        return tuple(datasets.get_dataset_split_names(name, revision=revision))
     except Exception:
         # The package raises whatever its file systems raise; reading the set will say what it is.
-        log.debug("no parts of %s", hub_id, exc_info=True)
+        log.debug("no parts of %s", location, exc_info=True)
         return ()
 
 
@@ -90,23 +104,24 @@ def _opened(source: DataSource) -> Any:
     try:
         if source.format == "hub":
             own = _own_name(source.location, source.part or TRAIN)
-            return datasets.load_dataset(source.location, split=own)
+            name, revision = id_of(source.location)
+            return datasets.load_dataset(name, split=own, revision=revision)
         return datasets.load_from_disk(source.location)
     except Exception as exc:
         # The package raises whatever its file systems raise; none of it is for a person.
         raise _not_opened(source) from exc
 
 
-def _own_name(hub_id: str, part: str) -> str:
+def _own_name(location: str, part: str) -> str:
     """Return what a set on the hub calls a part."""
-    names = _own_names(hub_id)
+    names = _own_names(location)
     return part if part in names else next((n for n in names if part_called(n) == part), part)
 
 
 def _not_opened(source: DataSource) -> DatasetError:
     return DatasetError(
-        f"The set “{source.location}” cannot be opened: check its name and the connection, or save"
-        " it with `save_to_disk` and name that folder."
+        f"The set “{source.location}” cannot be opened: check its name, its revision where one is"
+        " named, and the connection, or save it with `save_to_disk` and name that folder."
     )
 
 

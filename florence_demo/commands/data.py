@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -20,7 +21,7 @@ from florence_demo.data.example import Example, as_strings
 from florence_demo.data.formats import READERS, Write, formats_help
 from florence_demo.data.parts import TEST, TRAIN, VALIDATION
 from florence_demo.data.reading import as_source, open_data, parts_of, tell_problems
-from florence_demo.data.rows import spread
+from florence_demo.data.rows import shared_pictures, spread
 from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError, printable
 from florence_demo.files import whole_folder
@@ -117,18 +118,19 @@ def run(config: DataConfig) -> list[str]:
     named = () if source.part else parts_of(source)
     sources = [replace(source, part=part) for part in named] or [source]
     lines = [_parts_said(source, named)] if named else []
-    drawn: list[Example] = []
+    found: dict[str, list[Example]] = {}
     with whole_folder(config.out) if config.out else nullcontext() as new:
         for each in sources:
             rows, said = _looked_at(each, config)
             lines += said
-            drawn = drawn or rows
+            found[each.part] = rows
             if config.out and new and write:
                 written = write(rows, new / each.part if named else new)
                 lines.append(f"Written to {config.out / written.relative_to(new)}")
+    lines += _shared_said(found)
     if config.sheet:
         config.sheet.parent.mkdir(parents=True, exist_ok=True)
-        save_picture(contact_sheet(drawn), config.sheet)
+        save_picture(contact_sheet(next(iter(found.values()))), config.sheet)
         lines.append(f"Drawn into {config.sheet}")
     return lines
 
@@ -148,6 +150,21 @@ def _parts_said(source: DataSource, parts: Sequence[str]) -> str:
     }
     told = [f"{part} {uses[part]}" if part in uses else part for part in parts]
     return f"{source.format}, in {len(parts)} part{'s' * (len(parts) > 1)}: {'; '.join(told)}."
+
+
+def _shared_said(found: dict[str, list[Example]]) -> list[str]:
+    """Return what is said of pictures that two parts share: numbers on them would be too good."""
+    lines = []
+    for one, other in combinations(found, 2):
+        shared = shared_pictures(found[one], found[other])
+        if shared:
+            number = f"{len(shared):,} picture{'s' * (len(shared) > 1)}"
+            verb = "is" if len(shared) == 1 else "are"
+            lines.append(
+                f"{number} of {other} {verb} in {one}, too, byte for byte (the first: {shared[0]})."
+                " Copies that were saved anew are not noticed."
+            )
+    return lines
 
 
 def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], list[str]]:

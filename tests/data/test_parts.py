@@ -319,6 +319,11 @@ def test_pictures_that_parts_share_are_told(tmp_path: Path, caplog) -> None:
     split = open_rows(TrainConfig(data=str(tmp_path), out=tmp_path / "run"), lambda row: "")
     assert (len(split.learned), len(split.measured)) == (1, 1)
     assert "1 pictures to measure on are learned from as well" in caplog.text
+    said = "1 picture of validation is in train, too, byte for byte"
+    assert [line for line in run(DataConfig(str(tmp_path))) if said in line]
+    # Only what is equal to the last bit is found, and that is said.
+    Image.open(tmp_path / "train/a b.rf.1.jpg").save(tmp_path / "valid/a b.rf.1.jpg", quality=50)
+    assert not [line for line in run(DataConfig(str(tmp_path))) if said in line]
 
 
 def test_utf16_rows_are_read(tmp_path: Path) -> None:

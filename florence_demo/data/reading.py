@@ -74,9 +74,14 @@ def _below(location: str) -> DataSource | None:
         )
     if found:
         return DataSource(found[0][1].name, str(found[0][0]))
-    # A table whose columns nobody can guess says what they are.
+    table = lone_table(folder)
+    return DataSource("tables", str(table)) if table else None
+
+
+def lone_table(folder: Path) -> Path | None:
+    """Return the only table in a folder that is no set: it says what its columns are."""
     tables = [p for p in files_in(folder, *USUAL) if _usual(p) == "tables"]
-    return DataSource("tables", str(tables[0])) if len(tables) == 1 else None
+    return tables[0] if len(tables) == 1 else None
 
 
 def as_source(spec: Spec) -> DataSource:

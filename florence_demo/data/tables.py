@@ -20,6 +20,7 @@ from typing import Any
 from florence_demo.bounded_json import JsonLimits, parse_json
 from florence_demo.data.annotated import Rows
 from florence_demo.data.box_formats import LOOKED_AT, with_box_format
+from florence_demo.data.box_rows import box_columns, pictures_of
 from florence_demo.data.columns import Columns, columns_of, fits, row_of
 from florence_demo.data.example import Picture
 from florence_demo.data.listings import (
@@ -64,7 +65,7 @@ def is_table(path: Path) -> bool:
         return fits(first_of_list(path))
     if suffix != _LINES:
         names = _header(text_of(path, _BEGINNING))
-        return fits(names)
+        return fits(names) or box_columns(names) is not None
     first = next(iter(text_of(path, _BEGINNING).splitlines()), "")
     try:
         row = parse_json(first.encode(errors="replace"), _CELL)
@@ -127,8 +128,14 @@ def read_tables(source: DataSource) -> Rows:
         yield from (row for _, row in first if isinstance(row, DatasetError))
         yield DatasetError(f"{path.name}: no row at its beginning has a column: name them first.")
         return
-    columns = columns_of(path.name, tuple(names), source.columns)
     pictures = Pictures(source, path.parent, path.parent / "images")
+    boxed = None if source.columns else box_columns(names)
+    if boxed:
+        told = f"image = {plain(boxed[0])}, name = {plain(boxed[1])}, a box a row"
+        yield LeftOut(f"{path.name}: columns taken: {told}.")
+        yield from pictures_of(chain(first, rows), boxed, pictures)
+        return
+    columns = columns_of(path.name, tuple(names), source.columns)
     columns = with_box_format(columns, _boxed(tables, columns, pictures))
     yield columns.note(path.name)
     yield from _rows(path, columns, pictures, chain(first, rows))

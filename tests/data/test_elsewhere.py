@@ -110,6 +110,10 @@ def objects(*rows: tuple[str, list[float]]) -> str:
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
+ROWS = (
+    "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+    "a.png,100,50,Tür,40,15,60,35\nb.png,100,50,,,,,\na.png,100,50,Wand,70,15,90,35\n"
+)
 MAC = b"\0\5\x16\7\0\2\0\0Mac OS X"
 PAIRS: dict[str, str | bytes] = {"images/a.png": "", "labels/a.txt": LABEL}
 OD = ("od", f"Tür{BOX}")
@@ -268,6 +272,11 @@ FORMS: dict[str, tuple[Callable[[Path], None], str, tuple[str, str]]] = {
         ("docvqa", "Tür"),
     ),
     "archives with their table": (shards, "webdataset", CAPTION),
+    "a box a row": (
+        files({"a.png": "", "b.png": "", "_annotations.csv": ROWS}),
+        "tables",
+        ("od", f"Tür{BOX}Wand<loc_700><loc_300><loc_900><loc_700>"),
+    ),
     "objects with corners": (
         files(
             {
@@ -340,6 +349,13 @@ def test_lists_of_pictures_are_parts(tmp_path: Path) -> None:
     for part, wanted in (("train", ["0.png", "1.png"]), ("val", ["2.png"])):
         rows = open_data(f"{tmp_path}#{part}")
         assert [Path(str(row.image)).name for row in rows] == wanted
+
+
+def test_an_upload_of_an_unknown_table_tells_its_columns(tmp_path: Path) -> None:
+    files({"a.png": "", "x.csv": "Bild;Wort\na.png;b\n"})(tmp_path)
+    with pytest.raises(DatasetError, match=r"x\.csv has the columns Bild, Wort"):
+        take_data([tmp_path / "a.png", tmp_path / "x.csv"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_sets_are_named(tmp_path: Path) -> None:

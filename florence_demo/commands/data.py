@@ -8,17 +8,20 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 from florence_demo.commands.options import add_columns, with_named_columns
 from florence_demo.data.example import Example, as_strings
 from florence_demo.data.formats import READERS, Write, formats_help
 from florence_demo.data.reading import as_source, open_data, parts_of, tell_problems
-from florence_demo.data.rows import spread
+from florence_demo.data.rows import shared_pictures, spread
 from florence_demo.data.showing import contact_sheet, parts_said
 from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError, printable
+from florence_demo.files import whole_folder
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.pictures.images import save_picture
 from florence_demo.tasks import task_named
@@ -83,17 +86,19 @@ def run(config: DataConfig) -> list[str]:
     named = () if source.part else parts_of(source)
     sources = [replace(source, part=part) for part in named] or [source]
     lines = [_parts_said(source, named)] if named else []
-    drawn: list[Example] = []
-    for each in sources:
-        rows, said = _looked_at(each, config)
-        lines += said
-        drawn = drawn or rows
-        if config.out and write:
-            target = config.out / each.part if named else config.out
-            lines.append(f"Written to {write(rows, target)}")
+    found: dict[str, list[Example]] = {}
+    with whole_folder(config.out) if config.out else nullcontext() as new:
+        for each in sources:
+            rows, said = _looked_at(each, config)
+            lines += said
+            found[each.part] = rows
+            if config.out and new and write:
+                written = write(rows, new / each.part if named else new)
+                lines.append(f"Written to {config.out / written.relative_to(new)}")
+    lines += _shared_said(found)
     if config.sheet:
         config.sheet.parent.mkdir(parents=True, exist_ok=True)
-        save_picture(contact_sheet(drawn), config.sheet)
+        save_picture(contact_sheet(next(iter(found.values()))), config.sheet)
         lines.append(f"Drawn into {config.sheet}")
     return lines
 
@@ -106,7 +111,23 @@ def _writer(name: str) -> Write:
 
 
 def _parts_said(source: DataSource, parts: Sequence[str]) -> str:
-    return f"{source.format}, in {len(parts)} parts: {parts_said(parts)}."
+    number = f"{len(parts)} part{'s' * (len(parts) > 1)}"
+    return f"{source.format}, in {number}: {parts_said(parts)}."
+
+
+def _shared_said(found: dict[str, list[Example]]) -> list[str]:
+    """Return what is said of pictures that two parts share: numbers on them would be too good."""
+    lines = []
+    for one, other in combinations(found, 2):
+        shared = shared_pictures(found[one], found[other])
+        if shared:
+            number = f"{len(shared):,} picture{'s' * (len(shared) > 1)}"
+            verb = "is" if len(shared) == 1 else "are"
+            lines.append(
+                f"{number} of {other} {verb} in {one}, too, byte for byte (the first: {shared[0]})."
+                " Copies that were saved anew are not noticed."
+            )
+    return lines
 
 
 def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], list[str]]:
@@ -116,7 +137,7 @@ def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], l
     rows = open_data(source, tasks=config.tasks, limit=config.limit, problems=problems, notes=notes)
     counts = Counter(row.task for row in rows)
     told = ", ".join(f"{n:,} {task}" for task, n in counts.most_common())
-    lines = [f"{source.part or source.format}: {len(rows):,} rows: {told}"]
+    lines = [f"{source.part or source.format}: {len(rows):,} row{'s' * (len(rows) != 1)}: {told}"]
     lines += [f"  {_row_said(row)}" for row in spread(rows, _SHOWN)]
     lines += notes[:_NOTES]
     if len(notes) > _NOTES:

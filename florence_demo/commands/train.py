@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -102,7 +103,8 @@ def command(args: argparse.Namespace) -> int:
     """Fine-tune and tell how it goes; the outcome is the last line, as JSON or as a sentence."""
     with Terminal(args.json) as terminal:
         result = fine_tune(config_from_args(args), terminal)
-    if not args.json and result.table():
-        print(result.table())
-    print(json.dumps(result.to_json()) if args.json else result.sentence())
+    if os.environ.get("RANK", "0") == "0":  # the others have not measured
+        if not args.json and result.table():
+            print(result.table())
+        print(json.dumps(result.to_json()) if args.json else result.sentence())
     return 0

@@ -42,6 +42,13 @@ class Annotated:
     where: str = ""
 
 
+def with_all_names(pictures: Sequence[Annotated]) -> Iterator[Annotated]:
+    """Yield the pictures of a set whose files list no names, with all names that are in them."""
+    names = tuple(dict.fromkeys(name for picture in pictures for name in picture.found.labels))
+    for picture in pictures:
+        yield replace(picture, names=names)
+
+
 def usual_tasks(picture: Annotated) -> tuple[str, ...]:
     """Return the tasks that are learned where none is named: what the marks say most plainly."""
     if picture.caption and not len(picture.found):

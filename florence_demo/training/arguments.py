@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from florence_demo.errors import DatasetError
 from florence_demo.models.devices import choose_device
 from florence_demo.training.config import TrainConfig
+from florence_demo.training.sharded import allow_on_processors
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def arguments(config: TrainConfig, share: int = 1) -> TrainingArguments:
     workers = config.workers
     if workers is None:
         workers = 0 if cpu or not torch.cuda.is_available() else 8
-    return TrainingArguments(
+    args = TrainingArguments(
         output_dir=str(config.out / "checkpoints"),
         per_device_train_batch_size=share,
         per_device_eval_batch_size=share,
@@ -84,6 +85,8 @@ def arguments(config: TrainConfig, share: int = 1) -> TrainingArguments:
         ddp_find_unused_parameters=False,
         ddp_timeout=7200,
     )
+    allow_on_processors(args)
+    return args
 
 
 def share_out(config: TrainConfig, processes: int, rows: int) -> TrainingArguments:

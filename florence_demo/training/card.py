@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from florence_demo.data.reading import as_source
+from florence_demo.data.saved_sets import id_of
 from florence_demo.data.source import Spec
 from florence_demo.models.catalogue import is_hub_name
 from florence_demo.training.config import Result, TrainConfig
@@ -53,7 +54,7 @@ def _front(config: TrainConfig, base: tuple[str, str | None], is_mit: bool) -> I
         yield f"base_model: {json.dumps(name)}"
     data = as_source(config.data)
     if data.format == "hub":
-        yield f"datasets: [{json.dumps(data.location)}]"
+        yield f"datasets: [{json.dumps(id_of(data.location)[0])}]"
     yield "library_name: transformers"
     yield "pipeline_tag: image-text-to-text"
     yield f"tags: [florence2{', lora' if config.mode == 'lora' else ''}]"

@@ -28,6 +28,7 @@ from florence_demo.training.feature_table import cached_features
 from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.measuring import Measuring
 from florence_demo.training.quantizing import quantize
+from florence_demo.training.sharded import check_sharding, in_parts, keep_tied_together
 from florence_demo.training.splits import Split, open_rows
 from florence_demo.training.status import RESULT_FILE, Listener, RunFiles
 from florence_demo.training.trainable import LORA_TARGETS, count, plain_copy, prepare
@@ -89,15 +90,19 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     if said:
         files.tell(message=said)
     args = share_out(config, args.world_size, len(rows.learned))
+    check_sharding(config.mode)
     measuring = Measuring(config, files, loaded, args.device, rows)
     before = measuring.before()
     model = _prepared(config, loaded, args, files)
+    keep_tied_together(model)
     trainable, parameters = count(model)
     trainer = _trainer(model, args, rows, collator, measuring)
     if args.device.type != "cpu":
         in_use = memory_of(args.device)[0]  # It is there only now.
     _learn(trainer, config, files)
     files.tell(state="evaluating", message="Measuring again")
+    if in_parts(model):
+        model = plain_copy(model)
     if not files.silent:
         _save(config, model, loaded)
     after = measuring.numbers("after", model)
@@ -193,11 +198,18 @@ def _trainer(
         eval_dataset=Rows(rows.measured),
         data_collator=Batches(collator, cache),
         callbacks=[EarlyStoppingCallback(config.patience)] if config.patience else [],
-        watch=Watch(files, partial(measuring.samples, model), config.precision == "fp16"),
+        watch=Watch(files, partial(_samples, measuring, model), config.precision == "fp16"),
         eval_batches=Batches(collator),
         processor=loaded.processor,
         keep=config.keep,
     )
+
+
+def _samples(measuring: Measuring, model: Any) -> tuple[dict[str, Any], ...]:
+    """Return a few answers, nothing in all processes but the first; see ``plain_copy``."""
+    if in_parts(model):
+        model = plain_copy(model)
+    return () if measuring.files.silent else measuring.samples(model)
 
 
 def _learn(trainer: FlorenceTrainer, config: TrainConfig, files: RunFiles) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from florence_demo.data.example import Example
 from florence_demo.data.parts import VALIDATION
 from florence_demo.data.reading import as_source, open_data, part_to_measure, tell_problems
-from florence_demo.data.rows import shared_pictures, split_rows, spread
+from florence_demo.data.rows import shared_pictures, split_rows, spread, tells_nothing
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.models.catalogue import ASSETS, MODELS, spec_of
@@ -76,6 +76,11 @@ def open_rows(config: TrainConfig, too_long: Callable[[Example], str]) -> Split:
     left_out: list[str] = []
     data = as_source(config.data)
     rows = _usable(data, config.tasks, config.limit, too_long, left_out)
+    if tells_nothing(rows):
+        raise DatasetError(
+            f"In “{data}” nothing is marked in any picture, so that there is nothing to learn: look"
+            f" for its labels with `python -m florence_demo data {data}`."
+        )
     eval_data = config.eval_data or part_to_measure(data, VALIDATION)
     if not eval_data and data.identity == ("hub", TrainConfig.data, ""):
         eval_data = replace(data, part=VALIDATION)  # known, also where the hub cannot be asked

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from florence_demo.errors import DatasetError
 from florence_demo.training.quantizing import unpacked
+from florence_demo.training.sharded import wanted, whole
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +92,8 @@ def prepare(
         )
     if mode != "full":
         freeze(model.model.vision_tower)
-        if not torch.cuda.is_available():
+        # Parts are cut of weights that lie as usual.
+        if not torch.cuda.is_available() and not wanted():
             # The same numbers in nine tenths of the time.
             model.model.vision_tower.to(memory_format=torch.channels_last)
     if cached:
@@ -126,6 +128,7 @@ def plain_copy(model: Any, dtype: torch.dtype | None = None, device: Any = None)
     """Return a native copy that shares nothing with the model, adapters merged.
 
     The model itself is left as it is to the last bit, so that measuring does not change a run.
+    Where its weights are in parts, all processes ask.
     """
     import torch
     from transformers import Florence2ForConditionalGeneration
@@ -134,7 +137,7 @@ def plain_copy(model: Any, dtype: torch.dtype | None = None, device: Any = None)
     with torch.device("meta"):
         copy = Florence2ForConditionalGeneration(base.config)
     state = {
-        name: tensor.detach().to(device=device, dtype=dtype, copy=True)
+        name: whole(tensor).detach().to(device=device, dtype=dtype, copy=True)
         for name, tensor in _merged(base).items()
     }
     copy.load_state_dict(state, strict=True, assign=True)

@@ -21,6 +21,7 @@ from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import open_data
 from florence_demo.data.rows import split_rows, spread
 from florence_demo.errors import DatasetError
+from florence_demo.models.loading import load_model
 from florence_demo.training import estimate
 from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
@@ -406,7 +407,16 @@ def test_stop_keeps_a_checkpoint_and_resume_goes_on(
     assert losses(resumed.folder) == pytest.approx(losses(whole.folder), abs=1e-5)
 
 
-def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) -> None:
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    "FSDP": ["accelerate.commands.launch", "--config_file", str(ROOT / "docs/fsdp-cpu.yaml")],
+}
+
+
+@pytest.mark.parametrize("launch", LAUNCHERS.values(), ids=LAUNCHERS)
+def test_two_processes_learn_what_one_does(
+    launch: list[str], config: TrainConfig, tmp_path: Path
+) -> None:
     config = replace(config, eval_every=4)
     alone = fine_tune(replace(config, out=tmp_path / "alone"))
     given = config.to_json().items()
@@ -416,7 +426,6 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
         if value is not None and not isinstance(value, bool | tuple) and value != ""
         for flag in (f"--{name.replace('_', '-')}", str(value))
     ]
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [sys.executable, "-m", *launch, "-m", "florence_demo", "train", *flags],
         cwd=ROOT,
@@ -427,6 +436,7 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
     assert done.returncode == 0, done.stderr[-3000:]
     # Some launchers start one process where two were asked for: both must have been there.
     assert json.loads((config.out / "result.json").read_text())["processes"] == 2
+    assert done.stdout.count("Done after") == 1
     assert losses(config.out) == pytest.approx(losses(alone.folder), abs=2e-5)
     assert averages(config.out) == pytest.approx(averages(alone.folder), abs=2e-5)
     assert set(averages(config.out)) == {1}
@@ -436,6 +446,23 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
     ]
     assert evaluated[0] == pytest.approx(evaluated[1], abs=2e-5)
     assert len(evaluated[0]) == 2
+    # Each has the whole model at the end, wherever its parts were.
+    for name, weight in weights(alone.folder).items():
+        torch.testing.assert_close(weights(config.out)[name], weight, atol=1e-4, rtol=0)
+    assert load_model(str(config.out), device="cpu").model.config.model_type == "florence2"
+
+
+@pytest.mark.parametrize(
+    ("version", "mode", "said"),
+    [("1", "full", "fsdp_version: 2"), ("2", "lora", "LoRA with torchrun")],
+)
+def test_what_cannot_be_cut_into_parts_is_told(
+    version: str, mode: Any, said: str, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", version)
+    with pytest.raises(DatasetError, match=said):
+        fine_tune(replace(config, mode=mode))
 
 
 def test_cached_features_learn_as_pixels_do(config: TrainConfig, whole: Result) -> None:

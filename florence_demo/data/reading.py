@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from florence_demo.data.annotated import Annotated, Rows, rows_about
+from florence_demo.data.annotated import Annotated, Rows, cut_at_edges, rows_about
 from florence_demo.data.columns import checked
 from florence_demo.data.example import MAX_SAID, Example
 from florence_demo.data.formats import OPENED_FIRST, READERS, USUAL, Reader, formats_help
@@ -200,11 +200,20 @@ def _rows(reader: Reader, source: DataSource, tasks: Sequence[str]) -> Rows:
     part = source.part or usual(parts)
     if part in parts:
         source = replace(source, location=parts[part], part=part)
+    over, first = 0, ""
     for row in reader.read(source):
         if isinstance(row, Annotated):
+            row, cut = cut_at_edges(row)
+            over, first = over + cut, first or (row.where if cut else "")
             yield from rows_about(row, tasks)
         elif isinstance(row, DatasetError) or not tasks or row.task in tasks:
             yield row
+    if over:
+        places = "1 place reaches" if over == 1 else f"{over:,} places reach"
+        yield LeftOut(
+            f"{places} over the edge of a picture (the first: {first}); what lies outside is cut"
+            " off."
+        )
 
 
 def open_data(

@@ -453,10 +453,10 @@ def test_what_cannot_be_read_is_told_with_a_way_out(
 
 
 def test_what_was_taken_of_boxes_is_told_and_a_person_knows_better(tmp_path: Path) -> None:
-    files({"a.png": "", "r.jsonl": objects(("a.png", [40, 15, 70, 35]))})(tmp_path)
+    files({"a.png": "", "r.jsonl": objects(("a.png", [40, 15, 90, 35]))})(tmp_path)
     for said, told, wanted in (
-        ([], "boxes as corners", [40, 15, 70, 35]),
-        (["box_format=xyxy"], "boxes as corners", [40, 15, 70, 35]),
+        ([], "boxes as corners", [40, 15, 90, 35]),
+        (["box_format=xyxy"], "boxes as corners", [40, 15, 90, 35]),
         (["box_format=xywh"], "boxes as x, y, width, height", None),
     ):
         notes: list[str] = []

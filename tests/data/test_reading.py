@@ -400,7 +400,7 @@ def test_a_strangers_rows_are_read_within_their_time(
 @pytest.mark.parametrize(
     ("box", "taken", "said"),
     [
-        ([85, 55, 16, 26], [85, 55, 100, 80], "1 place reaches over"),
+        ([80, 50, 22, 32], [80, 50, 100, 80], "1 place reaches over"),
         ([-2, -2, 20, 30], [0, 0, 18, 28], "1 place reaches over"),
         ([10, 10, 90.5, 20], [10, 10, 100.5, 30], None),
         ([95, 10, 30, 20], None, "outside the picture"),

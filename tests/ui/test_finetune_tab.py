@@ -22,6 +22,7 @@ from florence_demo.ui.finetune_tab import NOT_HERE
 from florence_demo.ui.pickers import (
     UPLOAD,
     DataPicker,
+    _hub_source,
     build_data_picker,
     model_choices,
     model_of,
@@ -302,3 +303,25 @@ def test_an_upload_is_bounded_by_the_pages_limits(
 def test_an_id_of_the_hub_is_an_id_and_a_part_a_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="id of a data set"):
         picker(service(tmp_path)).chosen("hub", "", None, name)
+
+
+@pytest.mark.parametrize(
+    ("typed", "location", "part"),
+    [
+        ("owner/name", "owner/name", ""),
+        (" owner/name#val ", "owner/name", "val"),
+        ("owner/name@main#val", "owner/name@main", "val"),
+        ("owner/name@refs/convert/parquet", "owner/name@refs/convert/parquet", ""),
+        ("owner/name@../../x", None, ""),
+        ("owner/name@", None, ""),
+        ("/etc/passwd", None, ""),
+        ("owner", None, ""),
+    ],
+    ids=str,
+)
+def test_a_set_of_the_hub_is_named_with_its_revision(typed, location, part):
+    if location is None:
+        with pytest.raises(InputError, match="owner/name@revision"):
+            _hub_source(typed)
+    else:
+        assert _hub_source(typed) == DataSource("hub", location, part)

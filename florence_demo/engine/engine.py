@@ -269,6 +269,13 @@ class Engine:
         return Engine(loaded)
 
     @property
+    def side(self) -> int:
+        """Return the pixels of the longer side that the model sees of a picture."""
+        seen = self.loaded.processor.image_processor
+        size = seen.crop_size if seen.do_center_crop else seen.size
+        return max(int(size["height"]), int(size["width"]))
+
+    @property
     def cached_bytes(self) -> int:
         """Return the bytes of image features kept for further questions."""
         return self._features.bytes

@@ -76,8 +76,8 @@ class Look:
         if self.asked.answer.name not in _MERGE:
             able = ", ".join(name for name, task in TASKS.items() if can_look_closely(task))
             raise InputError(
-                f"“{self.task.title}” is about a picture as a whole, which tiles cannot answer:"
-                f" leave the tiles out, or ask one of {able}."
+                f"“{self.task.title}” cannot be answered by tiles of a picture: leave the tiles"
+                f" out, or ask one of {able}."
             )
 
 

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from florence_demo.engine.tiles import Plan, Tile
 from florence_demo.prediction import Detections, FloatArray
 
-_NEAR = 0.04
+_NEAR = 0.015
 """Share of a tile's side within which a box ends at its border."""
 _INSIDE = 0.7
-"""Share of a cut part that lies in a box it is a part of."""
+"""Share of a cut part that lies in the whole thing of the same name."""
+_LEFTOVER = 0.5
+"""Share of a cut part that nothing was joined to, which lies in any other box."""
 _FACING = 0.6
 """Overlap over union along a border, from which two parts face each other."""
 _SAME, _SAME_PLACE = 0.5, 0.75
@@ -103,10 +105,7 @@ def merge_things(views: Sequence[View], plan: Plan) -> Detections:
     sides = pool.found.xyxy[:, 2:] - pool.found.xyxy[:, :2]
     # What is small enough to lie whole in a tile is left to the tiles, which see it better.
     pool = pool.select(~pool.whole | (sides > plan.shared).any(axis=1))
-    pool = pool.select(~_parts_of_whole_things(pool, any_name=False))
-    pool = _joined(pool)
-    # What a tile shows of a large thing may look like another thing to the model.
-    pool = pool.select(~_parts_of_whole_things(pool, any_name=True))
+    pool = _joined(pool.select(~_parts_of_whole_things(pool)))
     return pool.found.select(_each_once(pool))
 
 
@@ -149,21 +148,13 @@ def _names(found: Detections) -> NDArray[np.int64]:
     return np.array([known.setdefault(name, len(known)) for name in plain], np.int64)
 
 
-def _parts_of_whole_things(pool: Pool, *, any_name: bool) -> Bools:
-    """Return which (n,) are cut parts that lie mostly in something found elsewhere.
-
-    Args:
-        pool: All that was found.
-        any_name: Whether what is not cut at all explains parts by other names too.
-    """
+def _parts_of_whole_things(pool: Pool) -> Bools:
+    """Return which (n,) are cut parts that lie mostly in the same thing found uncut elsewhere."""
     boxes, names = pool.found.xyxy, _names(pool.found)
     uncut = ~pool.cut.any(axis=1)
     result = np.zeros(len(pool.view), bool)
     for i in np.flatnonzero(~uncut):
-        # What is cut at the same border shows no more of the thing.
-        others = (names == names[i]) & ~(pool.cut & pool.cut[i]).any(axis=1)
-        others = others & uncut if not any_name else others | uncut
-        others &= (pool.view != pool.view[i]) | (pool.view == _JOINED)
+        others = uncut & (names == names[i]) & (pool.view != pool.view[i])
         inside = shared_area(boxes[i], boxes[others]) / _area(boxes[i])
         result[i] = bool((inside >= _INSIDE).any())
     return result
@@ -248,15 +239,20 @@ def _each_once(pool: Pool) -> list[int]:
     """Return what stays, in order, where several views show the same thing."""
     boxes, names = pool.found.xyxy, _names(pool.found)
     areas = _area(boxes)
-    # The best look at a thing: whole in a tile, then in the picture, then put together.
-    rank = np.select([pool.cut.any(axis=1), pool.view == _JOINED, pool.whole], [3, 2, 1], 0)
-    scores = np.zeros(len(rank)) if pool.found.scores is None else -pool.found.scores
+    # The best look at a thing: whole in a tile, then in the picture, then put together. Of parts
+    # that are left over the largest says the most.
+    left_over: Bools = np.asarray(pool.cut.any(axis=1))
+    rank = np.select([left_over, pool.view == _JOINED, pool.whole], [3, 2, 1], 0)
+    scores = np.zeros(len(rank)) if pool.found.scores is None else pool.found.scores
     kept: list[int] = []
-    for i in np.lexsort((scores, rank)):
+    for i in np.lexsort((-np.where(left_over, areas, scores), rank)):
         others = np.array(kept, int)
         shared = shared_area(boxes[i], boxes[others])
         iou = shared / (areas[i] + areas[others] - shared)
         alike = np.where(names[others] == names[i], iou >= _SAME, iou >= _SAME_PLACE)
+        if left_over[i]:
+            # What a tile shows of a large thing may look like another thing to the model.
+            alike |= shared >= _LEFTOVER * areas[i]
         elsewhere = (pool.view[others] != pool.view[i]) | (pool.view[others] == _JOINED)
         if not (alike & elsewhere).any():
             kept.append(int(i))

@@ -176,8 +176,8 @@ def test_it_can_be_stopped_at_any_step(picture, patience):
 @pytest.mark.parametrize(
     ("look", "words"),
     [
-        pytest.param(Look(TASKS["caption"]), "as a whole.*od, dense_", id="no places"),
-        pytest.param(Look(TASKS["region_to_ocr"]), "as a whole", id="a region"),
+        pytest.param(Look(TASKS["caption"]), "by tiles.*od, dense_", id="no places"),
+        pytest.param(Look(TASKS["region_to_ocr"]), "by tiles", id="a region"),
         pytest.param(Look(TASKS["od"], tiles="13x5"), "65 tiles, 64 are allowed", id="65 tiles"),
         pytest.param(Look(TASKS["od"], tiles="many"), "“many” says no tiles", id="no tiles"),
         pytest.param(Look(TASKS["od"], tiles="60x1"), "too small", id="tiles of no pixels"),

@@ -98,6 +98,21 @@ CASES = {
         ],
         [("bus", 100, 20, 300, 120)],
     ),
+    "a piece of a joined thing that looks like another one": (
+        [
+            view(LEFT, ("bus", 120, 20, 199, 90), ("box", 170, 70, 199, 110)),
+            view(RIGHT, ("bus", 161, 22, 260, 90), ("door", 161, 15, 180, 35)),
+        ],
+        [("bus", 120, 20, 260, 90)],
+    ),
+    "of parts that no other explains the largest stays": (
+        [view(LEFT, ("bus", 170, 20, 199, 90)), view(RIGHT, ("car", 161, 22, 230, 90))],
+        [("car", 161, 22, 230, 90)],
+    ),
+    "a part that no other explains stays": (
+        [view(LEFT, ("bus", 120, 20, 199, 90)), view(RIGHT)],
+        [("bus", 120, 20, 199, 90)],
+    ),
     "a small thing of the whole picture is left to the tiles": (
         [view(LEFT), view(RIGHT), view(WHOLE, ("cat", 10, 10, 45, 60))],
         [],

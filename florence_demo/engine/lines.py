@@ -25,6 +25,8 @@ _ON_STRIP = 0.5
 """Share of the lower of two lines' heights that they have in common when they are one line."""
 _INSIDE = 0.6
 """Share of a piece's length that another reading of the same line covers."""
+_OUT = 0.35
+"""How far, in heights, a piece may stick out of another and show no letter more."""
 _LEVEL = 0.97
 """Cosine of the angle between two pieces of one line, at least."""
 _TALLER = 1.8
@@ -82,8 +84,8 @@ def merge_lines(views: Sequence[View], plan: Plan) -> Detections:
     large = [x for x in lines if x.views <= whole and _height(x) > _shared(x, plan)]
     small = [x for x in lines if not x.views <= whole]
     order = sorted(small, key=lambda x: _rank(x, views, plan))
-    kept = _without_repeats([*large, *order])
-    joined = _without_repeats(sorted(_joined(kept), key=_length, reverse=True))
+    kept = _without_repeats([*large, *order], _OUT)
+    joined = _without_repeats(sorted(_joined(kept), key=_length, reverse=True), np.inf)
     found = [joined[i] for i in reading_order([x.quad for x in joined])]
     return _detections(found)
 
@@ -158,8 +160,8 @@ def _shared(line: _Line, plan: Plan) -> float:
     return high if _upright(line) else wide
 
 
-def _rank(line: _Line, views: Sequence[View], plan: Plan) -> tuple[float, float]:
-    """Return how well a line is seen, the best first: far from borders along it, then by score."""
+def _rank(line: _Line, views: Sequence[View], plan: Plan) -> tuple[float, bool, float]:
+    """Return how well a line is seen, the best first: far from borders, whole, then by score."""
     (number,) = line.views
     tile, size = np.asarray(views[number].tile, np.float64), plan.size
     inner = tile != np.array([0, 0, *size])
@@ -167,11 +169,18 @@ def _rank(line: _Line, views: Sequence[View], plan: Plan) -> tuple[float, float]
     gaps = np.where(inner, np.abs(box - tile), np.inf)
     clear = gaps[[1, 3]].min() if _upright(line) else gaps[[0, 2]].min()
     score = 0.0 if np.isnan(line.scores[0]) else float(line.scores[0])
-    return -min(float(clear) / _height(line), 0.5), -score
+    ends = line.cut[[0, 2] if _upright(line) else [1, 3]]
+    return -min(float(clear) / _height(line), 0.5), bool(ends.any()), -score
 
 
-def _without_repeats(lines: Sequence[_Line]) -> list[_Line]:
-    """Return lines without those that an earlier one of another view covers."""
+def _without_repeats(lines: Sequence[_Line], out: float) -> list[_Line]:
+    """Return lines without those that an earlier one of another view covers.
+
+    Args:
+        lines: The best first.
+        out: How far, in heights, a repeat may stick out at an end. One that its border cuts along
+            its whole length shows no letter well, so it may stick out anyhow.
+    """
     kept: list[_Line] = []
     quads = np.zeros((len(lines), 4, 2), np.float32)
     for line in lines:
@@ -181,6 +190,9 @@ def _without_repeats(lines: Sequence[_Line]) -> list[_Line]:
         level = np.minimum(across[:, 1], bottom) - np.maximum(across[:, 0], top)
         shared = np.minimum(along[:, 1], end) - np.maximum(along[:, 0], start)
         covered = (level >= _ON_STRIP * height) & (shared >= _INSIDE * max(end - start, 1e-6))
+        sticks = np.maximum(along[:, 0] - start, end - along[:, 1])
+        if not line.cut[[1, 3] if _upright(line) else [0, 2]].any():
+            covered &= sticks <= out * (bottom - top)
         if not any(not line.views & kept[i].views for i in np.flatnonzero(covered)):
             quads[len(kept)] = line.quad
             kept.append(line)

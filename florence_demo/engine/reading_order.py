@@ -88,10 +88,15 @@ def _rows(boxes: Floats, chosen: list[int]) -> list[int]:
     """Return lines row by row, each row from left to right."""
     rows: list[list[int]] = []
     for i in sorted(chosen, key=lambda i: float(boxes[i, 1] + boxes[i, 3])):
-        middle = (boxes[i, 1] + boxes[i, 3]) / 2
-        first = rows[-1][0] if rows else i
-        if rows and middle < (boxes[first, 1] + 3 * boxes[first, 3]) / 4:
+        # Letters with and without strokes above and below: half of the height is a row in common.
+        if rows and any(_level(boxes[i], boxes[j]) for j in rows[-1]):
             rows[-1].append(i)
         else:
             rows.append([i])
     return [i for row in rows for i in sorted(row, key=lambda i: float(boxes[i, 0]))]
+
+
+def _level(one: Floats, other: Floats) -> bool:
+    shared = min(one[3], other[3]) - max(one[1], other[1])
+    beside = one[0] >= other[2] or other[0] >= one[2]
+    return bool(beside and shared >= 0.5 * min(one[3] - one[1], other[3] - other[1]))

@@ -59,6 +59,14 @@ CASES = {
         [view(LEFT, ("one", 165, 10, 195, 24)), view(RIGHT, ("one", 164, 11, 196, 24))],
         ["one"],
     ),
+    "a word whose last letter the border cuts": (
+        [view(LEFT, ("befor|", 168, 10, 200, 24)), view(RIGHT, ("before", 168, 10, 206, 24))],
+        ["before"],
+    ),
+    "a word of which the next tile shows a letter more": (
+        [view(LEFT, ("befor", 150, 10, 199, 24)), view(RIGHT, ("ore", 170, 10, 210, 24))],
+        ["before"],
+    ),
     "a line cut in the middle of a word": (
         [view(LEFT, cut(TEXT, 6, 10, LEFT)), view(RIGHT, cut(TEXT, 6, 10, RIGHT))],
         [TEXT],
@@ -195,6 +203,10 @@ ORDERS = {
     "a receipt, row by row": (
         [(0, 0, 40, 10), (100, 0, 130, 10), (0, 15, 50, 25), (100, 15, 130, 25)],
         [0, 1, 2, 3],
+    ),
+    "a row of letters with and without strokes above and below": (
+        [(60, 5, 110, 25), (0, 10, 40, 25), (130, 5, 190, 21), (210, 11, 250, 21)],
+        [1, 0, 2, 3],
     ),
     "two columns of running text": (
         [(0, 0, 100, 10), (130, 0, 230, 10), (0, 15, 95, 25), (130, 15, 230, 25)],

@@ -2,8 +2,9 @@
 
     python -m florence_demo.benchmark.tiles --model nano --sprites build/sprites
 
-Prints a table of wrong characters, of things found and of seconds, without tiles and with. Knows
-pictures, truths and rates. Does not know how tiles are cut or merged.
+Prints a table of wrong characters, of things found and of seconds: without tiles, with them, and
+with the answers of a model that makes no mistake. Knows pictures, truths and rates. Does not know
+how tiles are cut or merged.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from florence_demo.benchmark.perfect import merged
 from florence_demo.engine.closely import Look, look_closely
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.request import Options
@@ -25,6 +27,9 @@ from florence_demo.nano.scenes.large import Large, large_list, large_page, large
 from florence_demo.nano.scenes.sprites import Library
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS
+
+PERFECT = "auto, perfect looks"
+"""The row that shows what merging by itself loses."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,11 @@ def _asking(engine: Engine, options: Options) -> Ask:
     return ask
 
 
-def measured(ask: Ask, library: Library, args: argparse.Namespace) -> Iterator[Rates]:
+def _perfect(side: int) -> Ask:
+    return lambda picture, task, _tiles: merged(picture, task, side)
+
+
+def measured(ask: Ask, perfect: Ask, library: Library, args: argparse.Namespace) -> Iterator[Rates]:
     """Yield what each way of looking makes of each kind of picture."""
     for kind, draw, count in (
         ("pages", large_page, args.pages),
@@ -116,6 +125,8 @@ def measured(ask: Ask, library: Library, args: argparse.Namespace) -> Iterator[R
         for tiles in ("none", *args.tiles):
             if pictures:
                 yield rates(ask, kind, tiles, pictures)
+        if pictures:
+            yield replace(rates(perfect, kind, "auto", pictures), tiles=PERFECT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,16 +135,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--sprites", type=Path, help="a folder of sprites and fonts (drawn ones)")
     parser.add_argument("--tiles", nargs="+", default=["auto"], help="auto, or such as 4x4")
-    parser.add_argument("--pages", type=int, default=3)
-    parser.add_argument("--lists", type=int, default=3)
-    parser.add_argument("--scenes", type=int, default=3)
+    parser.add_argument("--pages", type=int, default=2)
+    parser.add_argument("--lists", type=int, default=4)
+    parser.add_argument("--scenes", type=int, default=4)
     parser.add_argument("--beams", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     args = parser.parse_args(argv)
     library = Library.load(args.sprites) if args.sprites else Library.drawn()
     engine = Engine(load_model(args.model, device="cpu"))
     rows = []
-    for row in measured(_asking(engine, Options(num_beams=args.beams)), library, args):
+    ask = _asking(engine, Options(num_beams=args.beams))
+    for row in measured(ask, _perfect(engine.side), library, args):
         print(row, file=sys.stderr, flush=True)
         rows.append(row)
     print(json.dumps([asdict(row) for row in rows]) if args.json else table(rows))

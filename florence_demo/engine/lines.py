@@ -102,16 +102,18 @@ def join_texts(first: str, second: str, common: tuple[float, float]) -> str:
     most = [min(len(t), int(2 * c) + 4) for t, c in zip((first, second), common, strict=True)]
     tail, head = first[len(first) - most[0] :], second[: most[1]]
     best, at = 0.0, (0, 0, 0)
-    for i in range(len(tail)):
-        for j in range(len(head)):
-            size = 0
-            while tail[i + size : i + size + 1] == head[j + size : j + size + 1] != "":
-                size += 1
-            # By their places the two are so many letters apart; letters are of several widths.
-            away = abs((len(tail) - i) / common[0] - 1 + j / common[1]) * max(common)
-            worth = size - away
-            if size and worth > best:
-                best, at = worth, (i, j, size)
+    letters, places = np.array(list(head)), np.arange(len(head))
+    run = np.zeros(len(head), int)
+    for i, letter in enumerate(tail):
+        # How many letters up to here are the same in both, by where that is in the head.
+        run = np.where(letters == letter, np.concatenate([[0], run[:-1]]) + 1, 0)
+        # By their places the first of them are so many letters apart; letters differ in width.
+        left, right = len(tail) - 1 - i + run, places - run + 1
+        worth = run - np.abs(left / common[0] - 1 + right / common[1]) * max(common)
+        worth[run == 0] = 0
+        j = int(worth.argmax())
+        if worth[j] > best:
+            best, at = float(worth[j]), (i - int(run[j]) + 1, j - int(run[j]) + 1, int(run[j]))
     i, j, size = at
     if best >= 1:
         return first[: len(first) - most[0] + i + size] + second[j + size :]
@@ -169,8 +171,12 @@ def _rank(line: _Line, views: Sequence[View], plan: Plan) -> tuple[float, bool, 
     gaps = np.where(inner, np.abs(box - tile), np.inf)
     clear = gaps[[1, 3]].min() if _upright(line) else gaps[[0, 2]].min()
     score = 0.0 if np.isnan(line.scores[0]) else float(line.scores[0])
-    ends = line.cut[[0, 2] if _upright(line) else [1, 3]]
-    return -min(float(clear) / _height(line), 0.5), bool(ends.any()), -score
+    return -min(float(clear) / _height(line), 0.5), _ends_cut(line), -score
+
+
+def _ends_cut(line: _Line) -> bool:
+    """Whether a border cuts a line at its start or its end."""
+    return bool(line.cut[[0, 2] if _upright(line) else [1, 3]].any())
 
 
 def _without_repeats(lines: Sequence[_Line], out: float) -> list[_Line]:
@@ -182,7 +188,7 @@ def _without_repeats(lines: Sequence[_Line], out: float) -> list[_Line]:
             its whole length shows no letter well, so it may stick out anyhow.
     """
     kept: list[_Line] = []
-    quads = np.zeros((len(lines), 4, 2), np.float32)
+    quads, fine = np.zeros((len(lines), 4, 2), np.float32), np.ones(len(lines))
     for line in lines:
         along, across = line.reach(quads[: len(kept)])
         (start, end), (top, bottom) = _own(line)
@@ -192,9 +198,10 @@ def _without_repeats(lines: Sequence[_Line], out: float) -> list[_Line]:
         covered = (level >= _ON_STRIP * height) & (shared >= _INSIDE * max(end - start, 1e-6))
         sticks = np.maximum(along[:, 0] - start, end - along[:, 1])
         if not line.cut[[1, 3] if _upright(line) else [0, 2]].any():
-            covered &= sticks <= out * (bottom - top)
+            # Where the other one ends at a border, its last letter may be half a letter.
+            covered &= sticks <= out * fine[: len(kept)] * (bottom - top)
         if not any(not line.views & kept[i].views for i in np.flatnonzero(covered)):
-            quads[len(kept)] = line.quad
+            quads[len(kept)], fine[len(kept)] = line.quad, 0.25 if _ends_cut(line) else 1.0
             kept.append(line)
     return kept
 

@@ -244,9 +244,9 @@ def _each_once(pool: Pool) -> list[int]:
     left_over: Bools = np.asarray(pool.cut.any(axis=1))
     rank = np.select([left_over, pool.view == _JOINED, pool.whole], [3, 2, 1], 0)
     scores = np.zeros(len(rank)) if pool.found.scores is None else pool.found.scores
-    kept: list[int] = []
+    kept, count = np.zeros(len(rank), int), 0
     for i in np.lexsort((-np.where(left_over, areas, scores), rank)):
-        others = np.array(kept, int)
+        others = kept[:count]
         shared = shared_area(boxes[i], boxes[others])
         iou = shared / (areas[i] + areas[others] - shared)
         alike = np.where(names[others] == names[i], iou >= _SAME, iou >= _SAME_PLACE)
@@ -255,5 +255,6 @@ def _each_once(pool: Pool) -> list[int]:
             alike |= shared >= _LEFTOVER * areas[i]
         elsewhere = (pool.view[others] != pool.view[i]) | (pool.view[others] == _JOINED)
         if not (alike & elsewhere).any():
-            kept.append(int(i))
-    return sorted(kept)
+            kept[count] = i
+            count += 1
+    return sorted(kept[:count].tolist())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from florence_demo.benchmark import tiles
+from florence_demo.benchmark.perfect import merged
 from florence_demo.nano.scenes.large import LINES, THINGS, large_list, large_page, large_scene
 from florence_demo.nano.scenes.sprites import Library
 from florence_demo.prediction import Detections, Prediction
@@ -62,15 +64,35 @@ def test_rates_are_those_of_what_was_found(kind):
         assert everything.wrong == 0
 
 
+@pytest.mark.parametrize("side", [256, 768])
+@pytest.mark.parametrize("kind", ["pages", "lists"])
+def test_merging_loses_hardly_a_letter_of_what_tiles_show(kind, side):
+    picture = DRAWN[kind][0](1, LIBRARY)
+    row = tiles.rates(lambda p, task, _: merged(p, task, side), kind, "auto", [picture])
+    assert row.wrong is not None
+    assert row.wrong < 0.002
+    assert row.recall == row.f1 == 1
+
+
+@pytest.mark.parametrize("side", [256, 768])
+def test_merging_loses_no_thing_and_has_none_twice(side):
+    picture = large_scene(1, LIBRARY)
+    row = tiles.rates(lambda p, task, _: merged(p, task, side), "scenes", "auto", [picture])
+    assert row.recall >= 0.95
+    assert row.f1 >= 0.95
+
+
 def test_the_command_prints_a_table_or_json(monkeypatch, capsys):
     monkeypatch.setattr(tiles, "load_model", lambda name, **_: name)
-    monkeypatch.setattr(tiles, "Engine", lambda loaded: loaded)
+    monkeypatch.setattr(tiles, "Engine", lambda loaded: SimpleNamespace(side=768))
     monkeypatch.setattr(tiles, "_asking", lambda engine, options: knowing(0))
     few = ["--pages", "1", "--lists", "0", "--scenes", "1", "--tiles", "auto", "2x2"]
     assert tiles.main(few) == 0
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split(" | ")[:2] for row in rows] == [
-        [f"| {kind}", how] for kind in ("pages", "scenes") for how in ("none", "auto", "2x2")
+        [f"| {kind}", how]
+        for kind in ("pages", "scenes")
+        for how in ("none", "auto", "2x2", "auto, perfect looks")
     ]
     assert tiles.main([*few, "--json"]) == 0
     first = json.loads(capsys.readouterr().out)[0]

@@ -16,6 +16,7 @@ from PIL import Image
 from florence_demo.nano.scenes.backgrounds import draw_background
 from florence_demo.nano.scenes.sheets import Style, Writer, word
 from florence_demo.nano.scenes.sprites import Library, Pose, lay
+from florence_demo.nano.scenes.types import TextLine
 from florence_demo.prediction import Detections
 
 EDGE = 2000
@@ -39,11 +40,13 @@ class Large:
         image: RGB.
         text: Its lines from top to bottom, "" where nothing is written.
         things: Boxes and names, or the lines as quadrilaterals.
+        lines: What is written, with the place of each letter.
     """
 
     image: Image.Image
     text: str
     things: Detections
+    lines: tuple[TextLine, ...] = ()
 
 
 def large_page(seed: int, library: Library) -> Large:
@@ -82,7 +85,8 @@ def _paper(rng: random.Random, library: Library) -> tuple[Style, Writer]:
 def _written(writer: Writer) -> Large:
     texts = [line.text for line in writer.lines]
     things = Detections.from_polygons([[line.quad] for line in writer.lines], texts)
-    return Large(writer.image.convert("RGB"), "\n".join(texts), things)
+    image = writer.image.convert("RGB")
+    return Large(image, "\n".join(texts), things, tuple(writer.lines))
 
 
 def large_scene(seed: int, library: Library) -> Large:

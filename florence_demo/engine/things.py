@@ -18,8 +18,6 @@ from florence_demo.prediction import Detections, FloatArray
 
 _NEAR = 0.015
 """Share of a tile's side within which a box ends at its border."""
-_INSIDE = 0.7
-"""Share of a cut part that lies in the whole thing of the same name."""
 _LEFTOVER = 0.5
 """Share of a cut part that nothing was joined to, which lies in any other box."""
 _FACING = 0.6
@@ -105,7 +103,7 @@ def merge_things(views: Sequence[View], plan: Plan) -> Detections:
     sides = pool.found.xyxy[:, 2:] - pool.found.xyxy[:, :2]
     # What is small enough to lie whole in a tile is left to the tiles, which see it better.
     pool = pool.select(~pool.whole | (sides > plan.shared).any(axis=1))
-    pool = _joined(pool.select(~_parts_of_whole_things(pool)))
+    pool = _joined(pool)
     return pool.found.select(_each_once(pool))
 
 
@@ -146,18 +144,6 @@ def _names(found: Detections) -> NDArray[np.int64]:
     known: dict[str, int] = {}
     plain = (" ".join(label.lower().split()) for label in found.labels)
     return np.array([known.setdefault(name, len(known)) for name in plain], np.int64)
-
-
-def _parts_of_whole_things(pool: Pool) -> Bools:
-    """Return which (n,) are cut parts that lie mostly in the same thing found uncut elsewhere."""
-    boxes, names = pool.found.xyxy, _names(pool.found)
-    uncut = ~pool.cut.any(axis=1)
-    result = np.zeros(len(pool.view), bool)
-    for i in np.flatnonzero(~uncut):
-        others = uncut & (names == names[i]) & (pool.view != pool.view[i])
-        inside = shared_area(boxes[i], boxes[others]) / _area(boxes[i])
-        result[i] = bool((inside >= _INSIDE).any())
-    return result
 
 
 def _joined(pool: Pool) -> Pool:

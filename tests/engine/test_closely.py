@@ -156,7 +156,8 @@ def test_many_tiles_are_asked_in_groups_and_told(picture):
             told.append(partial().text)
         return True
 
-    look_closely(eye, picture, Look(TASKS["od"], tiles="4x5"), on_step=on_step)
+    found = look_closely(eye, picture, Look(TASKS["od"], tiles="4x5"), on_step=on_step)
+    assert not any("Nothing" in notice for notice in found.notices), "an empty tile is no news"
     assert [len(batch) for batch in eye.batches] == [16, 5]
     assert list(dict.fromkeys(told)) == [
         "0 of 21 looks at the picture are done.",

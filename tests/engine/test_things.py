@@ -154,6 +154,15 @@ def test_a_thing_over_three_tiles_and_one_over_four_corners():
         of=grid,
     )
     assert found == [("bus", 80, 90, 280, 270)]
+    found = merged(
+        *(
+            view(t, ("bus", max(t[0], 80), max(t[1], 90), min(t[2], 280), min(t[3], 270)))
+            for t in grid.tiles
+        ),
+        view((0, 0, 360, 360), ("road", 10, 10, 350, 350)),
+        of=grid,
+    )
+    assert sorted(found) == [("bus", 80, 90, 280, 270), ("road", 10, 10, 350, 350)], "no part of it"
 
 
 def test_scores_are_kept_and_a_joined_thing_is_as_sure_as_its_least_sure_part():

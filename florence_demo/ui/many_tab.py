@@ -31,6 +31,7 @@ from florence_demo.serving.jobs import (
     WAITING,
     Job,
     Jobs,
+    opened,
 )
 from florence_demo.serving.showing import shown
 from florence_demo.tasks import TASKS

@@ -11,9 +11,9 @@ from PIL import Image
 
 from florence_demo.batch.config import BatchConfig, Which
 from florence_demo.batch.exporting import FORMATS
-from florence_demo.data import places
 from florence_demo.errors import DatasetError, InputError
 from florence_demo.models.catalogue import MODELS
+from florence_demo.pictures import frames
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.jobs import Job, JobLimits, Jobs, opened, take_files
@@ -247,9 +247,11 @@ def test_what_is_not_taken_is_told(tmp_path, files, limits, names, problem):
 def test_frames_of_a_film_are_opened_once(tmp_path, monkeypatch):
     (tmp_path / "film.mp4").write_bytes(film(60))
     opened = []
-    before = places.frames_of
+    before = frames.open_frames
     monkeypatch.setattr(
-        places, "frames_of", lambda path, every: (opened.append(path), before(path, every))[1]
+        frames,
+        "open_frames",
+        lambda path, *how, **more: (opened.append(path), before(path, *how, **more))[1],
     )
     here = jobs()
     job = ended(start(here, [tmp_path / "film.mp4"]))

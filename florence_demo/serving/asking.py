@@ -120,14 +120,14 @@ class Service:
     def prepare(self, image: Image.Image | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what the region picker and the answer show of a picture that has just arrived."""
         if image is None:
-            return {}, {"picture": None}
+            return {}, {}
         data, mime = display_copy(image)
         shown = self.handed_out(data, mime)
         hints = [f"{image.width} × {image.height} pixels.", squeezed(image.size)]
         hint = " ".join(filter(None, [*hints, "Choose a task and press Ask."]))
         return (
             {"picture": shown, "size": list(image.size), "box": None},
-            {"picture": dict(shown), "hint": hint},
+            {"hint": hint},
         )
 
     def handed_out(self, data: bytes, mime: str) -> dict[str, Any]:

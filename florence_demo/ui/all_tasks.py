@@ -18,7 +18,7 @@ from florence_demo.output.overlay import overlay
 from florence_demo.pictures.images import display_copy
 from florence_demo.serving.asking import Service, Shown
 from florence_demo.tasks import TASKS
-from florence_demo.ui.components import Skeleton, index_of
+from florence_demo.ui.components import Skeleton, index_of, read_script
 from florence_demo.ui.handlers import friendly, friendly_stream
 
 CARD_SIDE = 640
@@ -41,7 +41,7 @@ class Cards(Skeleton):
     def __init__(self, **kwargs: Any) -> None:
         html = '<div class="fd-cards" role="list" aria-label="All answers"></div>'
         holds = "The cards: title, sentence, overlay"
-        super().__init__(html, "everything.js", holds, label="All answers", **kwargs)
+        super().__init__(html, read_script("everything.js"), holds, label="All answers", **kwargs)
 
 
 def make_cards(picture: dict[str, Any], answers: list[Shown]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import gradio as gr
 
 from florence_demo.bounded_json import JsonLimits, parse_json
 from florence_demo.errors import InputError
-from florence_demo.ui.components import Skeleton
+from florence_demo.ui.components import Skeleton, read_script
 
 _EDITED = JsonLimits(max_bytes=1 << 20, max_values=50_000, max_depth=6)
 
@@ -41,7 +41,8 @@ class AnswerEditor(Skeleton):
             f'<ol class="fd-edit-rows"></ol><datalist id="fd-names-{uid}"></datalist></section>'
         )
         holds = "The answer that is being put right"
-        super().__init__(html, "answer_editor.js", holds, label="Put the answer right", **kwargs)
+        script = read_script("answer_editor.js")
+        super().__init__(html, script, holds, label="Put the answer right", **kwargs)
 
     def preprocess(self, payload: Any) -> Any:
         """Return the answer as it was edited, which is still to be checked.
@@ -64,7 +65,7 @@ class Correcting:
 
     Attributes:
         begin: Turns from the answer to its editor.
-        part: What stands in the answer's place meanwhile.
+        part: What stands in the picture's place meanwhile.
         editor: The answer as it is being changed.
         add: Keeps it.
         cancel: Leaves the answer as it was.
@@ -87,11 +88,20 @@ class Correcting:
     learn: gr.Button
 
 
-def lay_out_editor(begin: gr.Button, api: str) -> Correcting:
-    """Lay out the editor and what is kept.
+@dataclass(frozen=True, eq=False)
+class Editing:
+    """Hold what stands in the picture's place while an answer is edited."""
+
+    part: gr.Column
+    editor: AnswerEditor
+    add: gr.Button
+    cancel: gr.Button
+
+
+def lay_out_editor(api: str) -> Editing:
+    """Lay out the editor, where the picture is.
 
     Args:
-        begin: The button that opens it, which stands elsewhere.
         api: Name of the endpoint, which the elements' ids end in.
     """
     with gr.Column(visible=False) as part:
@@ -99,9 +109,23 @@ def lay_out_editor(begin: gr.Button, api: str) -> Correcting:
         with gr.Row():
             add = gr.Button("Add to my data", variant="primary", scale=2)
             cancel = gr.Button("Cancel", scale=1, min_width=90)
+    return Editing(part, editor, add, cancel)
+
+
+def lay_out_kept(begin: gr.Button, editing: Editing, api: str) -> Correcting:
+    """Lay out what is kept, and return it with the editor.
+
+    Args:
+        begin: The button that opens the editor.
+        editing: The editor.
+        api: Name of the endpoint, which the elements' ids end in.
+    """
     with gr.Row(visible=False, equal_height=True, elem_classes="fd-kept") as kept:
         told = gr.Markdown("", elem_classes="fd-small")
         download = gr.Button("Download my data", size="sm", scale=0, min_width=160)
         learn = gr.Button("Learn from it", size="sm", scale=0, min_width=130, visible=False)
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-own-{api}")
-    return Correcting(begin, part, editor, add, cancel, kept, told, download, file, learn)
+    return Correcting(
+        begin, editing.part, editing.editor, editing.add, editing.cancel, kept, told, download,
+        file, learn,
+    )  # fmt: skip

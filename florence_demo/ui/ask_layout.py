@@ -17,14 +17,11 @@ from florence_demo.models.catalogue import Named
 from florence_demo.output.export import EXPORTERS
 from florence_demo.pictures.decoder import open_own
 from florence_demo.serving.asking import ANNOTATED, EXAMPLES, load_examples
-from florence_demo.tasks import TASKS
+from florence_demo.tasks import TASKS, Task
 from florence_demo.ui.all_tasks import Cards
-from florence_demo.ui.answer_editor import Correcting, lay_out_editor
-from florence_demo.ui.components import AnswerView, ExampleStrip, RegionPicker, SafeImage, TaskMenu
+from florence_demo.ui.answer_editor import Correcting, lay_out_editor, lay_out_kept
+from florence_demo.ui.components import AnswerView, Canvas, ExampleStrip, SafeImage, TaskMenu
 from florence_demo.ui.numbers import Number, Slider
-
-CHANGE = "Change the picture"
-"""What the button between the region and the upload says at first."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,7 @@ class Question:
 
     Attributes:
         picture: The upload.
-        picker: The same picture, to draw a region on.
-        change: Turns from the one to the other.
+        picker: The same picture as the server read it, with the answer, to draw a region on.
         address: Fetches a picture from the web.
         menu: The tasks.
         words: Of tasks that take some.
@@ -71,8 +67,7 @@ class Question:
     """
 
     picture: SafeImage
-    picker: RegionPicker
-    change: gr.Button
+    picker: Canvas
     address: gr.Textbox
     menu: TaskMenu
     words: gr.Textbox
@@ -142,7 +137,7 @@ class Surface:
 
 
 def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
-    """Lay out one surface.
+    """Lay out one surface: the picture on the left, what is asked and answered on the right.
 
     Args:
         model: Where the model comes from.
@@ -151,36 +146,54 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
         examples: Whether to offer the example questions.
     """
     found = gr.State(None)
-    strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
-            question = _question(model, api, task)
-        with gr.Column(scale=7, min_width=320):
-            answer = _answer(api, found)
+    with gr.Row(equal_height=False, elem_classes="fd-surface"):
+        with gr.Column(scale=16, min_width=320, elem_classes="fd-left"):
+            picture, canvas = _picture(), Canvas(api)
+            editing = lay_out_editor(api)
+            strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
+            address = _address()
+        with gr.Column(scale=9, min_width=320, elem_classes="fd-right"):
+            menu, words = TaskMenu(task, uid=api), _words(TASKS[task])
+            with gr.Row(elem_classes="fd-askbar"):
+                ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+            view = AnswerView(api)
+            saving, kind, save, correct = _saving()
+            correcting = lay_out_kept(correct, editing, api)
+            every = gr.Button("All tasks on this picture", variant="secondary")
+            if model.render:
+                model.component.render()
+            search = _search()
+            parsed, raw = _forms()
+    cards, answers = Cards(), gr.State(None)
+    file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
+    question = Question(picture, canvas, address, menu, words, ask, stop, every, search)
+    answer = Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
     return Surface(api, model, question, answer, strip)
 
 
-def _question(model: Model, api: str, task: str) -> Question:
-    picture = SafeImage(
+def _picture() -> SafeImage:
+    return SafeImage(
         label="Your picture",
         type="pil",
         sources=["upload", "clipboard", "webcam"],
-        height=300,
+        height=420,
         elem_classes="fd-picture",
-        buttons=["fullscreen"],
     )
-    picker = RegionPicker(visible=False)
-    change = gr.Button(CHANGE, size="sm", visible=False)
+
+
+def _address() -> gr.Textbox:
     with gr.Accordion("Take a picture from the web", open=False):
-        address = gr.Textbox(
+        return gr.Textbox(
             label="Address of a picture",
             placeholder="https://…",
             submit_btn="Get",
             max_lines=1,
         )
-    menu = TaskMenu(task, uid=api)
-    first = TASKS[task]
-    words = gr.Textbox(
+
+
+def _words(first: Task) -> gr.Textbox:
+    return gr.Textbox(
         "",
         label=first.text_label or "Words",
         placeholder=f"For example: {first.example}" if first.example else "",
@@ -188,26 +201,20 @@ def _question(model: Model, api: str, task: str) -> Question:
         lines=1,
         max_lines=4,
     )
-    with gr.Row():
-        ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
-        stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
-    every = gr.Button("All tasks on this picture", variant="secondary")
-    if model.render:
-        model.component.render()
+
+
+def _search() -> Search:
     with gr.Accordion("Advanced", open=False):
-        search = Search(
+        return Search(
             Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier"),
             Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens"),
             gr.Checkbox(False, label="Draw words at random"),
             Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing"),
             Number(0, precision=0, label="Seed of drawing"),
         )
-    return Question(picture, picker, change, address, menu, words, ask, stop, every, search)
 
 
-def _answer(api: str, found: gr.State) -> Answer:
-    view = AnswerView()
-    cards, answers = Cards(), gr.State(None)
+def _saving() -> tuple[gr.Row, gr.Dropdown, gr.Button, gr.Button]:
     with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
         kind = gr.Dropdown(
             [("Annotated picture (PNG)", ANNOTATED)]
@@ -216,17 +223,19 @@ def _answer(api: str, found: gr.State) -> Answer:
             show_label=False,
             label="Download as",
             container=False,
-            scale=3,
+            min_width=260,
         )
-        save = gr.Button("Download", scale=1, min_width=110)
-        correct = gr.Button("Put it right", scale=1, min_width=110)
-    correcting = lay_out_editor(correct, api)
-    file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
+        save = gr.Button("Download", min_width=110)
+        correct = gr.Button("Put it right", min_width=110)
+    return saving, kind, save, correct
+
+
+def _forms() -> tuple[gr.JSON, gr.Textbox]:
     with gr.Accordion("Parsed answer (JSON)", open=False):
         parsed = gr.JSON(show_label=False, label="Parsed answer")
     with gr.Accordion("Raw text of the model", open=False):
         raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
-    return Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
+    return parsed, raw
 
 
 def _thumbnails() -> list[dict[str, Any]]:

@@ -23,24 +23,23 @@ from florence_demo.serving.gate import visitor_of
 from florence_demo.tasks import TASKS, Region
 from florence_demo.ui.all_tasks import API as ALL_API
 from florence_demo.ui.all_tasks import all_handler, opened
-from florence_demo.ui.ask_layout import CHANGE, Model, Surface, lay_out
+from florence_demo.ui.ask_layout import Model, Surface, lay_out
 from florence_demo.ui.components import ExampleStrip, index_of
 from florence_demo.ui.correcting import close_editor, connect_correcting
 from florence_demo.ui.handlers import friendly, friendly_stream, press
 from florence_demo.ui.pickers import QUIET
 
-# Which inputs a task shows, decided in the browser so that it never waits behind an answer.
+# What a task and a picture show, decided in the browser so that it never waits behind an answer.
 _SWITCH = """
-(task, picker, words) => {
+(task, canvas, words) => {
   const ask = __ASKS__[task] || {};
-  const region = ask.needs === 'region' && Boolean(picker && picker.picture);
+  const here = Boolean(canvas && canvas.picture);
   const update = extra => ({...extra, __type__: 'update'});
   return [
     update({visible: ask.needs === 'text', label: ask.label || 'Words',
             placeholder: ask.example ? 'For example: ' + ask.example : ''}),
-    update({visible: region}),
-    update({visible: !region}),
-    update({visible: region, value: '__CHANGE__'}),
+    {...canvas, draw: ask.needs === 'region'},
+    update({visible: here ? 'hidden' : true}),
   ];
 }
 """
@@ -52,15 +51,8 @@ _STOPPED = _END.replace("__HINT__", "Stopped.")
 _NOT_ANSWERED = _END.replace(
     "__HINT__", "Not answered: the message says why. Nothing is lost; ask again."
 )
-_BACK = "Back to the region"
-# Between the picture to draw on and the upload; the picture stays until another one comes.
-_TURN = f"""
-(label) => {{
-  const back = label === '{_BACK}';
-  const seen = visible => ({{visible, __type__: 'update'}});
-  return [seen(!back), seen(back), back ? '{CHANGE}' : '{_BACK}'];
-}}
-"""
+_AWAY = "() => [null, {}, {}]"
+_BROUGHT = "(canvas) => canvas.brought || null"
 
 
 def _asks() -> str:
@@ -95,9 +87,10 @@ class Asking:
         """
         answer = self.surface.answer
         before = [answer.cards, answer.saving, answer.parsed, answer.raw]
+        # First of all: a moment later it could end the question about the new picture.
+        event(None, None, None, cancels=self.running, queue=False)
         event(None, None, before, js=f"() => [{{}}, {_HIDE}, null, '']")
         close_editor(self.surface, event)
-        event(None, None, None, cancels=self.running, queue=False)
 
 
 def build_surface(
@@ -144,15 +137,20 @@ def _connect_picture(service: Service, surface: Surface) -> list[Any]:
         concurrency_id="fetch",
     )
     switch_after(fetched.then, surface)
-    q.change.click(None, q.change, [q.picture, q.picker, q.change], js=_TURN)
-    return [q.picture.input, fetched.success]
+    gone = q.picker.away(None, None, [q.picture, q.picker, view], js=_AWAY)
+    switch_after(gone.then, surface)
+    brought = q.picker.bring(None, q.picker, q.picture, js=_BROUGHT).then(
+        friendly(service.prepare), q.picture, [q.picker, view], **QUIET
+    )
+    switch_after(brought.then, surface)
+    return [q.picture.input, fetched.success, q.picker.away, q.picker.bring]
 
 
 def switch_after(event: Callable[..., Any], surface: Surface) -> Any:
     """Show the inputs that the chosen task needs, whenever an event comes."""
     q = surface.question
-    script = _SWITCH.replace("__ASKS__", _asks()).replace("__CHANGE__", CHANGE)
-    shown = [q.words, q.picker, q.picture, q.change]
+    script = _SWITCH.replace("__ASKS__", _asks())
+    shown = [q.words, q.picker, q.picture]
     return event(None, [q.menu, q.picker, q.words], shown, js=script)
 
 

@@ -201,25 +201,20 @@ def _task_menu_html(groups: dict[str, list[dict[str, str]]], uid: str) -> str:
     )
 
 
-class RegionPicker(gr.HTML):
-    """Show the picture and let a person drag a box on it: mouse, touch or keys.
+class Canvas(gr.HTML):
+    """Show the picture with the answer on it, and let a person drag a box: mouse, touch or keys.
 
-    Its value is ``{"picture": file, "size": [w, h], "box": [x1, y1, x2, y2] | None}``, with the
-    box in pixels of the original picture.
+    Its value is ``{"picture": file, "size": [w, h], "draw": bool, "box": [x1, y1, x2, y2]}``, with
+    the box, or None, in pixels of the original picture. It triggers ``bring`` where a file was
+    dropped on it or pasted, then in the value as ``brought``, and ``away`` to be rid of the
+    picture.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, uid: str, **kwargs: Any) -> None:
         super().__init__(
             value={"box": None},
-            html_template=(
-                '<div class="fd-picker" hidden>'
-                '<div class="fd-stage" tabindex="0" role="application" aria-label="Drag a box'
-                " on the picture. Arrow keys move it, Shift with arrow keys resizes it,"
-                ' Escape removes it."><img alt="Your picture" draggable="false">'
-                '<div class="fd-box" hidden></div></div>'
-                '<p class="fd-hint" aria-live="polite"></p></div>'
-            ),
-            js_on_load=read_script("region_picker.js"),
+            html_template=_CANVAS,
+            js_on_load=read_script("canvas.js").replace("__UID__", uid),
             label="Region",
             apply_default_css=False,
             **kwargs,
@@ -264,7 +259,7 @@ class Skeleton(gr.HTML):
 
     Args:
         html: The skeleton.
-        script: Name of the script.
+        script: The script.
         holds: What the value has in it, told to clients of the API.
         kwargs: As ``gr.HTML`` takes them.
     """
@@ -274,7 +269,7 @@ class Skeleton(gr.HTML):
         super().__init__(
             value={},
             html_template=html,
-            js_on_load=read_script(script),
+            js_on_load=script,
             apply_default_css=False,
             **kwargs,
         )
@@ -296,6 +291,19 @@ class Skeleton(gr.HTML):
         return {}
 
 
+_CANVAS = (
+    '<div class="fd-canvas" hidden><div class="fd-view"><div class="fd-stage" tabindex="0"'
+    ' role="application" aria-label="Your picture. Plus and minus zoom. For a question about a'
+    " region, drag a box: arrow keys move it, Shift with arrow keys resizes it, Escape removes"
+    ' it."><img alt="Your picture" draggable="false"><div class="fd-layer"></div>'
+    '<div class="fd-box" hidden></div></div>'
+    '<div class="fd-tools"><button type="button" data-zoom="in" aria-label="Zoom in">+</button>'
+    '<button type="button" data-zoom="out" aria-label="Zoom out">−</button>'
+    '<button type="button" data-zoom="fit" aria-label="Whole picture" hidden>⤢</button>'
+    '<button type="button" data-zoom="away" aria-label="Remove the picture">×</button></div>'
+    '</div><p class="fd-hint" aria-live="polite" hidden></p></div>'
+)
+
 _SURE = "How sure the model is that this thing is there, of this name"
 _ROUGH = (
     "For this model nobody has measured how often it is right when it is so sure: compare the"
@@ -304,26 +312,18 @@ _ROUGH = (
 
 
 class AnswerView(Skeleton):
-    """Show an answer: the sentence, the picture with its overlay, notices and a table.
+    """Show an answer in words and as a table; what is drawn of it goes to the canvas.
 
-    Its value holds any of ``picture`` (a file; kept when absent), ``overlay`` (SVG, escaped),
-    ``sentence``, ``notices``, ``rows`` ([{label, sure, box, color}]), ``calibrated``, ``meta``,
-    ``hint``, ``busy``.
+    Its value holds any of ``overlay`` (SVG, escaped), which the canvas draws, ``sentence``,
+    ``notices``, ``rows`` ([{label, sure, box, color}]), ``calibrated``, ``meta``, ``hint``,
+    ``busy``.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, uid: str, **kwargs: Any) -> None:
         html = (
             '<section class="fd-answer" aria-label="Answer">'
             '<p class="fd-sentence" aria-live="polite"></p>'
             '<div class="fd-notices" role="status"></div>'
-            '<div class="fd-figure" hidden><img alt="The picture that the answer is about">'
-            '<div class="fd-layer"></div></div>'
-            '<div class="fd-empty"><svg viewBox="0 0 48 48" width="56" height="56"'
-            ' aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2"'
-            ' stroke-linecap="round" stroke-linejoin="round"><path d="M6 14V8a2 2 0 0 1 2-2h6'
-            'M34 6h6a2 2 0 0 1 2 2v6M42 34v6a2 2 0 0 1-2 2h-6M14 42H8a2 2 0 0 1-2-2v-6"/>'
-            '<circle cx="18" cy="19" r="3.5"/><path d="m10 36 10-9 6 5 6-7 7 8"/></svg>'
-            "<p>Put a picture on the left, or try one of the examples.</p></div>"
             '<div class="fd-tablebox" hidden><table class="fd-table"><thead><tr><th>#</th>'
             f'<th>What</th><th title="{_SURE}">Sure</th><th>Where (x1, y1, x2, y2)</th></tr>'
             "</thead>"
@@ -331,7 +331,8 @@ class AnswerView(Skeleton):
             '<p class="fd-meta"></p></section>'
         )
         holds = "What the page shows: sentence, rows, notices"
-        super().__init__(html, "answer_view.js", holds, label="Answer", **kwargs)
+        script = read_script("answer_view.js").replace("__UID__", uid)
+        super().__init__(html, script, holds, label="Answer", **kwargs)
 
 
 def index_of(event: gr.EventData, count: int) -> int:

@@ -41,7 +41,7 @@ def connect_correcting(service: Service, surface: Surface) -> None:
     """
     q, answer, picture = surface.question, surface.answer, surface.question.picture
     parts = answer.correcting
-    editing = [parts.editor, parts.part, answer.view]
+    editing = [parts.editor, parts.part, q.picker]
     parts.begin.click(
         _begin(service),
         [picture, answer.found],
@@ -54,7 +54,7 @@ def connect_correcting(service: Service, surface: Surface) -> None:
     parts.add.click(
         _add(service),
         [picture, answer.found, parts.editor],
-        [*editing, *answer.outputs[1:], parts.kept, parts.told],
+        [*editing, *answer.outputs, parts.kept, parts.told],
         api_visibility="private",
         show_progress_on=parts.editor,
         show_progress="minimal",
@@ -65,9 +65,9 @@ def connect_correcting(service: Service, surface: Surface) -> None:
 
 
 def close_editor(surface: Surface, event: Callable[..., Any]) -> None:
-    """Show the answer in the place of its editor, whenever an event brings another."""
+    """Show the picture in the place of the editor, whenever an event brings another answer."""
     parts = surface.answer.correcting
-    event(None, None, [parts.editor, parts.part, surface.answer.view], js=_CLOSE)
+    event(None, None, [parts.editor, parts.part, surface.question.picker], js=_CLOSE)
 
 
 def connect_learning(
@@ -128,9 +128,8 @@ def _add(service: Service) -> Any:
         right, counted = add_corrected(service, kept, image, found, edited)
         view = {**shown(right), "hint": "", "meta": "Corrected by hand, and added to your data."}
         opened, closed = gr.update(visible=True), gr.update(visible=False)
-        view_again = gr.update(value=view, visible=True)
-        answer = (right.parsed, right.raw, right, opened)
-        return {}, closed, view_again, *answer, opened, _told(counted)
+        answer = (view, right.parsed, right.raw, right, opened)
+        return {}, closed, opened, *answer, opened, _told(counted)
 
     return add
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from florence_demo.ui.components import Skeleton
+from florence_demo.ui.components import Skeleton, read_script
 
 _HTML = (
     '<section class="fd-gallery" aria-label="Answered pictures" hidden>'
@@ -34,6 +34,5 @@ class Gallery(Skeleton):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            _HTML, "gallery.js", "Cards of answered pictures", label="Gallery", **kwargs
-        )
+        script = read_script("gallery.js")
+        super().__init__(_HTML, script, "Cards of answered pictures", label="Gallery", **kwargs)

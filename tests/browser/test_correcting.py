@@ -80,7 +80,7 @@ def test_places_are_renamed_removed_moved_and_added(shown, tmp_path):
     answer = page.get_by_role("region", name="Answer").first
     names = answer.locator("tbody td:nth-child(2)")
     expect(names).to_have_text(["lion <b>", "car", "dog"])
-    expect(answer.locator(".fd-figure img")).to_be_visible()
+    expect(page.locator(".fd-stage img").first).to_be_visible()
     expect(page.get_by_text("My data:").first).to_be_visible()
     row = kept_rows(page, tmp_path)[-1]
     assert row["prefix"] == "<OD>"
@@ -113,7 +113,7 @@ def test_what_is_not_added_leaves_the_answer(shown):
     expect(editing).to_have_count(0)
     answer = page.get_by_role("region", name="Answer").first
     expect(answer.get_by_text("3 objects: 2 × cat, car")).to_be_visible()
-    expect(answer.locator(".fd-figure img")).to_be_visible()
+    expect(page.locator(".fd-stage img").first).to_be_visible()
 
 
 def test_it_is_done_with_keys_alone(shown, tmp_path):

@@ -24,7 +24,7 @@ def choose(page, name: str) -> None:
 
 def upload(page, picture) -> None:
     page.locator("input[type=file]").first.set_input_files(picture)
-    expect(page.locator(".fd-figure img").first).to_be_visible()
+    expect(page.locator(".fd-stage img").first).to_be_visible()
 
 
 def ask(page) -> None:
@@ -70,11 +70,14 @@ def test_objects_are_drawn_listed_and_linked(page, picture):
     answer = page.get_by_role("region", name="Answer").first
     expect(answer.get_by_text("3 objects: 2 × cat, car")).to_be_visible()
     expect(answer.locator("tbody tr")).to_have_count(3)
-    drawn = answer.locator(".fd-item[data-index]")
+    canvas = page.locator(".fd-canvas").first
+    drawn = canvas.locator(".fd-item[data-index]")
     expect(drawn).to_have_count(3)
     answer.locator("tbody tr").nth(1).hover()
-    expect(answer.locator('.fd-item[data-index="1"]')).to_contain_class("fd-on")
+    expect(canvas.locator('.fd-item[data-index="1"]')).to_contain_class("fd-on")
     expect(answer.locator("tbody tr").nth(1)).to_contain_class("fd-on")
+    canvas.locator('.fd-item[data-index="0"]').focus()
+    expect(answer.locator("tbody tr").nth(0)).to_contain_class("fd-on")
 
 
 def test_without_a_picture_one_sentence_says_what_to_do(page):
@@ -87,7 +90,7 @@ def test_missing_words_are_asked_for_and_nothing_is_lost(page, picture):
     choose(page, "open_vocabulary_detection")
     ask(page)
     expect(page.get_by_text("needs words", exact=False).first).to_be_visible()
-    expect(page.locator(".fd-figure img").first).to_be_visible()
+    expect(page.locator(".fd-stage img").first).to_be_visible()
     expect(page.locator(".fd-sentence").first).to_contain_text("Not answered")
     expect(page.locator(".fd-busy")).to_have_count(0)
 
@@ -115,7 +118,8 @@ def test_a_strangers_text_does_not_run(page, picture, engines):
     answer = page.get_by_role("region", name="Answer").first
     expect(answer.locator("tbody td").nth(1)).to_have_text(attack)
     expect(answer.locator(".fd-sentence")).to_have_text(attack)
-    assert answer.locator("img").count() == 1
+    assert answer.locator("img").count() == 0
+    assert page.locator(".fd-canvas img").count() == 1
     assert page.title() == title
 
 
@@ -135,7 +139,7 @@ def test_an_answer_is_not_offered_for_another_picture(page, picture, tmp_path):
     ask(page)
     save = page.get_by_role("button", name="Download", exact=True).first
     expect(save).to_be_visible()
-    page.get_by_role("button", name="Remove Image").first.click()
+    page.get_by_role("button", name="Remove the picture").first.click()
     expect(save).to_be_hidden()
 
 
@@ -162,18 +166,76 @@ def test_stop_leaves_an_answer_that_is_there(page, picture):
     expect(answer.get_by_text("3 objects: 2 × cat, car")).to_be_visible()
 
 
-def test_from_the_region_to_the_upload_and_back(page, picture):
+def test_the_picture_goes_and_another_comes(page, picture):
     upload(page, picture)
     choose(page, "region_to_category")
-    stage = page.locator(".fd-stage").first
     drag(page)
-    hint = page.get_by_text("Region 1")
-    expect(hint).to_be_visible()
-    page.get_by_role("button", name="Change the picture").first.click()
-    expect(stage).to_be_hidden()
-    page.get_by_role("button", name="Back to the region").first.click()
-    expect(stage).to_be_visible()
-    expect(hint).to_be_visible()
+    expect(page.get_by_text("Region 1")).to_be_visible()
+    page.get_by_role("button", name="Remove the picture").first.click()
+    expect(page.locator(".fd-stage").first).to_be_hidden()
+    upload(page, picture)
+    # A box of the picture before is none of this one.
+    expect(page.get_by_text("Drag a box around")).to_be_visible()
+
+
+_DROP = """
+([kind, bytes]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], 'other.png', {type: 'image/png'}));
+  const at = document.querySelector('.fd-canvas');
+  if (kind === 'drop') at.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true}));
+  else document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}));
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_another_picture_is_dropped_or_pasted_on_the_one_before(page, picture, tmp_path, kind):
+    upload(page, picture)
+    choose(page, "od")
+    ask(page)
+    answer = page.get_by_role("region", name="Answer").first
+    expect(answer.locator("tbody tr")).to_have_count(3)
+    Image.new("RGB", (90, 70), "navy").save(tmp_path / "other.png")
+    page.evaluate(_DROP, [kind, list((tmp_path / "other.png").read_bytes())])
+    expect(answer.get_by_text("90 × 70 pixels")).to_be_visible()
+    expect(page.locator(".fd-stage .fd-item")).to_have_count(0)
+    ask(page)
+    expect(answer.locator("tbody tr")).to_have_count(3)
+
+
+def test_the_picture_is_zoomed_and_comes_back_whole(page, picture):
+    upload(page, picture)
+    stage = page.locator(".fd-stage").first
+    page.get_by_role("button", name="Zoom in").first.click()
+    expect(stage).to_have_css("transform", re.compile(r"matrix\(1\.5"))
+    stage.focus()
+    page.keyboard.press("+")
+    expect(stage).to_have_css("transform", re.compile(r"matrix\(2\.25"))
+    page.get_by_role("button", name="Whole picture").first.click()
+    expect(stage).to_have_css("transform", "none")
+    page.get_by_role("button", name="Zoom in").first.click()
+    stage.dblclick()
+    expect(stage).to_have_css("transform", "none")
+
+
+def test_a_box_on_the_zoomed_picture_is_in_its_pixels(page, picture, engines):
+    upload(page, picture)
+    choose(page, "region_to_category")
+    page.get_by_role("button", name="Zoom in").first.click()
+    view = page.locator(".fd-view").first.bounding_box()
+    middle = (view["x"] + view["width"] / 2, view["y"] + view["height"] / 2)
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 60, middle[1] + 60, steps=4)
+    page.mouse.up()
+    ask(page)
+    expect(page.locator(".fd-meta").first).to_contain_text("fake")
+    # The middle of the picture, and forty of the screen's pixels from there.
+    x1, y1, x2, y2 = engines.engine.asked[-1][2]
+    shown = page.locator(".fd-stage img").first.evaluate("image => image.offsetWidth")
+    assert (x1, y1) == pytest.approx((200, 150), abs=3)
+    assert (x2 - x1, y2 - y1) == pytest.approx((40 * 400 / shown,) * 2, abs=3)
 
 
 def test_a_measurement_that_cannot_be_made_says_so(page):
@@ -186,12 +248,12 @@ def test_a_measurement_that_cannot_be_made_says_so(page):
     expect(panel).to_contain_text("Not measured")
 
 
-def test_a_picture_that_comes_while_one_goes_is_taken(page, picture, tmp_path):
-    upload(page, picture)
+def test_a_picture_that_comes_while_another_is_read_is_taken(page, picture, tmp_path):
     held = []
     page.route("**/queue/join*", lambda route: held.append(route), times=1)
     with page.expect_request("**/queue/join*"):
-        page.get_by_role("button", name="Remove Image").first.click()
+        page.locator("input[type=file]").first.set_input_files(picture)
+    page.get_by_role("button", name="Remove Image").first.click()
     other = tmp_path / "other.png"
     Image.new("RGB", (300, 400), "navy").save(other)
     page.locator("input[type=file]").first.set_input_files(other)
@@ -208,7 +270,7 @@ def press_stop(page, _tmp_path) -> None:
 def upload_another(page, tmp_path) -> None:
     other = tmp_path / "other.png"
     Image.new("RGB", (300, 400), "navy").save(other)
-    page.get_by_role("button", name="Remove Image").first.click()
+    page.get_by_role("button", name="Remove the picture").first.click()
     page.locator("input[type=file]").first.set_input_files(other)
     expect(page.get_by_text("300 × 400 pixels")).to_be_visible()
 

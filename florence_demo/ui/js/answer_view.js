@@ -1,4 +1,6 @@
-// Values are written as text; only the overlay is markup, escaped where it was made.
+// Values are written as text; only the overlay is markup, escaped where it was made. The picture
+// stands on the canvas: what is to be drawn there, and what is looked at, is told by events.
+const uid = '__UID__';
 const find = name => element.querySelector(name);
 const make = (tag, text, parent) => {
   const node = document.createElement(tag);
@@ -9,23 +11,26 @@ const make = (tag, text, parent) => {
 const light = (index, on) => {
   element.querySelectorAll(`[data-index="${index}"]`).forEach(n => n.classList.toggle('fd-on', on));
 };
-['mouseover', 'focusin'].forEach(kind => element.addEventListener(kind, event => {
-  const node = event.target.closest('[data-index]');
-  if (node) light(node.dataset.index, true);
-}));
-['mouseout', 'focusout'].forEach(kind => element.addEventListener(kind, event => {
-  const node = event.target.closest('[data-index]');
-  if (node) light(node.dataset.index, false);
-}));
+const tell = (index, on) => document.dispatchEvent(
+  new CustomEvent('fd-look', {detail: {uid, index, on, from: 'answer'}}));
+[['mouseover', true], ['focusin', true], ['mouseout', false], ['focusout', false]].forEach(([kind, on]) =>
+  element.addEventListener(kind, event => {
+    const node = event.target.closest('[data-index]');
+    if (!node) return;
+    light(node.dataset.index, on);
+    tell(node.dataset.index, on);
+  }));
+document.addEventListener('fd-look', ({detail}) => {
+  if (detail.uid !== uid || detail.from === 'answer') return;
+  light(detail.index, detail.on);
+  if (detail.chosen) {
+    element.querySelector(`tr[data-index="${detail.index}"]`)?.scrollIntoView({block: 'nearest'});
+  }
+});
 const sync = () => {
   const value = props.value || {};
-  const figure = find('.fd-figure');
-  if ('picture' in value) {
-    figure.hidden = !value.picture;
-    if (value.picture) find('.fd-figure img').src = value.picture.url;
-  }
-  find('.fd-empty').hidden = !figure.hidden || Boolean(value.sentence);
-  find('.fd-layer').innerHTML = value.overlay || '';
+  const detail = {uid, overlay: value.overlay || ''};
+  document.dispatchEvent(new CustomEvent('fd-overlay', {detail}));
   find('.fd-sentence').textContent = value.sentence || value.hint || '';
   find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
   find('.fd-sentence').classList.toggle('fd-busy', Boolean(value.busy));
@@ -50,6 +55,17 @@ const sync = () => {
   find('.fd-tablebox').hidden = !(value.rows || []).length;
   find('.fd-rough').hidden = value.calibrated || !(value.rows || []).some(row => row.sure != null);
   find('.fd-meta').textContent = value.meta || '';
+  if (value.meta && !value.busy) comeIntoView(Boolean(value.overlay));
+};
+// On a small screen an answer could come where nobody looks: what was found, or the words.
+const comeIntoView = drawn => {
+  if (window.innerWidth > 640) return;
+  const canvas = [...document.querySelectorAll('.fd-canvas')].find(c => c.offsetParent);
+  const target = drawn && canvas ? canvas : element;
+  const {top, bottom} = target.getBoundingClientRect();
+  if (top >= 0 && bottom <= window.innerHeight) return;
+  const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  target.scrollIntoView({block: 'start', behavior: calm ? 'auto' : 'smooth'});
 };
 watch('value', sync);
 sync();

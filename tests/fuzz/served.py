@@ -181,7 +181,7 @@ def _honest(component: Any) -> Any:
         return [file_at(ZIP)]
     if kind in ("State", "HTML", "Button", "DownloadButton", "Timer"):
         return None
-    values = {"TaskMenu": "od", "RegionPicker": {"box": None}, "AnswerView": {}, "Cards": {}}
+    values = {"TaskMenu": "od", "Canvas": {"box": None}, "AnswerView": {}, "Cards": {}}
     if kind in values:
         return values[kind]
     value = getattr(component, "value", None)

@@ -22,7 +22,7 @@ from florence_demo.serving.asking import ANNOTATED, Service
 from florence_demo.serving.config import AppConfig, openness
 from florence_demo.tasks import TASKS
 from florence_demo.trust import VISITOR
-from florence_demo.ui.components import RegionPicker, SafeFiles, SafeImage, TaskMenu
+from florence_demo.ui.components import Canvas, SafeFiles, SafeImage, TaskMenu
 from florence_demo.ui.handlers import friendly, message
 from tests.fakes import FakeEngine, FakeEngines, SlowEngine
 
@@ -182,7 +182,7 @@ def test_a_bug_is_a_sentence_on_the_page_and_a_traceback_in_the_log(caplog):
     ],
 )
 def test_a_region_from_the_browser(payload, region):
-    assert RegionPicker().preprocess(payload) == region
+    assert Canvas("x").preprocess(payload) == region
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_region_from_the_browser(payload, region):
 )
 def test_a_region_that_is_none_is_refused(box):
     with pytest.raises(InputError, match="four numbers"):
-        RegionPicker().preprocess({"box": box})
+        Canvas("x").preprocess({"box": box})
 
 
 def test_an_unknown_task_from_the_browser_is_refused():
@@ -205,7 +205,8 @@ def test_prepare_sends_a_small_copy(tmp_path, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (2000, 3000, 3), np.uint8)
     picker, shown = service().prepare(Image.fromarray(noise))
     assert picker["size"] == [3000, 2000]
-    with Image.open(shown["picture"]["path"]) as copy:
+    assert "3000 × 2000 pixels" in shown["hint"]
+    with Image.open(picker["picture"]["path"]) as copy:
         assert max(copy.size) <= 1600
 
 

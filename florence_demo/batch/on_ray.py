@@ -12,7 +12,9 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +31,8 @@ from florence_demo.batch.share import Told, Work, Worker, shares
 from florence_demo.batch.sources import Item, Part, all_items, items_of, parts_of
 from florence_demo.errors import InputError, plain
 
+log = logging.getLogger(__name__)
+
 _SHARE = 4
 """Batches of a share: what is done again when its worker is lost."""
 _USUAL = 16
@@ -36,6 +40,8 @@ _USUAL = 16
 _NAMES = 4096
 """Sources looked through by one task."""
 
+_LISTENS = 10.0
+"""Seconds in which a cluster's address must be heard of."""
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Nothing is told to others; what a worker meets is told in a row or in a sentence."""
 
@@ -214,7 +220,10 @@ def _connected(cluster: Cluster) -> Iterator[list[dict[str, float]]]:
     if ours:
         _connect(ray, cluster.address)
     try:
-        yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        with warnings.catch_warnings():
+            # A small job that leaves workers idle is no fault.
+            warnings.filterwarnings("ignore", module=r"ray\.")
+            yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         if ours:
             ray.shutdown()
@@ -224,21 +233,36 @@ def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     main = threading.current_thread() is threading.main_thread()
     heard = signal.getsignal(signal.SIGTERM)
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address
     try:
         if address == "local":
-            ray.init(address="local", include_dashboard=False, **quiet)
+            ray.init(address=address, include_dashboard=False, **quiet)
         else:
+            _check_answers(address)
             ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
-        logging.getLogger(__name__).info("Ray said: %s", exc)
-        where = "No cluster runs here" if address == "auto" else f"No cluster answers at {address}"
+    except (RuntimeError, ValueError, OverflowError, OSError) as exc:
+        log.info("No connection to %s", address, exc_info=True)
+        where = "runs here" if address == "auto" else f"answers at {plain(address)}"
         raise InputError(
-            f"{where}: start one with `ray start --head` or `ray up`, name its HOST:PORT, or give"
-            " --ray-address local."
+            f"No cluster {where}: start one with `ray start --head` or `ray up`, name its"
+            " HOST:PORT, or give --ray-address local."
         ) from exc
     finally:
         if main:  # Ray ends the program on SIGTERM; the job is asked to stop by it
             signal.signal(signal.SIGTERM, heard)
+
+
+def _check_answers(address: str) -> None:
+    """Look whether anybody listens at an address; Ray itself tries for minutes.
+
+    Raises:
+        ValueError, OverflowError: It is no HOST:PORT.
+        OSError: Nobody does.
+    """
+    host, _, port = address.rpartition(":")
+    if address != "auto":
+        socket.create_connection((host.strip("[]"), int(port)), _LISTENS).close()
 
 
 def _results(work: Work, done: Done, room: _Room) -> Generator[Told, None, None]:

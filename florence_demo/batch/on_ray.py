@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 _SHARE = 4
 """Batches of a share: what is done again when its worker is lost."""
-_USUAL = 16
+_USUAL, _USUAL_ON_GPU = 16, 64
 """Pictures of a batch, where a worker is to find out how many suit it."""
 _NAMES = 4096
 """Sources looked through by one task."""
@@ -107,7 +107,8 @@ def run_on_ray(
         wanted = config.batch_size or told.get("batch_size")
         config = replace(config, out=config.out.absolute(), batch_size=wanted)
         threads = config.workers or max(2, min(8, int(room.cpus)))
-        work = Work(config, model, weights, str(Path.cwd()), threads)
+        share = _SHARE * (wanted or (_USUAL_ON_GPU if room.gpus else _USUAL))
+        work = Work(config, model, weights, str(Path.cwd()), threads, share)
         progress = Progress(config, file, watch, before=float(told.get("seconds", 0.0)))
         _Driver(work, progress, file).go(room)
         return progress.end()
@@ -363,9 +364,8 @@ def _read(group: Sequence[Part | Item], work: Work) -> Iterator[Any]:
 
     with suppress(OSError):
         os.chdir(work.folder)
-    size = _SHARE * (work.config.batch_size or _USUAL)
     items = chain.from_iterable(
         (each,) if isinstance(each, Item) else items_of(each, work.config.which) for each in group
     )
-    for share in shares(items, size):
+    for share in shares(items, work.share):
         yield pa.table({"share": pa.array([pickle.dumps(share)], pa.large_binary())})

@@ -49,6 +49,7 @@ class Work:
         weights: Digest of the model that the job began with.
         folder: Where the job was started; names of files may begin there.
         threads: Threads that open pictures.
+        share: Pictures of a share, at most.
     """
 
     config: BatchConfig
@@ -56,6 +57,7 @@ class Work:
     weights: str
     folder: str
     threads: int
+    share: int
 
     @property
     def parts(self) -> Parts:

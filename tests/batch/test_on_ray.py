@@ -17,10 +17,12 @@ from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.on_ray import Cluster, _room, run_on_ray
 from florence_demo.batch.parts import PARTS_FOLDER
 from florence_demo.batch.run import Model, Watch, run
-from florence_demo.data.batches import ROWS_FILE, RUN_FILE, rows_in
+from florence_demo.data.batches import ROWS_FILE, RUN_FILE, key_of, rows_in
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.errors import InputError
 from tests.batch.job import Answers, draw, job, model
+from tests.document_makers import document
+from tests.film_makers import film
 
 PROJECT = Path(__file__).parents[2]
 
@@ -87,7 +89,7 @@ def lent(tmp_path) -> Lent:
 
 
 def _rows(out: Path) -> list[dict]:
-    return sorted(rows_in(out / ROWS_FILE), key=lambda row: row["source"])
+    return sorted(rows_in(out / ROWS_FILE), key=key_of)
 
 
 def _alone(folder: Path | str, out: Path, **settings):
@@ -115,13 +117,16 @@ def test_the_rows_are_those_of_one_machine(tmp_path, ray, lent):
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         for file in (tmp_path / "more").iterdir():
             archive.write(file, file.name)
-    sources = (str(tmp_path / "in"), str(tmp_path / "more.zip"), str(tmp_path / "in" / "00000.png"))
+    (tmp_path / "scan.pdf").write_bytes(document([b"0 g", b"1 0 0 rg 9 9 99 99 re f"], (90, 60)))
+    (tmp_path / "film.mp4").write_bytes(film(20))
+    names = ("in", "more.zip", "in/00000.png", "scan.pdf", "film.mp4")
+    sources = tuple(str(tmp_path / name) for name in names)
     config = replace(_alone("", tmp_path / "out"), sources=sources)
     outcome = run_on_ray(config, Cluster(), lent)
     alone = run(replace(config, out=tmp_path / "alone"), model())
     assert _rows(tmp_path / "out") == _rows(tmp_path / "alone")
     assert _written_once(tmp_path / "out")
-    assert (outcome.rows, outcome.failed) == (alone.rows, alone.failed) == (36, 2)
+    assert (outcome.rows, outcome.failed) == (alone.rows, alone.failed) == (40, 2)
     assert len(list(lent.notes.glob("asked-*"))) == 2, "both workers did something"
     told, of_one = (
         json.loads((tmp_path / name / RUN_FILE).read_text()) for name in ("out", "alone")
@@ -169,7 +174,7 @@ def test_a_picture_that_ends_its_worker_each_time_is_a_row(tmp_path, ray, lent):
     (row,) = [row for row in _rows(tmp_path / "out") if "error" in row]
     assert row["source"] == "00005.png"
     assert "worker ended" in row["error"]
-    again = run_on_ray(_alone(tmp_path / "in", tmp_path / "out"), Cluster(), lent)
+    again = run(_alone(tmp_path / "in", tmp_path / "out"), model())
     assert again.skipped == 8, "not asked again by itself"
 
 

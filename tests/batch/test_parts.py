@@ -84,7 +84,7 @@ def test_done_knows_what_the_file_knows(tmp_path, file):
 
 
 def _work(config, opened: Answers) -> Work:
-    return Work(config, lambda config: model(opened), "weights", ".", 2)
+    return Work(config, lambda config: model(opened), "weights", ".", 2, 16)
 
 
 def _nothing(tmp_path) -> Done:

@@ -16,7 +16,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, islice
@@ -129,22 +129,20 @@ class _Driver:
         progress.tell("running")
         results = _results(self.work, Done.of(self.file), room)
         try:
-            for result in results:
-                if not progress.about["model"]:
-                    self._tell(result)
-                self._take(result)
-                if progress.watch.stop():
-                    progress.stopped = "It was stopped."
-                    break
+            with closing(results):
+                for result in results:
+                    if not progress.about["model"]:
+                        self._tell(result)
+                    self._take(result)
+                    if progress.watch.stop():
+                        progress.stopped = "It was stopped."
+                        break
+            # Of a worker that was thought lost and was not, or that was stopped after its work.
+            progress.add(self.work.parts.gather(self.file), 0)
         except InputError as exc:
             if not progress.about["model"]:
                 raise
             progress.stopped = str(exc)
-        finally:
-            results.close()
-        if not progress.stopped:
-            left = self.work.parts.gather(self.file)  # of one that was thought lost and was not
-            progress.add(left, 0)
 
     def _tell(self, told: Told) -> None:
         """Say what is known of the workers."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.batch.rows import RowFile, content_of, line_of, within
-from florence_demo.data.batches import Row, errors_of, key_of, rows_in
+from florence_demo.data.batches import Row, errors_of, key_of, whole_lines
 from florence_demo.files import whole_file
 
 PARTS_FOLDER = "parts"
@@ -83,14 +83,17 @@ class Parts:
             InputError: The disk is full, or the part is no part.
         """
         path = self._file(name)
-        if not path.is_file():  # taken already: the same work was done twice
-            return []
         lacking: dict[str, Row] = {}
-        for row in rows_in(path):
-            whole = row if "answers" in row or "error" in row else _like(row, file)
-            known = whole is None or file.has(key_of(whole), content_of(whole))
-            if whole is not None and not known and (failed or not errors_of(whole)):
-                lacking[key_of(whole)] = whole
+        try:
+            with path.open("rb") as lines:
+                for _, row in whole_lines(lines, path):
+                    whole = row if "answers" in row or "error" in row else _like(row, file)
+                    if whole is None or file.has(key_of(whole), content_of(whole)):
+                        continue
+                    if failed or not errors_of(whole):
+                        lacking[key_of(whole)] = whole
+        except FileNotFoundError:  # taken already: the same work was done twice
+            return []
         file.append(list(lacking.values()))
         path.unlink(missing_ok=True)
         return list(lacking.values())

@@ -218,6 +218,18 @@ def test_a_killed_driver_loses_nothing_that_a_worker_wrote(tmp_path, ray, lent):
     assert _written_once(out)
 
 
+def test_asked_to_stop_it_keeps_what_is_done_and_goes_on_later(tmp_path, ray, lent):
+    draw(tmp_path / "in", 40)
+    out = tmp_path / "out"
+    outcome = run_on_ray(_alone(tmp_path / "in", out), Cluster(), lent, Watch(stop=lambda: True))
+    assert outcome.stopped
+    assert 4 <= outcome.rows < 40
+    assert json.loads((out / RUN_FILE).read_text())["state"] == "stopped"
+    assert _written_once(out)
+    later = run_on_ray(_alone(tmp_path / "in", out), Cluster(), lent)
+    assert (later.rows, later.skipped, later.stopped) == (40, outcome.rows, "")
+
+
 def test_so_many_and_no_more(tmp_path, ray, lent):
     draw(tmp_path / "in", 12)
     config = _alone(tmp_path / "in", tmp_path / "out")

@@ -22,7 +22,7 @@ from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.models import model_of
 from florence_demo.batch.on_ray import Cluster, run_on_ray
 from florence_demo.batch.run import Outcome, run
-from florence_demo.batch.sources import all_items
+from florence_demo.batch.sources import PICTURES, all_items
 from florence_demo.machine import usable_cores, versions
 from florence_demo.pictures.images import open_at_once, open_image
 
@@ -30,9 +30,9 @@ Job = Callable[[BatchConfig], Outcome]
 
 
 def draw(scenes: Path, folder: Path, count: int) -> None:
-    """Write so many pictures, each another: scenes as they are, then mirrored, then cut."""
+    """Write so many pictures, each another: those there are, then these mirrored, then cut."""
     folder.mkdir(parents=True)
-    files = sorted(scenes.glob("*.webp"))
+    files = sorted(f for f in scenes.iterdir() if f.suffix.lower() in PICTURES)
     for number in range(count):
         picture = open_image(files[number % len(files)])
         assert isinstance(picture, Image.Image)
@@ -83,7 +83,7 @@ def on_threads(count: int) -> Job:
 def main() -> None:
     """Measure, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=Path, default=Path("assets/heldout"))
+    parser.add_argument("--scenes", type=Path, default=Path("assets/heldout"), help="pictures")
     parser.add_argument("--sizes", type=int, nargs=2, default=[100, 1000], metavar="N")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--task", default="od")

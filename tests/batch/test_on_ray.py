@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from florence_demo.batch.config import BatchConfig
-from florence_demo.batch.on_ray import Cluster, _room, run_on_ray
+from florence_demo.batch.on_ray import Cluster, _Driver, _room, run_on_ray
 from florence_demo.batch.parts import PARTS_FOLDER
-from florence_demo.batch.run import Model, Watch, run
+from florence_demo.batch.rows import RowFile
+from florence_demo.batch.run import Model, Progress, Watch, run
+from florence_demo.batch.share import Told, Work
 from florence_demo.data.batches import ROWS_FILE, RUN_FILE, key_of, rows_in
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.errors import InputError
@@ -279,6 +281,20 @@ def test_without_ray_it_is_told_how_to_get_it(tmp_path, lent, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"^Ray is not installed: pip install -r .*cluster.txt"):
         run_on_ray(_alone(tmp_path / "in", tmp_path / "out"), Cluster(), lent)
+
+
+def test_rows_that_do_not_arrive_are_told(tmp_path, lent):
+    file = RowFile(tmp_path / "out")
+    file.begin()
+    config = _alone(tmp_path / "in", tmp_path / "out")
+    driver = _Driver(
+        Work(config, lent, "weights", ".", 1, 4), Progress(config, file, Watch()), file
+    )
+    with pytest.raises(InputError, match="all machines share"):
+        driver._take(Told("elsewhere", ("1.png\0000\0None", "content")))
+    with pytest.raises(InputError, match=r"^No room\.$"):
+        driver._take(Told(problem="No room."))
+    file.end()
 
 
 MACHINES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0}]

@@ -5,12 +5,13 @@
 # make bench  measure speed
 # make batch-demo     sixty scenes as a job, killed in the middle, gone on with, measured
 # make finetune-demo  teach nano to read ticked forms
+# make forgetting-demo  what it forgets by that, and what a share of other tasks keeps
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check fuzz bench batch-demo finetune-demo clean
+.PHONY: run test check fuzz bench batch-demo finetune-demo forgetting-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -29,6 +30,9 @@ batch-demo: $(VENV)/.installed
 
 finetune-demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo finetune-demo $(ARGS)
+
+forgetting-demo: $(VENV)/.installed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo forgetting-demo $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("put a trained model on the Hugging Face hub", "commands.push"),
     "batch-demo": ("a job killed in the middle, gone on with, measured", "commands.batch_demo"),
     "finetune-demo": ("teach nano to read ticked forms, in minutes", "commands.finetune_demo"),
+    "forgetting-demo": (
+        "what nano forgets by learning forms alone, and what a share of scenes keeps",
+        "commands.forgetting_demo",
+    ),
     "train-embedded": ("train the embedded model from nothing", "nano.command"),
     "benchmark": ("measure speed against the usual way", "benchmark.command"),
     "heldout": ("draw the held-out scenes", "nano.heldout"),

@@ -119,17 +119,19 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Answer:
-    """Hold one kind of answer: its name and both directions of its grammar.
+    """Hold one kind of answer: its name, both directions of its grammar, and its form in a dict.
 
     Attributes:
         name: Name of the grammar, as in the module's docstring.
         decode: From a raw string, or pieces, and (width, height) to ``Decoded``.
         encode: From text, detections and (width, height) to the string a model should write.
+        value: From text and detections to what stands in Florence-2's own dict, all digits kept.
     """
 
     name: str
     decode: Callable[[str | Sequence[Piece], tuple[int, int]], Decoded]
     encode: Callable[[str, Detections, tuple[int, int]], str]
+    value: Callable[[str, Detections], Any]
 
 
 @dataclass
@@ -304,8 +306,7 @@ def _decode_boxes(answer: str | Sequence[Piece], size: tuple[int, int]) -> Decod
     for group in _groups(answer):
         _add_boxes(out, group, size)
     found = out.build()
-    value = {"bboxes": [_floats(box) for box in found.xyxy], "labels": list(found.labels)}
-    return Decoded("", found, value)
+    return Decoded("", found, _boxes_value("", found))
 
 
 def _decode_polygons(answer: str | Sequence[Piece], size: tuple[int, int]) -> Decoded:
@@ -313,8 +314,7 @@ def _decode_polygons(answer: str | Sequence[Piece], size: tuple[int, int]) -> De
     for group in _groups(answer):
         _add_polygon(out, group, size)
     found = out.build()
-    polygons = [[_floats(ring) for ring in rings] for rings in found.polygons]
-    return Decoded("", found, {"polygons": polygons, "labels": list(found.labels)})
+    return Decoded("", found, _polygons_value("", found))
 
 
 def _decode_quads(answer: str | Sequence[Piece], size: tuple[int, int]) -> Decoded:
@@ -332,9 +332,8 @@ def _decode_quads(answer: str | Sequence[Piece], size: tuple[int, int]) -> Decod
             out.add(group, box, (quad,), logprobs[at : at + 8])
             raw_labels.append(group.label)
     found = out.build()
-    quads = [_floats(rings[0]) for rings in found.polygons]
-    text = "\n".join(found.labels)
-    return Decoded(text, found, {"quad_boxes": quads, "labels": raw_labels})
+    value = {**_quads_value("", found), "labels": raw_labels}
+    return Decoded("\n".join(found.labels), found, value)
 
 
 def _decode_boxes_or_polygons(answer: str | Sequence[Piece], size: tuple[int, int]) -> Decoded:
@@ -345,20 +344,35 @@ def _decode_boxes_or_polygons(answer: str | Sequence[Piece], size: tuple[int, in
         else:
             _add_boxes(out, group, size)
     found = out.build()
-    value: dict[str, list[Any]] = {
-        "bboxes": [],
-        "bboxes_labels": [],
-        "polygons": [],
-        "polygons_labels": [],
+    return Decoded("", found, _boxes_or_polygons_value("", found))
+
+
+def _text_value(text: str, _found: Detections) -> str:
+    return text
+
+
+def _boxes_value(_text: str, found: Detections) -> dict[str, Any]:
+    return {"bboxes": [_floats(box) for box in found.xyxy], "labels": list(found.labels)}
+
+
+def _polygons_value(_text: str, found: Detections) -> dict[str, Any]:
+    polygons = [[_floats(ring) for ring in rings] for rings in found.polygons]
+    return {"polygons": polygons, "labels": list(found.labels)}
+
+
+def _quads_value(_text: str, found: Detections) -> dict[str, Any]:
+    quads = [_floats(rings[0]) for rings in found.polygons]
+    return {"quad_boxes": quads, "labels": list(found.labels)}
+
+
+def _boxes_or_polygons_value(_text: str, found: Detections) -> dict[str, Any]:
+    rows = list(zip(found.xyxy, found.labels, found.polygons, strict=True))
+    return {
+        "bboxes": [_floats(box) for box, _, rings in rows if not rings],
+        "bboxes_labels": [label for _, label, rings in rows if not rings],
+        "polygons": [[_floats(ring) for ring in rings] for _, _, rings in rows if rings],
+        "polygons_labels": [label for _, label, rings in rows if rings],
     }
-    for box, label, rings in zip(found.xyxy, found.labels, found.polygons, strict=True):
-        if rings:
-            value["polygons"].append([_floats(ring) for ring in rings])
-            value["polygons_labels"].append(label)
-        else:
-            value["bboxes"].append(_floats(box))
-            value["bboxes_labels"].append(label)
-    return Decoded("", found, value)
 
 
 def _encode_text(text: str, detections: Detections, size: tuple[int, int]) -> str:
@@ -406,13 +420,16 @@ def _encode_boxes_or_polygons(_text: str, detections: Detections, size: tuple[in
     )
 
 
-TEXT = Answer("TEXT", _decode_text, _encode_text)
-BOXES = Answer("BOXES", _decode_boxes, _encode_boxes)
-PHRASES = Answer("PHRASES", _decode_boxes, _encode_phrases)
-POLYGONS = Answer("POLYGONS", _decode_polygons, _encode_polygons)
-QUADS = Answer("QUADS", _decode_quads, _encode_quads)
+TEXT = Answer("TEXT", _decode_text, _encode_text, _text_value)
+BOXES = Answer("BOXES", _decode_boxes, _encode_boxes, _boxes_value)
+PHRASES = Answer("PHRASES", _decode_boxes, _encode_phrases, _boxes_value)
+POLYGONS = Answer("POLYGONS", _decode_polygons, _encode_polygons, _polygons_value)
+QUADS = Answer("QUADS", _decode_quads, _encode_quads, _quads_value)
 BOXES_OR_POLYGONS = Answer(
-    "BOXES_OR_POLYGONS", _decode_boxes_or_polygons, _encode_boxes_or_polygons
+    "BOXES_OR_POLYGONS",
+    _decode_boxes_or_polygons,
+    _encode_boxes_or_polygons,
+    _boxes_or_polygons_value,
 )
 
 ANSWERS = {a.name: a for a in (TEXT, BOXES, PHRASES, POLYGONS, QUADS, BOXES_OR_POLYGONS)}

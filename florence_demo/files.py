@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import shutil
 import stat
 import zipfile
 from collections import deque
@@ -95,6 +96,7 @@ def opened_zip(
         with _Archive(file, most, refusal) as raw, zipfile.ZipFile(raw) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
             for entry in entries:
+                entry.filename = _spelled(entry)
                 _check_entry(entry, refusal)
             yield archive, entries
     except FileExistsError as exc:
@@ -106,6 +108,16 @@ def opened_zip(
         raise refusal(
             f"{plain(file.name)} is no zip file that can be unpacked: pack it again."
         ) from exc
+
+
+def _spelled(entry: zipfile.ZipInfo) -> str:
+    """Return an entry's name as it was meant: a Mac writes UTF-8 and does not say so."""
+    if entry.flag_bits & 0x800:
+        return entry.filename
+    try:
+        return entry.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return entry.filename
 
 
 class _Archive(io.FileIO):
@@ -224,6 +236,28 @@ def write_whole(target: Path, data: bytes) -> None:
             if target.is_file():  # not a device
                 target.unlink()
             raise
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give a folder to write into, which gets its name once all is written and goes after an error.
+
+    Raises:
+        InputError: There is something of this name, or the disk is full.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"There is something in {target} already: name a new folder.")
+    new = target.with_name(f"{target.name}.{os.getpid()}.new")
+    try:
+        with disk_full_told():
+            new.mkdir(parents=True)
+            yield new
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if target.exists():
+        target.rmdir()
+    new.rename(target)
 
 
 @contextmanager

@@ -50,6 +50,7 @@ class Task:
         example: A text to begin with, for a task that needs text.
         after: Name of the task whose text answer becomes this one's text.
         named: Whether each place of its answer has a name.
+        placed: Name of the task whose answer says the same and where, if this one's does not.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Task:
     example: str = ""
     after: str | None = None
     named: bool = True
+    placed: str | None = None
 
     @property
     def asks(self) -> Needs:
@@ -360,6 +362,7 @@ _ALL = (
         "<OCR>",
         "What is the text in the image?",
         TEXT,
+        placed="ocr_with_region",
     ),
     Task(
         "ocr_with_region",

@@ -25,6 +25,8 @@ RAW = {
 class FakeEngine:
     """Answer by the kind of answer that the task has; remember the questions."""
 
+    side = 768
+
     def __init__(self, raw: dict[str, str] | None = None, error: Exception | None = None):
         self.raw = {**RAW, **(raw or {})}
         self.error = error

@@ -268,7 +268,9 @@ def test_decode_reads_what_encode_writes(answer: Answer, data):
         return
     wanted = data.draw(_detections(answer.name))
     raw = answer.encode("", wanted, (1000, 500))
-    found = answer.decode(f"</s><s>{raw}</s><pad>", (1000, 500)).detections
+    decoded = answer.decode(f"</s><s>{raw}</s><pad>", (1000, 500))
+    found = decoded.detections
+    assert answer.value(decoded.text, found) == decoded.value
     assert found.labels == wanted.labels
     np.testing.assert_array_equal(found.xyxy, wanted.xyxy)
     for ours, theirs in zip(found.polygons, wanted.polygons, strict=True):

@@ -7,31 +7,26 @@ answer. Rows are read one after the other; of the pictures one is held at a time
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from florence_demo.batch.answers import Export, mirrored
+from florence_demo.batch.documents import write_films, write_markdown, write_pdfs, write_text
 from florence_demo.data.annotated import annotated_of
 from florence_demo.data.batches import (
     ROWS_FILE,
     Row,
     errors_of,
     examples_of,
-    found_in,
-    picture_of,
     rows_in,
 )
-from florence_demo.data.example import Example
 from florence_demo.data.formats import READERS
 from florence_demo.data.source import DataSource
 from florence_demo.data.written import write_pictures
@@ -39,120 +34,11 @@ from florence_demo.errors import DatasetError, InputError, plain, printable
 from florence_demo.files import is_disk_full
 from florence_demo.output.annotate import annotate
 from florence_demo.output.export import inert, write_mask
-from florence_demo.pictures.images import open_image, save_picture
-from florence_demo.pictures.web import is_url
+from florence_demo.pictures.images import save_picture
 from florence_demo.prediction import Detections, Prediction
 
-_MAX_NAME, _MAX_LABEL = 200, 40
+_MAX_LABEL = 40
 _BLOCK = 1_000
-
-
-@dataclass
-class Export:
-    """Hold what is written from.
-
-    Attributes:
-        job: The job's folder.
-        target: Where to.
-        min_score: Things less sure than this are left out.
-        problems: Takes what had to be left out.
-    """
-
-    job: Path
-    target: Path
-    min_score: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows that have answers."""
-        return (row for row in rows_in(self.job / ROWS_FILE) if "answers" in row)
-
-    def answers(self) -> Iterator[tuple[Row, str, Prediction]]:
-        """Yield each answer with its row and the name of its task."""
-        for row in self.rows():
-            for name, answer in row["answers"].items():
-                if "error" not in answer:
-                    yield row, name, self._prediction(answer)
-
-    def _prediction(self, answer: dict[str, Any]) -> Prediction:
-        told = Prediction.from_json(answer)
-        return replace(told, detections=found_in(answer, self.min_score))
-
-    def with_pictures(self) -> Iterator[Row]:
-        """Yield the rows whose pictures are still there; the others are told."""
-        for row in self.rows():
-            picture = picture_of(row)
-            if isinstance(picture, Path) and not picture.is_file():
-                self.problems.append(f"{plain(row['source'])} is not there any more.")
-            else:
-                yield row
-
-    def marks(self) -> Iterator[Example]:
-        """Yield each picture with what is marked on it, and with the sentence about it."""
-        for row in self.with_pictures():
-            picture, where = picture_of(row), plain(row["source"])
-            answers = [a for a in row["answers"].values() if "error" not in a]
-            found = [found_in(answer, self.min_score) for answer in answers]
-            named = next((f for f in found if any(f.labels)), Detections.empty())
-            yield Example(picture, "od", detections=_all_named(named), where=where)
-            words = next((a["text"] for a in answers if a["text"] and not a["detections"]), "")
-            if words:
-                yield Example(picture, "caption", answer=words, where=where)
-
-    def opened(self) -> Iterator[tuple[PurePosixPath, Image.Image, list[tuple[str, Prediction]]]]:
-        """Yield each picture with its mirrored name and its answers; one that fails is told."""
-        for row in self.with_pictures():
-            answers = [
-                (name, self._prediction(a))
-                for name, a in row["answers"].items()
-                if "error" not in a
-            ]
-            picture = picture_of(row)
-            try:
-                image = open_image(picture() if callable(picture) else picture)
-            except (InputError, DatasetError, OSError) as exc:
-                self.problems.append(f"{plain(row['source'])}: {exc}")
-                continue
-            yield mirrored(row), image, answers
-
-    def place(self, name: PurePosixPath, ending: str) -> Path:
-        """Return where a file of a picture goes; its folders are made."""
-        path = self.target / name.with_name(name.name + ending)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-
-def _all_named(found: Detections) -> Detections:
-    """Return things, each with a name: a trainer's list of classes has no empty one."""
-    return replace(found, labels=tuple(label or "object" for label in found.labels))
-
-
-def mirrored(row: Row) -> PurePosixPath:
-    """Return a picture's place among the answers: its own path, its ending kept.
-
-    "a.jpg" and "a.png" stay two, and nothing leads out of a folder.
-    """
-    source = row["source"]
-    if is_url(source):
-        parts = urlsplit(source)
-        source = f"{parts.netloc}{parts.path}"
-        if parts.query:
-            source += "-" + hashlib.sha256(parts.query.encode()).hexdigest()[:8]
-    if row.get("page"):
-        source += f".page-{row['page']:04}"
-    if row.get("frame") is not None:
-        source += f".frame-{row['frame']:06}"
-    kept = [_name(part) for part in source.split("/") if part not in ("", ".", "..")]
-    return PurePosixPath(*(kept or ["picture"]))
-
-
-def _name(part: str) -> str:
-    """Return a name with room for an ending: one too long is cut, and told apart by a digest."""
-    data = os.fsencode(part.replace("\0", "_"))
-    if len(data) <= _MAX_NAME:
-        return os.fsdecode(data)
-    digest = hashlib.sha256(data).hexdigest()[:8]
-    return data[: _MAX_NAME - 9].decode("utf-8", "ignore") + f"-{digest}"
 
 
 def _by_reader(name: str, *, as_asked: bool = False) -> Callable[[Export], None]:
@@ -180,13 +66,24 @@ def _by_reader(name: str, *, as_asked: bool = False) -> Callable[[Export], None]
 def _json(export: Export) -> None:
     for row in export.rows():
         told = {name: value for name, value in row.items() if name != "place"}
+        told["answers"] = {
+            name: answer if "error" in answer else _told(export, row, name, answer)
+            for name, answer in row["answers"].items()
+        }
         text = json.dumps(told, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")
         export.place(mirrored(row), ".json").write_bytes(text + b"\n")
 
 
+def _told(export: Export, row: Row, task: str, answer: dict[str, Any]) -> dict[str, Any]:
+    told = {**answer, "detections": export.prediction(answer).detections.to_json()}
+    for thing, number in zip(told["detections"], export.tracks_of(row, task), strict=False):
+        thing["track"] = number
+    return told
+
+
 _COLUMNS = (
     "source", "page", "frame", "time", "width", "height", "task", "text", "label", "x1", "y1", "x2",
-    "y2", "score",
+    "y2", "score", "track",
 )  # fmt: skip
 
 
@@ -204,10 +101,12 @@ def _csv(export: Export) -> None:
             head = [inert(row["source"]), *head, *answer.size, task]
             things = answer.detections.to_json()
             if answer.text or not things:
-                table.writerow([*head, inert(answer.text), *[""] * 6])
-            for thing in things:
+                table.writerow([*head, inert(answer.text), *[""] * 7])
+            numbers = export.tracks_of(row, task) or ("",) * len(things)
+            for thing, number in zip(things, numbers, strict=True):
                 score = "" if thing["score"] is None else thing["score"]
-                table.writerow([*head, "", inert(thing["label"]), *thing["box"], score])
+                where = [*thing["box"], score, number]
+                table.writerow([*head, "", inert(thing["label"]), *where])
 
 
 def _metadata(export: Export) -> None:
@@ -242,12 +141,13 @@ def _parquet(export: Export) -> None:
     kinds |= {name: pa.int32() for name in ("width", "height")}
     kinds |= {name: pa.string() for name in ("task", "text", "raw", "model")}
     kinds |= {"labels": pa.list_(pa.string()), "boxes": lists, "scores": pa.list_(pa.float32())}
+    kinds["tracks"] = pa.list_(pa.int32())
     schema = pa.schema([("source", pa.string()), ("sha256", pa.string()), *kinds.items()])
     export.target.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(export.target / "answers.parquet", schema) as out:
         block: list[dict[str, Any]] = []
         for row, task, answer in export.answers():
-            block.append(_cells(row, task, answer))
+            block.append({**_cells(row, task, answer), "tracks": export.tracks_of(row, task)})
             if len(block) >= _BLOCK:
                 out.write_table(pa.Table.from_pylist(block, schema))
                 block.clear()
@@ -335,6 +235,10 @@ FORMATS: dict[str, tuple[str, Callable[[Export], None]]] = {
     "jsonl": ("lines of prefix and suffix, to train on", _by_reader("jsonl", as_asked=True)),
     "webdataset": ("a .tar to train on", _by_reader("webdataset", as_asked=True)),
     "parquet": ("one table without pictures", _parquet),
+    "text": ("what was read or said, as text", write_text),
+    "markdown": ("what was read or said, as Markdown", write_markdown),
+    "pdf": ("searchable PDFs of what was read", write_pdfs),
+    "film": ("videos with the answers drawn on them", write_films),
     "annotated": ("pictures with the answers drawn on them", _annotated),
     "cutouts": ("each thing found as a picture", _cutouts),
     "masks": ("a mask of instances for each picture", _masks),

@@ -77,7 +77,7 @@ def _counted(config: BatchConfig) -> tuple[int, Counter[str]]:
             elif part.kind == "zip":
                 total += len(entries_of(part.file))
             elif part.kind == "set":
-                total += len(open_pictures(part.path, "", config.which.column))
+                total += len(open_pictures(part.path, part.part, config.which.column))
             elif part.kind != "film":
                 total += 1
         except (FlorenceDemoError, OSError):

@@ -20,6 +20,7 @@ from florence_demo.pictures.images import open_image
 log = logging.getLogger(__name__)
 
 Prepare = Callable[[Image.Image], Image.Image | Seen]
+Look = Callable[[Item, Image.Image], None]
 Known = Callable[[Item, str], bool]
 """Say whether an item of this content has its row already."""
 
@@ -45,8 +46,19 @@ class Ready:
     done: bool = False
 
 
-def read_item(item: Item, prepare: Prepare, known: Known) -> Ready:
-    """Return an item made ready; nothing about it is raised, all of it is told."""
+def nobody_looks(item: Item, picture: Image.Image) -> None:
+    """See a picture that was opened, and do nothing with it."""
+
+
+def read_item(item: Item, prepare: Prepare, known: Known, look: Look = nobody_looks) -> Ready:
+    """Return an item made ready; nothing about it is raised, all of it is told.
+
+    Args:
+        item: Which one.
+        prepare: Makes a picture ready for the model.
+        known: Says whether an item has its row already.
+        look: Sees each picture that is opened.
+    """
     ready = Ready(item, item.sha256, error=item.error)
     try:
         if item.error or item.sha256 or item.place.kind == "web":
@@ -61,6 +73,7 @@ def read_item(item: Item, prepare: Prepare, known: Known) -> Ready:
             if known(item, ready.sha256):
                 return replace(ready, done=True)
         picture = open_image(source)
+        look(item, picture)
         return replace(ready, size=picture.size, seen=prepare(picture))
     except (FlorenceDemoError, OSError) as exc:
         told = exc.strerror if isinstance(exc, OSError) else None

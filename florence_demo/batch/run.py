@@ -19,7 +19,7 @@ from typing import Any
 from florence_demo.batch.answering import Answering, row_head
 from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.parts import Parts
-from florence_demo.batch.reading import Ready, read_item
+from florence_demo.batch.reading import Look, Ready, nobody_looks, read_item
 from florence_demo.batch.rows import RowFile, RowStream, within
 from florence_demo.batch.sources import Item, all_items, check_sources
 from florence_demo.data.batches import RUN_FILE, Row, errors_of, key_of
@@ -81,11 +81,14 @@ class Watch:
         on_part: Hears how far it is, and the rows that came.
         stop: Says whether it is to end after the part in work.
         out: Takes the rows where the job has no folder.
+        on_picture: Sees each picture that was opened, before its row comes; in several threads, and
+            only where the job is done in this process.
     """
 
     on_part: Callable[[Outcome, list[Row]], None] = _nobody
     stop: Callable[[], bool] = lambda: False
     out: RowStream | None = None
+    on_picture: Look = nobody_looks
 
 
 def run(config: BatchConfig, model: Model, watch: Watch | None = None) -> Outcome:
@@ -289,7 +292,12 @@ class _Job:
         progress = self.progress
         progress.tell("running")
         ahead = reading_ahead(self.size, progress.config.workers)
-        read = partial(read_item, prepare=self.answering.engine.prepare, known=self._known)
+        read = partial(
+            read_item,
+            prepare=self.answering.engine.prepare,
+            known=self._known,
+            look=progress.watch.on_picture,
+        )
         reading = read_ahead(items, read, ahead, lambda ready: weight_of(ready.seen))
         try:
             # A part is so many items, whether they are answered or not: one that goes on makes the

@@ -78,11 +78,13 @@ class Part:
         name: Its name in the rows.
         path: Of its file or folder; its address.
         kind: "picture", "web", "document", "film", "zip", "set" or "missing".
+        part: Of a set, which part.
     """
 
     name: str
     path: str
     kind: str
+    part: str = ""
 
     @property
     def file(self) -> Path:
@@ -186,8 +188,7 @@ def _parts(source: str, label: str, config: BatchConfig) -> Iterator[Part]:
     if is_url(source):
         yield Part(source.strip(), source.strip(), "web")
     elif folder and find_saved(source):
-        open_pictures(source, "", config.which.column)  # what is wrong with it is told at once
-        yield Part(label.rstrip("/") or path.resolve().name, source, "set")
+        yield _set_part(source, label.rstrip("/") or path.resolve().name, config)
     elif folder:
         yield from _walk(path, label, config)
     elif file:
@@ -196,11 +197,25 @@ def _parts(source: str, label: str, config: BatchConfig) -> Iterator[Part]:
         for name in sorted(glob.glob(source, recursive=True)):  # noqa: PTH207 (absolute ones too)
             if Path(name).is_file():
                 yield _part(_given(name), name)
-    elif re.fullmatch(r"[\w.-]+/[\w.-]+", source) and not path.suffix and not path.is_symlink():
-        open_pictures(source, "", config.which.column)
-        yield Part(source, source, "set")
+    elif _is_set(source):
+        yield _set_part(source, source.replace("#", "/"), config)
     else:
         raise InputError(f"There is no “{plain(source)}”: check the path.")
+
+
+def _is_set(source: str) -> bool:
+    """Say whether what is no path names a set: "owner/name", or a set's part after a "#"."""
+    location, _, part = source.partition("#")
+    if part and Path(location).is_dir():
+        return bool(find_saved(location))
+    return bool(re.fullmatch(r"[\w.-]+/[\w-]+", location)) and not Path(source).is_symlink()
+
+
+def _set_part(source: str, name: str, config: BatchConfig) -> Part:
+    """Return a set; what is wrong with it is told at once."""
+    location, _, part = (source, "", "") if Path(source).is_dir() else source.partition("#")
+    open_pictures(location, part, config.which.column)
+    return Part(name, location, "set", part)
 
 
 def _file_parts(path: Path, label: str, config: BatchConfig) -> Iterator[Part]:
@@ -356,10 +371,10 @@ def _archive(part: Part, which: Which) -> Iterator[Item]:
 
 
 def _set(part: Part, which: Which) -> Iterator[Item]:
-    pictures = open_pictures(part.path, "", which.column)
+    pictures = open_pictures(part.path, part.part, which.column)
     width = len(str(len(pictures)))
     for row in range(len(pictures)):
-        place = Place("cell", part.path, f"/{which.column}", row)
+        place = Place("cell", part.path, f"{part.part}/{which.column}", row)
         yield Item(f"{part.name}/{row:0{width}}", place)
 
 

@@ -6,28 +6,26 @@ Knows the ``data`` command: check, count, convert, show. Does not know formats (
 from __future__ import annotations
 
 import argparse
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
-
-from PIL import Image, ImageDraw, ImageFont
 
 from florence_demo.commands.options import add_columns, with_named_columns
 from florence_demo.data.example import Example, as_strings
 from florence_demo.data.formats import READERS, Write, formats_help
-from florence_demo.data.parts import TEST, TRAIN, VALIDATION
 from florence_demo.data.reading import as_source, open_data, parts_of, tell_problems
-from florence_demo.data.rows import spread
+from florence_demo.data.rows import shared_pictures, spread
+from florence_demo.data.showing import contact_sheet, parts_said
 from florence_demo.data.source import DataSource, Spec
 from florence_demo.errors import DatasetError, printable
+from florence_demo.files import whole_folder
 from florence_demo.nano.scenes.rows import offer_scenes
-from florence_demo.output.annotate import annotate
 from florence_demo.pictures.images import save_picture
 from florence_demo.tasks import task_named
 
-_CELL, _TEXT, _COLUMNS = 360, 96, 5
 _SHOWN, _LETTERS = 3, 120
 _NOTES = 5
 
@@ -51,33 +49,6 @@ class DataConfig:
     out: Path | None = None
     to: str = "jsonl"
     sheet: Path | None = None
-
-
-def contact_sheet(examples: Sequence[Example], most: int = 10) -> Image.Image:
-    """Return one picture of rows from all over the set, each with its question and true answer."""
-    step = max(1, len(examples) / most)
-    shown = [examples[int(i * step)] for i in range(min(most, len(examples)))]
-    columns = min(_COLUMNS, max(1, len(shown)))
-    rows = -(-len(shown) // columns)
-    sheet = Image.new("RGB", (columns * _CELL, max(1, rows) * (_CELL + _TEXT)), "white")
-    for i, example in enumerate(shown):
-        x, y = i % columns * _CELL, i // columns * (_CELL + _TEXT)
-        sheet.paste(_cell(example), (x, y))
-    return sheet
-
-
-def _cell(example: Example) -> Image.Image:
-    image = example.load()
-    truth = example.truth(image.size)
-    cell = Image.new("RGB", (_CELL, _CELL + _TEXT), "white")
-    drawn = annotate(image, truth)
-    drawn.thumbnail((_CELL - 8, _CELL - 8))
-    cell.paste(drawn, ((_CELL - drawn.width) // 2, (_CELL - drawn.height) // 2))
-    question = f"{example.task}: {example.text}".rstrip(": ")
-    lines = [*textwrap.wrap(question, 44)[:2], *textwrap.wrap(truth.text or truth.raw, 44)[:3]]
-    pen = ImageDraw.Draw(cell)
-    pen.multiline_text((6, _CELL + 2), "\n".join(lines), "black", ImageFont.load_default(15))
-    return cell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,17 +86,19 @@ def run(config: DataConfig) -> list[str]:
     named = () if source.part else parts_of(source)
     sources = [replace(source, part=part) for part in named] or [source]
     lines = [_parts_said(source, named)] if named else []
-    drawn: list[Example] = []
-    for each in sources:
-        rows, said = _looked_at(each, config)
-        lines += said
-        drawn = drawn or rows
-        if config.out and write:
-            target = config.out / each.part if named else config.out
-            lines.append(f"Written to {write(rows, target)}")
+    found: dict[str, list[Example]] = {}
+    with whole_folder(config.out) if config.out else nullcontext() as new:
+        for each in sources:
+            rows, said = _looked_at(each, config)
+            lines += said
+            found[each.part] = rows
+            if config.out and new and write:
+                written = write(rows, new / each.part if named else new)
+                lines.append(f"Written to {config.out / written.relative_to(new)}")
+    lines += _shared_said(found)
     if config.sheet:
         config.sheet.parent.mkdir(parents=True, exist_ok=True)
-        save_picture(contact_sheet(drawn), config.sheet)
+        save_picture(contact_sheet(next(iter(found.values()))), config.sheet)
         lines.append(f"Drawn into {config.sheet}")
     return lines
 
@@ -138,13 +111,23 @@ def _writer(name: str) -> Write:
 
 
 def _parts_said(source: DataSource, parts: Sequence[str]) -> str:
-    uses = {
-        TRAIN: "is learned from",
-        VALIDATION: "is measured on while learning",
-        TEST: "is kept for evaluate",
-    }
-    told = [f"{part} {uses[part]}" if part in uses else part for part in parts]
-    return f"{source.format}, in {len(parts)} parts: {'; '.join(told)}."
+    number = f"{len(parts)} part{'s' * (len(parts) > 1)}"
+    return f"{source.format}, in {number}: {parts_said(parts)}."
+
+
+def _shared_said(found: dict[str, list[Example]]) -> list[str]:
+    """Return what is said of pictures that two parts share: numbers on them would be too good."""
+    lines = []
+    for one, other in combinations(found, 2):
+        shared = shared_pictures(found[one], found[other])
+        if shared:
+            number = f"{len(shared):,} picture{'s' * (len(shared) > 1)}"
+            verb = "is" if len(shared) == 1 else "are"
+            lines.append(
+                f"{number} of {other} {verb} in {one}, too, byte for byte (the first: {shared[0]})."
+                " Copies that were saved anew are not noticed."
+            )
+    return lines
 
 
 def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], list[str]]:
@@ -154,7 +137,7 @@ def _looked_at(source: DataSource, config: DataConfig) -> tuple[list[Example], l
     rows = open_data(source, tasks=config.tasks, limit=config.limit, problems=problems, notes=notes)
     counts = Counter(row.task for row in rows)
     told = ", ".join(f"{n:,} {task}" for task, n in counts.most_common())
-    lines = [f"{source.part or source.format}: {len(rows):,} rows: {told}"]
+    lines = [f"{source.part or source.format}: {len(rows):,} row{'s' * (len(rows) != 1)}: {told}"]
     lines += [f"  {_row_said(row)}" for row in spread(rows, _SHOWN)]
     lines += notes[:_NOTES]
     if len(notes) > _NOTES:

@@ -52,6 +52,7 @@ def run(config: DemoConfig) -> dict[str, Any]:
     status = read_status(config.out)
     for sample in status.samples if status else ():
         print(f"{sample['question']}  ->  {sample['answer']}  (true: {sample['truth']})")
+    print(result.table())
     print(result.sentence())
     return summary(result)
 

@@ -42,7 +42,8 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ROLE=COLUMN",
         help="what the columns of a table mean, where their names do not tell: image=img"
-        f" question=q answer=a task=docvqa; roles are {', '.join(ROLES)}",
+        f" question=q answer=a task=docvqa; roles are {', '.join(ROLES)}; box_format=xyxy where"
+        " objects have corners, xywh where they have sides (default: as they fit the pictures)",
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from florence_demo.codec import Decoded
 from florence_demo.commands.options import add_model
+from florence_demo.engine.request import OnStep
 from florence_demo.errors import InputError
 from florence_demo.tasks import task_named
 from florence_demo.trust import OPERATOR
@@ -27,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="caption", help="see `python -m florence_demo tasks`")
     parser.add_argument("--text", default="", help="words, for a task that needs them")
     parser.add_argument("--region", type=_region, help="x1,y1,x2,y2 in pixels")
+    parser.add_argument(
+        "--tiles",
+        metavar="auto|RxC",
+        help="look closely: also at overlapping tiles of the picture, as many as suit its size and"
+        " the model, or rows by columns such as 3x4",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--save", type=Path, metavar="OUT", help="write the annotated picture")
     parser.add_argument("--beams", type=int, default=3)
@@ -42,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """Answer about each picture; the status is 1 where some failed, 2 where the only one did."""
+    from florence_demo.engine.closely import Look, look_closely
     from florence_demo.engine.engine import Engine
     from florence_demo.engine.request import Options
     from florence_demo.models.loading import load_model
@@ -53,6 +63,11 @@ def command(args: argparse.Namespace) -> int:
         raise InputError("--save takes one picture: ask for them one by one.")
     options = Options(args.max_new_tokens, args.beams, loop_guard=args.loop_guard)
     options.check()
+    look = Look(task, args.text, args.tiles, options) if args.tiles is not None else None
+    if look:
+        look.check()
+        if args.region:
+            raise InputError("--region goes without --tiles: leave one of them out.")
     trust = replace(OPERATOR, pickle=args.allow_pickle)
     loaded = load_model(args.model, device=args.device, dtype=args.dtype, trust=trust)
     engine = Engine(loaded)
@@ -60,7 +75,10 @@ def command(args: argparse.Namespace) -> int:
     for source in args.images:
         try:
             image = _opened(source, args.page)
-            found = engine.predict(image, task, args.text, args.region, options)
+            if look:
+                found = look_closely(engine, image, look, on_step=_telling())
+            else:
+                found = engine.predict(image, task, args.text, args.region, options)
             if args.save:
                 save_picture(annotate(image, found.detections), args.save)
         except InputError as exc:
@@ -93,6 +111,23 @@ def _opened(source: str, page: int) -> Image.Image:
     if source.lower().endswith(".pdf"):
         return next(open_pages(Path(source), str(page))).picture
     return open_image(source)
+
+
+def _telling() -> OnStep | None:
+    """Return what shows in a terminal how far the work is."""
+    if not sys.stderr.isatty():
+        return None
+    shown = ""
+
+    def on_step(partial: Callable[[], Decoded]) -> bool:
+        nonlocal shown
+        said = partial().text
+        if said != shown:
+            print(said, file=sys.stderr)
+            shown = said
+        return True
+
+    return on_step
 
 
 def _region(value: str) -> tuple[float, float, float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +14,7 @@ from florence_demo.data.formats import formats_help
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
 from florence_demo.training.augment import KINDS
-from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
+from florence_demo.training.config import CONFIG_FILE, SCHEDULES, TrainConfig, read_settings
 from florence_demo.training.fine_tune import fine_tune
 from florence_demo.training.terminal import Terminal
 from florence_demo.training.trainable import Mode
@@ -28,7 +29,14 @@ _FLAGS: dict[str, tuple[str, Any]] = {
     "eval_data": ("what to measure on, of the same kinds (default: a part of the data)", str),
     "augment": (f"change pictures at each look: {', '.join(KINDS)}; repeatable", str),
     "mix": ("SOURCE:SHARE, data of other tasks to learn beside, 0.2 for a fifth; repeatable", str),
-    "others": ("data of other tasks, asked before and after to see what was lost", str),
+    "others": (
+        "data of other tasks, asked before and after to see what was lost (default: drawn scenes"
+        " for nano, else nothing), or none",
+        str,
+    ),
+    "schedule": (f"how the learning rate falls to 0: {' or '.join(SCHEDULES)}", str),
+    "lora_alpha": ("what the adapter is multiplied by, times its rank (default: 2 ranks)", int),
+    "quantize": ("nf4 holds what lies beneath an adapter in four bits, by bitsandbytes", str),
     "limit": ("most rows to read", int),
     "steps": ("optimizer steps instead of epochs", int),
     "eval_every": ("steps between measurements (default: an epoch)", int),
@@ -95,5 +103,8 @@ def command(args: argparse.Namespace) -> int:
     """Fine-tune and tell how it goes; the outcome is the last line, as JSON or as a sentence."""
     with Terminal(args.json) as terminal:
         result = fine_tune(config_from_args(args), terminal)
-    print(json.dumps(result.to_json()) if args.json else result.sentence())
+    if os.environ.get("RANK", "0") == "0":  # the others have not measured
+        if not args.json and result.table():
+            print(result.table())
+        print(json.dumps(result.to_json()) if args.json else result.sentence())
     return 0

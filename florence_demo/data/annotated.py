@@ -42,6 +42,39 @@ class Annotated:
     where: str = ""
 
 
+def with_all_names(pictures: Sequence[Annotated]) -> Iterator[Annotated]:
+    """Yield the pictures of a set whose files list no names, with all names that are in them."""
+    names = tuple(dict.fromkeys(name for picture in pictures for name in picture.found.labels))
+    for picture in pictures:
+        yield replace(picture, names=names)
+
+
+def cut_at_edges(picture: Annotated) -> tuple[Annotated, int]:
+    """Return a picture without what its places have outside of it, and how many that are.
+
+    Tools write boxes a few pixels over the edge. One of which a quarter or more lies outside is a
+    mistake, such as a size of another copy, and stays as it is, to be told.
+    """
+    found = picture.found
+    try:
+        size = np.asarray(Example(picture.image, "od").size(), np.float32)
+    except DatasetError:
+        return picture, 0
+    corners = found.xyxy.reshape(-1, 2, 2)
+    inside = np.clip(corners, 0, size)
+    over = np.abs(inside - corners).max(axis=(1, 2), initial=0) > 1  # exporters round
+    kept, whole = (np.prod(each[:, 1] - each[:, 0], axis=-1) for each in (inside, corners))
+    cut = np.flatnonzero(over & np.isfinite(whole) & (kept > 0) & (kept > 0.75 * whole))
+    if not len(cut):
+        return picture, 0
+    boxes = found.xyxy.copy()
+    boxes[cut] = inside[cut].reshape(-1, 4)
+    polygons = list(found.polygons)
+    for i in cut.tolist():
+        polygons[i] = tuple(np.clip(ring, 0, size) for ring in polygons[i])
+    return replace(picture, found=replace(found, xyxy=boxes, polygons=tuple(polygons))), len(cut)
+
+
 def usual_tasks(picture: Annotated) -> tuple[str, ...]:
     """Return the tasks that are learned where none is named: what the marks say most plainly."""
     if picture.caption and not len(picture.found):

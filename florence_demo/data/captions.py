@@ -10,34 +10,40 @@ from pathlib import Path
 
 from florence_demo.data.annotated import Annotated, Rows
 from florence_demo.data.example import Example
-from florence_demo.data.listings import IMAGE_SUFFIXES, Pictures, caption_of, text_of
-from florence_demo.data.parts import in_folders
+from florence_demo.data.listings import IMAGE_SUFFIXES, caption_of, text_of
+from florence_demo.data.named_pictures import Pictures, spelled
+from florence_demo.data.parts import files_in, in_folders
 from florence_demo.data.source import DataSource
 from florence_demo.data.written import write_pictures
 from florence_demo.data.yolo import is_labels
 from florence_demo.errors import DatasetError
 
+ENDINGS = (".txt", ".caption")
+"""Of a caption's file."""
 _LOOKED_AT = 20
 
 
 def _is_captions(folder: Path) -> bool:
-    words = (p.with_suffix(".txt") for p in _pictures(folder)[:_LOOKED_AT])
+    words = map(_words_of, files_in(folder, *IMAGE_SUFFIXES)[:_LOOKED_AT])
     return any(w.is_file() and not is_labels(text_of(w, 4096)) for w in words)
 
 
 find_captions = in_folders(_is_captions)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+def _words_of(picture: Path) -> Path:
+    """Return where a picture's caption is, the usual place where there is none."""
+    places = [picture.with_suffix(ending) for ending in ENDINGS]
+    found = (spelled(place, picture.parent) for place in places)
+    return next(filter(None, found), places[0])
 
 
 def read_captions(source: DataSource) -> Rows:
-    """Yield a caption row for each picture of a folder that has a .txt of the same name."""
+    """Yield a caption row for each picture of a folder that has a text of the same name."""
     folder = Path(source.location)
     pictures = Pictures(source, folder)
-    for name in [p.name for p in _pictures(folder)]:
-        words = (folder / name).with_suffix(".txt")
+    for name in [p.name for p in files_in(folder, *IMAGE_SUFFIXES)]:
+        words = _words_of(folder / name)
         if not words.is_file() or not source.holds(words):
             yield DatasetError(f"{name}: there is no {words.name} with its caption beside it.")
             continue

@@ -15,14 +15,15 @@ from typing import Any
 from florence_demo.data.annotated import Annotated, Rows
 from florence_demo.data.listings import (
     MALFORMED,
-    Pictures,
     check_places,
     floats_of,
+    in_pixels,
     json_of,
     listing_of,
     shows,
 )
 from florence_demo.data.masks import outlines_of
+from florence_demo.data.named_pictures import Pictures
 from florence_demo.data.parts import Listing
 from florence_demo.data.source import DataSource
 from florence_demo.data.written import write_pictures
@@ -50,6 +51,11 @@ def read_coco(source: DataSource) -> Rows:
     table = json_of(path, source.limits)
     if not isinstance(table, dict) or not all(isinstance(table.get(k), list) for k in _LISTS):
         raise DatasetError(f"{path} is no COCO file: it needs images and annotations.")
+    if any(isinstance(row, dict) and "segments_info" in row for row in table["annotations"][:1]):
+        raise DatasetError(
+            f"{path.name} tells every pixel's thing (“panoptic”), which is not read: take the file"
+            " of instances."
+        )
     things: dict[Any, list[dict[str, Any]]] = defaultdict(list)
     try:
         names = {c["id"]: str(c["name"]) for c in table.get("categories", ())}
@@ -91,7 +97,10 @@ def _picture(image: Path, rows: list[dict[str, Any]], names: dict[Any, str], whe
     boxed = [row for row in rows if not row.get("caption")]
     unknown = [r for r in boxed if r["category_id"] not in names]
     if unknown:
-        raise DatasetError(f"the category {str(unknown[0]['category_id'])[:40]} is not listed.")
+        raise DatasetError(
+            f"the category {str(unknown[0]['category_id'])[:40]} is not listed: add it to"
+            " “categories” with its name."
+        )
     boxes = [(x, y, x + w, y + h) for x, y, w, h in (r["bbox"] for r in boxed)]
     outlines: list[Rings] = []
     for row in boxed:
@@ -102,7 +111,7 @@ def _picture(image: Path, rows: list[dict[str, Any]], names: dict[Any, str], whe
             outlines.append(())
             yield LeftOut(f"{where}, annotation {str(row.get('id', '?'))[:40]}: {exc}")
     labels = tuple(names[r["category_id"]] for r in boxed)
-    found = Detections(floats_of(boxes).reshape(-1, 4), labels, tuple(outlines))
+    found = Detections(in_pixels(boxes), labels, tuple(outlines))
     caption = captions[0] if captions else ""
     if caption or not rows or boxed:
         yield Annotated(image, found, tuple(names.values()), caption, where)

@@ -13,7 +13,7 @@ from typing import Any
 from florence_demo.codec import TEXT
 from florence_demo.data.annotated import Annotated
 from florence_demo.data.example import Example, Picture, example_from_answers
-from florence_demo.data.listings import MALFORMED, answers_of, check_places, floats_of
+from florence_demo.data.listings import MALFORMED, answers_of, check_places, in_pixels
 from florence_demo.data.source import MAX_COLUMN, MAX_COLUMNS
 from florence_demo.errors import DatasetError, InputError, LeftOut, plain
 from florence_demo.prediction import Detections
@@ -36,6 +36,11 @@ ROLES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What a column may be, and the names by which each is known, in small letters."""
 
+BOX_FORMAT = "box_format"
+"""What a person says of boxes beside the columns: one of the two ways in which tables tell them."""
+SIDES, CORNERS = "xywh", "xyxy"
+_SAID = {SIDES: "x, y, width, height", CORNERS: "corners x1, y1, x2, y2"}
+
 _TEXT = "text"  # the question beside an answer, the answer where there is no other
 _SHOWN = 30
 _SIDES = ("bbox", "bboxes", "boxes")
@@ -53,16 +58,20 @@ class Columns:
         taken: The column of each role that there is.
         task: The task of all rows where no column tells it, "" for the usual one.
         others: The columns that are left alone.
+        boxes: How boxes are told, ``SIDES`` or ``CORNERS``; "" where nobody has said it yet.
     """
 
     taken: Mapping[str, str]
     task: str = ""
     others: tuple[str, ...] = ()
+    boxes: str = ""
 
     def note(self, where: str) -> LeftOut:
         """Return what was taken for what, for a person who may know better."""
         taken = ", ".join(f"{role} = {plain(name)}" for role, name in self.taken.items())
         task = f", task = {self.task}" if self.task else ""
+        if "objects" in self.taken:
+            task += f", boxes as {_SAID[self.boxes or SIDES]}"
         alone = f"; left alone: {_listed(self.others)}" if self.others else ""
         return LeftOut(f"{where}: columns taken: {taken}{task}{alone}.")
 
@@ -94,7 +103,9 @@ def checked(pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         DatasetError: A role is none or is named twice, or a column has no name.
     """
     for role, column in pairs:
-        if role not in ROLES:
+        if role == BOX_FORMAT and column not in _SAID:
+            raise DatasetError(f"Boxes are told as {' or '.join(_SAID)}, not “{plain(column)}”.")
+        if role not in (*ROLES, BOX_FORMAT):
             raise DatasetError(f"A column is no “{plain(role)}”: choose of {', '.join(ROLES)}.")
         if not 0 < len(column) <= MAX_COLUMN or "\0" in column:
             raise DatasetError(f"The column for {role} needs a name of 1 to {MAX_COLUMN} letters.")
@@ -157,7 +168,8 @@ def columns_of(
     if not strings:
         taken = {role: c for role, c in taken.items() if role not in ("prefix", "suffix")}
     alone = tuple(c for c in columns if c not in taken.values())
-    return Columns({role: taken[role] for role in ROLES if role in taken}, task, alone)
+    by_role = {role: taken[role] for role in ROLES if role in taken}
+    return Columns(by_role, task, alone, dict(given).get(BOX_FORMAT, ""))
 
 
 def _as_told(
@@ -171,6 +183,8 @@ def _as_told(
     taken: dict[str, str] = {}
     task = ""
     for role, column in given:
+        if role == BOX_FORMAT:
+            continue
         if column in columns:
             taken[role] = column
         elif role == "task":
@@ -233,7 +247,7 @@ def _row(
         if cell["objects"] is None:
             raise DatasetError("the row has no objects: write an empty list if nothing is there.")
         caption = next(iter(answers_of(cell.get("answer"))), "")
-        return Annotated(picture, _objects(cell["objects"], named), names, caption, where)
+        return Annotated(picture, _objects(cell["objects"], named, columns), names, caption, where)
     question = cell.get("question")
     question = question.strip() if isinstance(question, str) else ""
     accepted = answers_of(cell.get("answer"))
@@ -246,23 +260,24 @@ def _row(
     return Example(picture, task.name, words, answer=answer, references=accepted, where=where)
 
 
-def _objects(given: Any, named: Names) -> Detections:
+def _objects(given: Any, named: Names, columns: Columns) -> Detections:
     """Return the boxes of a cell of objects: lists of places and of names, or a list of things."""
     try:
-        rows = _things(given)
+        rows = things_of(given)
         check_places(rows)
-        boxes = [(x, y, x + w, y + h) for x, y, w, h in (box for box, _ in rows)]
-        return Detections(
-            floats_of(boxes).reshape(-1, 4), tuple(_label(name, named) for _, name in rows)
-        )
+        boxes = in_pixels([box for box, _ in rows])
+        if columns.boxes != CORNERS:
+            boxes[:, 2:] += boxes[:, :2]
+        return Detections(boxes, tuple(_label(name, named) for _, name in rows))
     except MALFORMED as exc:
         raise DatasetError(
-            "the objects are not in the hub's form: bbox holds lists of x, y, width, height, and"
+            "the objects are not in the hub's form: bbox holds lists of four numbers, and"
             " categories a name for each."
         ) from exc
 
 
-def _things(given: Any) -> list[tuple[Any, Any]]:
+def things_of(given: Any) -> list[tuple[Any, Any]]:
+    """Return the place and the name of each thing in a cell of objects; raises ``MALFORMED``."""
     if isinstance(given, Mapping):
         boxes = _of(given, _SIDES)
         return list(zip(boxes, _of(given, _NAMES), strict=True))

@@ -15,7 +15,7 @@ from florence_demo.data.example import Example
 from florence_demo.data.formats import upload_help, upload_suffixes
 from florence_demo.data.listings import looked_at
 from florence_demo.data.parts import TRAIN
-from florence_demo.data.reading import open_data, parts_of, source_in
+from florence_demo.data.reading import lone_table, open_data, parts_of, source_in
 from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.files import (
@@ -113,6 +113,9 @@ def unpack_data(files: Sequence[Path], dst: Path, limits: DataLimits = DATA_LIMI
             _copy_loose(files, dst, limits)
         found = next(filter(None, (source_in(p, p, limits) for p in _folders(dst))), None)
         if found is None:
+            table = next(filter(None, map(lone_table, _folders(dst))), None)
+            if table:  # which says of its columns why it is none
+                open_upload(DataSource("tables", str(table), "", str(dst), limits))
             raise DatasetError(
                 f"The upload is no data that can be read{looked_at(dst)}. Upload"
                 f" {upload_help().replace('`', '')};"

@@ -14,16 +14,17 @@ from pathlib import Path
 
 from florence_demo.data.annotated import Annotated, Rows, annotated_of
 from florence_demo.data.batches import find_batch, read_batch
-from florence_demo.data.captions import find_captions, read_captions, write_captions
+from florence_demo.data.captions import ENDINGS, find_captions, read_captions, write_captions
 from florence_demo.data.coco import find_coco, read_coco, write_coco
 from florence_demo.data.example import Example
 from florence_demo.data.forms import FORMS, read_forms
 from florence_demo.data.jsonl import find_jsonl, read_jsonl, write_jsonl
 from florence_demo.data.labelme import find_labelme, read_labelme, write_labelme
+from florence_demo.data.labelstudio import find_labelstudio, read_labelstudio
 from florence_demo.data.listings import IMAGE_SUFFIXES
 from florence_demo.data.llava import find_llava, read_llava, write_llava
 from florence_demo.data.parts import WHOLE, Find, whole
-from florence_demo.data.saved_sets import find_saved, read_hub, read_saved
+from florence_demo.data.saved_sets import find_saved, is_revision, read_hub, read_saved
 from florence_demo.data.source import DataSource
 from florence_demo.data.tables import find_tables, read_tables
 from florence_demo.data.truths import TRUTH_FILE, read_truths
@@ -104,7 +105,9 @@ def _find_truths(location: str) -> Mapping[str, str] | None:
 
 
 def _is_hub_id(location: str) -> bool:
-    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", location)) and not Path(location).exists()
+    name, at, revision = location.partition("@")
+    known = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(location).exists()
+    return bool(known) and (not at or is_revision(revision))
 
 
 READERS: dict[str, Reader] = {
@@ -125,7 +128,7 @@ READERS: dict[str, Reader] = {
             "hub",
             whole(_is_hub_id),
             read_hub,
-            "a hub id such as HuggingFaceM4/DocumentVQA",
+            "a hub id such as HuggingFaceM4/DocumentVQA, with @revision or without",
             columns=True,
         ),
         Reader(
@@ -175,6 +178,14 @@ READERS: dict[str, Reader] = {
             suffixes=(".json",),
         ),
         Reader(
+            "labelstudio",
+            find_labelstudio,
+            read_labelstudio,
+            "Label Studio's .json or .json-min, or the folder with it",
+            upload="Label Studio's `.json`",
+            suffixes=(".json",),
+        ),
+        Reader(
             "yolo",
             find_yolo,
             read_yolo,
@@ -187,10 +198,10 @@ READERS: dict[str, Reader] = {
             "tables",
             find_tables,
             read_tables,
-            "a table with columns for picture and answer: .csv, .jsonl, .parquet, or the hub's"
-            " folder with metadata",
+            "a table with columns for picture and answer: .csv, .json, .jsonl, .parquet, or the"
+            " hub's folder with metadata",
             upload="a `.csv` or `.jsonl` with columns such as `image`, `question`, `answer`",
-            suffixes=(".csv", ".tsv", ".jsonl"),
+            suffixes=(".csv", ".tsv", ".jsonl", ".json"),
             columns=True,
         ),
         Reader(
@@ -209,7 +220,7 @@ READERS: dict[str, Reader] = {
             "a folder of pictures with .txt captions",
             _of_pictures(write_captions, lambda picture: picture.caption, "captions"),
             upload="pictures with a `.txt` caption of the same name beside each",
-            suffixes=(".txt",),
+            suffixes=ENDINGS,
         ),
     )
 }

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from florence_demo.data.annotated import Rows
 from florence_demo.data.example import Example, as_line, example_from_answers
-from florence_demo.data.listings import Pictures, answers_of, json_lines, listing_of, shows
+from florence_demo.data.listings import answers_of, json_lines, listing_of, shows
+from florence_demo.data.named_pictures import Pictures
 from florence_demo.data.parts import Listing
 from florence_demo.data.source import DataSource
 from florence_demo.data.tables import is_table

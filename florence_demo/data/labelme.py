@@ -1,14 +1,15 @@
 """LabelMe: a JSON file for each picture, with shapes of points.
 
-Knows rectangles, outlines and circles; other shapes are left out and told. The picture may be in
-the file itself, which counts where there is no other. What a file says may be a stranger's word.
+Knows rectangles, outlines, circles and masks; other shapes are left out and told. The picture may
+be in the file itself, which counts where there is no other. What a file says may be a stranger's
+word.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+from collections import Counter as Kinds
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from florence_demo.data.annotated import Annotated, Rows
+from florence_demo.data.annotated import Annotated, Rows, with_all_names
 from florence_demo.data.example import Example, Picture
 from florence_demo.data.listings import (
     MALFORMED,
     Counter,
-    Pictures,
     check_places,
     floats_of,
     json_of,
-    likely_names,
     shows,
 )
-from florence_demo.data.parts import in_folders
+from florence_demo.data.masks import rings_of
+from florence_demo.data.named_pictures import Pictures, likely_names
+from florence_demo.data.parts import files_in, in_folders
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.data.written import write_pictures
-from florence_demo.errors import DatasetError, LeftOut, plain
-from florence_demo.pictures.images import LIMITS, too_many_bytes
+from florence_demo.errors import DatasetError, InputError, LeftOut, plain
+from florence_demo.pictures.images import LIMITS, open_image, too_many_bytes
 from florence_demo.prediction import Detections, FloatArray, Rings
 
 _VERSION = "5.5.0"
@@ -51,7 +52,7 @@ find_labelme = in_folders(_is_labelme)
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".json")
+    return files_in(folder, ".json")
 
 
 def read_labelme(source: DataSource) -> Rows:
@@ -59,17 +60,24 @@ def read_labelme(source: DataSource) -> Rows:
     folder = Path(source.location)
     pictures = Pictures(source, folder, folder.parent / "images")
     count = Counter(source.limits)
-    names: dict[str, None] = {}
+    found: list[Annotated] = []
+    odd: Kinds[str] = Kinds()
     for file in _files(folder):
         if not source.holds(file):
             yield DatasetError(f"{file.name} lies outside the data's own folder.")
             continue
         try:
-            yield from _picture(file, pictures, source.limits, count, names)
+            found.append(_picture(file, pictures, source.limits, count, odd))
         except DatasetError as exc:
             yield DatasetError(f"{file.name}: {exc}")
         except MALFORMED as exc:
             yield DatasetError(f"{file.name}: a shape is not in LabelMe's form ({exc!r}).")
+    for kind, files in sorted(odd.items()):
+        where = "1 file" if files == 1 else f"{files:,} files"
+        yield LeftOut(
+            f"{folder.name}: shapes of the kind {plain(kind, 40)} are left out, in {where}."
+        )
+    yield from with_all_names(found)
 
 
 def _picture(
@@ -77,8 +85,13 @@ def _picture(
     pictures: Pictures,
     limits: DataLimits | None,
     count: Counter,
-    names: dict[str, None],
-) -> Rows:
+    odd: Kinds[str],
+) -> Annotated:
+    """Return a picture with what its file marks, and count the kinds of shapes that are left out.
+
+    Raises:
+        DatasetError: The file or a shape in it cannot be read.
+    """
     table = json_of(file, limits)
     if not isinstance(table, dict) or not isinstance(table.get("shapes"), list):
         raise DatasetError("the file is not LabelMe's: it has no shapes.")
@@ -87,12 +100,9 @@ def _picture(
     count.take(sum(3 + 2 * len(shape["points"]) for shape in shapes))
     image = _image(table, file, pictures, limits)
     kinds = {str(shape.get("shape_type") or "polygon") for shape in shapes}
-    for kind in sorted(kinds - _PLACES.keys()):
-        yield LeftOut(f"{file.name}: shapes of the kind {plain(kind, 40)} are left out.")
     found = _found(shapes, image, file.name)
-    names.update(dict.fromkeys(found.labels))
-    # The names that were met so far: the files of a set list none.
-    yield Annotated(image, found, tuple(names), where=file.name)
+    odd.update(kinds - _PLACES.keys())
+    return Annotated(image, found, where=file.name)
 
 
 def _image(
@@ -124,17 +134,50 @@ def _found(shapes: Sequence[Any], image: Picture, where: str) -> Detections:
         shared = kind == "polygon" and isinstance(group, int)
         key: object = (label, group) if shared else number
         _, corners, rings = things.setdefault(key, (label.strip(), [], []))
-        corners.append(_circle(points, image, where) if kind == "circle" else points)
-        if kind == "polygon":
-            rings.append(points)
+        own: Rings = ()
+        if kind == "mask":
+            own = _painted(shape, points)
+        elif kind == "polygon":
+            own = (points,)
+        rings.extend(own)
+        if kind == "circle":
+            points = _circle(points, image, where)
+        corners.append(np.concatenate(own) if own else points)
     boxes = [_bounds(np.concatenate(corners)) for _, corners, _ in things.values()]
     labels = tuple(label for label, _, _ in things.values())
     outlines: tuple[Rings, ...] = tuple(tuple(rings) for _, _, rings in things.values())
     return Detections(floats_of(boxes).reshape(-1, 4), labels, outlines)
 
 
-_PLACES = {"polygon": 3, "rectangle": 2, "circle": 2}
+_PLACES = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}
 """The kinds of shapes that are places, with the points that each needs."""
+
+
+def _painted(shape: dict[str, Any], points: FloatArray) -> Rings:
+    """Return the outlines of what was painted: a small picture that lies between two corners.
+
+    Raises:
+        DatasetError: It is damaged.
+    """
+    try:
+        mask = open_image(_unpacked(str(shape["mask"])))
+    except (ValueError, InputError) as exc:
+        raise DatasetError(
+            f"the mask of “{plain(shape['label'])}” is damaged: paint it again."
+        ) from exc
+    return tuple(ring + points.min(axis=0) for ring in rings_of(np.asarray(mask)[..., 0] > 0))
+
+
+def _unpacked(data: str) -> bytes:
+    """Return the bytes of a picture that a file holds as text.
+
+    Raises:
+        DatasetError: They are more than a picture may have.
+        ValueError: The text is none of bytes.
+    """
+    if len(data) > LIMITS.max_bytes * 4 // 3 + 4:
+        raise DatasetError(too_many_bytes(LIMITS))
+    return base64.b64decode(data)
 
 
 def _circle(points: FloatArray, image: Picture, where: str) -> FloatArray:
@@ -172,11 +215,9 @@ class PictureWithin:
         data = table.get("imageData") if isinstance(table, dict) else None
         if not isinstance(data, str):
             raise DatasetError(f"{self.file.name} holds no picture.")
-        if len(data) > LIMITS.max_bytes * 4 // 3 + 4:
-            raise DatasetError(too_many_bytes(LIMITS))
         try:
-            return base64.b64decode(data)
-        except (ValueError, binascii.Error) as exc:
+            return _unpacked(data)
+        except ValueError as exc:
             raise DatasetError(f"the picture within {self.file.name} is damaged.") from exc
 
 

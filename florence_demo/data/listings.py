@@ -1,4 +1,4 @@
-"""Files of rows: where one lies in a folder, its JSON, its pictures, and what cannot be read.
+"""Files of rows: where one lies in a folder, its JSON, its alphabet, and what cannot be read.
 
 Knows paths, lines and numbers, and what a stranger's may cost. Does not know what a row means.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import re
 from collections import Counter as Kinds
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,6 @@ from florence_demo.bounded_json import JsonLimits, parse_json
 from florence_demo.data.example import MAX_PLACES
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError, printable
-from florence_demo.files import leads_out
 from florence_demo.prediction import FloatArray
 from florence_demo.tasks import Region
 
@@ -33,11 +31,10 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".ti
 
 MAX_CAPTION = 64 << 10
 """Bytes of a caption's file: more is no caption."""
-_MAX_NAME = 1_000
-_MAX_PART = 255
 _LINE_VALUES, _DEPTH = 20_000, 16
 _SHOWN = 64 << 10
 _LOOKED_AT = 3
+_MARK = 64
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -55,9 +52,30 @@ def shows(path: Path, word: bytes) -> bool:
 
 def utf8_of(data: bytes) -> bytes:
     """Return a text in UTF-8 and without a byte order mark, whether it came so or in UTF-16."""
-    if data.startswith(_UTF16):
-        return data.decode("utf-16", errors="replace").encode("utf-8", errors="replace")
+    kind = _utf16(data[:_MARK])
+    if kind:
+        return data.decode(kind, errors="replace").encode("utf-8", errors="replace")
     return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _utf16(start: bytes) -> str:
+    """Return which UTF-16 a text begins in, "" for none; without a mark its zeros tell."""
+    if start.startswith(_UTF16):
+        return "utf-16"
+    # Every other byte of most letters in use.
+    even, odd = start[0::2], start[1::2]
+    if start and 0 not in even and odd.count(0) > len(odd) / 2:
+        return "utf-16-le"
+    return "utf-16-be" if start and 0 not in odd and even.count(0) > len(even) / 2 else ""
+
+
+def _mended(data: bytes) -> bytes:
+    """Return a text in UTF-8: what is none is taken for Windows' usual alphabet."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace").encode()
+    return data
 
 
 def text_of(path: Path, most: int) -> str:
@@ -106,78 +124,6 @@ def listing_of(source: DataSource) -> Path:
     return path
 
 
-class Pictures:
-    """Find a source's pictures by the names that its rows give, and look for each once."""
-
-    def __init__(self, source: DataSource, *folders: Path):
-        """Take the folders to look in.
-
-        Args:
-            source: Says where its files may lie.
-            folders: Tried in this order; where no picture is found, the first counts.
-        """
-        self._source = source
-        self._folders = [f for f in folders if source.holds(f)]
-        self._found: dict[str, Path | str] = {}
-
-    def path(self, name: Any) -> Path:
-        """Return the path that a name stands for, whether or not a picture is there.
-
-        Raises:
-            DatasetError: It is no name, or leads out of where the source's files may lie.
-        """
-        if not isinstance(name, str):
-            raise DatasetError("the name of a picture must be text.")
-        if name not in self._found:
-            self._found[name] = self._look(name)
-        found = self._found[name]
-        if isinstance(found, str):
-            raise DatasetError(found)
-        return found
-
-    def first(self, *names: Any) -> Path:
-        """Return the path of the first of these names at which a picture is, or of the first name.
-
-        Raises:
-            DatasetError: No picture is there, and the first is no name or leads out.
-        """
-        for name in names:
-            try:
-                path = self.path(name)
-            except DatasetError:
-                continue
-            if path.is_file():
-                return path
-        return self.path(names[0])
-
-    def _look(self, name: str) -> Path | str:
-        shown = f"“{name[:60]}”" + (" …" if len(name) > 60 else "")
-        if not _is_name(name):
-            return f"{shown} is no name of a picture: it is empty, too long or holds odd signs."
-        out = f"{shown} leads out of the data's own folder: name pictures by their place within it."
-        if self._source.limits and leads_out(name):
-            return out
-        try:
-            found = (folder / name for folder in self._folders)
-            path = next((p for p in found if p.is_file()), self._folders[0] / name)
-            return path if self._source.holds(path) else out
-        except (OSError, IndexError):
-            return out
-
-
-def likely_names(given: Any, stem: str) -> list[Any]:
-    """Return by which names a picture may be found whose marks lie in a file of their own.
-
-    Args:
-        given: The name that the file gives: often a path of another machine, or without an ending.
-        stem: The file's own name without its ending, which is the picture's in all such tools.
-    """
-    last = [re.split(r"[\\/]", given)[-1]] if isinstance(given, str) else []
-    endings = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
-    beside = [stem + ending for ending in endings]
-    return [*([given] if given else []), *filter(None, last), *beside]
-
-
 class Counter:
     """Count what all files of a set hold: each may be small, and all of them together many."""
 
@@ -196,14 +142,6 @@ class Counter:
             raise DatasetError(
                 f"The data holds more than {self._limits.values:,} values in all its files.{_SPLIT}"
             )
-
-
-def _is_name(name: str) -> bool:
-    try:
-        parts = [len(part) for part in name.encode().split(b"/")]
-    except UnicodeEncodeError:
-        return False
-    return 0 < len(name) <= _MAX_NAME and "\0" not in name and max(parts) <= _MAX_PART
 
 
 def json_lines(path: Path, limits: DataLimits | None = None) -> Iterator[tuple[str, Any]]:
@@ -250,7 +188,7 @@ def json_of(path: Path, limits: DataLimits | None = None) -> Any:
     check_size(path, limits)
     bounds = JsonLimits(limits.listing_bytes, limits.values, _DEPTH) if limits else None
     try:
-        return _value(utf8_of(path.read_bytes()), bounds)
+        return _value(_mended(utf8_of(path.read_bytes())), bounds)
     except ValueError as exc:
         raise DatasetError(f"{path} {exc}.{_SPLIT if limits else ''}") from exc
 
@@ -296,6 +234,21 @@ def floats_of(values: Any) -> FloatArray:
         return np.array(values, np.float32)
 
 
+def in_pixels(boxes: Sequence[Any]) -> FloatArray:
+    """Return boxes as (n, 4) float32.
+
+    Raises:
+        DatasetError: They are told as shares of the picture, which would be boxes of one pixel.
+    """
+    found = floats_of(boxes).reshape(-1, 4)
+    if len(found) and (found >= 0).all() and (found <= 1).all() and found.any():
+        raise DatasetError(
+            "its places lie between 0 and 1, and here pixels are meant: multiply them by the"
+            " picture's width and height."
+        )
+    return found
+
+
 def check_places(rows: Sequence[Any]) -> None:
     """Refuse more places than one row may have.
 
@@ -322,12 +275,12 @@ def answers_of(given: Any) -> tuple[str, ...]:
 def _opened(path: Path) -> IO[bytes]:
     """Return a file to read lines of UTF-8 from, after its byte order mark."""
     file = path.open("rb")
-    start = file.read(3)
-    if start.startswith(_UTF16):
+    start = file.read(_MARK)
+    if _utf16(start):
         with file:
             file.seek(0)
             return io.BytesIO(utf8_of(file.read()))
-    file.seek(3 if start == codecs.BOM_UTF8 else 0)
+    file.seek(3 if start.startswith(codecs.BOM_UTF8) else 0)
     return file
 
 
@@ -342,7 +295,7 @@ def _lines(file: IO[bytes], limits: DataLimits | None) -> Iterator[bytes]:
 
 def _line_value(line: bytes, limits: DataLimits | None) -> Any:
     bounds = JsonLimits(limits.line_bytes, _LINE_VALUES, _DEPTH) if limits else None
-    return _value(line, bounds)
+    return _value(_mended(line), bounds)
 
 
 def _value(data: bytes, limits: JsonLimits | None) -> Any:

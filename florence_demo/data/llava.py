@@ -1,13 +1,14 @@
 """LLaVA's conversations: a list of pictures, each with what a person asked and a model answered.
 
-Knows the turns, each pair of which is a question with its answer, as JSON or as lines of it. What
-a file says may be a stranger's word.
+Knows the turns, each pair of which is a question with its answer, as JSON or as lines of it, and
+the same as chat templates have it: "messages" with a role and a content. What a file says may be a
+stranger's word.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from florence_demo.data.annotated import Rows
 from florence_demo.data.example import Example
 from florence_demo.data.listings import (
     MALFORMED,
-    Pictures,
     json_lines,
     json_of,
     listing_of,
     shows,
 )
+from florence_demo.data.named_pictures import Pictures
 from florence_demo.data.parts import Listing
 from florence_demo.data.source import DataSource
 from florence_demo.data.written import write_rows
@@ -34,8 +35,18 @@ _TASK = "vqa"
 _ASKED, _ANSWERED = ("human", "user"), ("gpt", "assistant", "model")
 
 
+_TURNS = {"conversations": ("from", "value"), "messages": ("role", "content")}
+"""Where the turns are, with what tells of each who speaks and what is said."""
+
+
 def _is_llava(path: Path) -> bool:
-    return shows(path, b'"conversations"') and shows(path, b'"from"')
+    # With a role alone it may be talk about nothing that is seen.
+    seen = shows(path, b'"image') or shows(path, b'"conversations"')
+    kinds = _TURNS.items()
+    return seen and any(
+        shows(path, f'"{turns}"'.encode()) and shows(path, f'"{who}"'.encode())
+        for turns, (who, _) in kinds
+    )
 
 
 _LISTINGS = [Listing(suffix, _is_llava) for suffix in (".json", _LINES)]
@@ -58,18 +69,18 @@ def read_llava(source: DataSource) -> Rows:
         if isinstance(row, DatasetError):
             yield row
             continue
-        if not row.get("image"):
+        given = row.get("image") or row.get("images")
+        if not given:
             without += 1
             continue
         try:
-            given = row["image"]
             if isinstance(given, list):
                 if len(given) > 1:
                     yield LeftOut(f"{where}: it is about {len(given)} pictures, and left out.")
                     continue
                 given = given[0]
             image = pictures.path(given)
-            turns = _turns(row["conversations"])
+            turns = _turns(row)
             for question, answer in turns:
                 yield Example(image, _TASK, question, answer=answer, where=where)
         except DatasetError as exc:
@@ -95,13 +106,15 @@ def _items(source: DataSource, path: Path) -> Iterator[tuple[str, Any]]:
         yield where, row
 
 
-def _turns(given: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return each question with its answer.
+def _turns(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return each question of a conversation with its answer.
 
     Raises:
         DatasetError: Questions and answers do not take turns.
     """
-    turns = [(turn["from"], turn["value"]) for turn in given if turn["from"] != "system"]
+    name = next((name for name in _TURNS if name in row), "conversations")
+    who, said = _TURNS[name]
+    turns = [(t[who], _words(t[said])) for t in row[name] if t[who] != "system"]
     if not all(isinstance(words, str) for _, words in turns):
         raise DatasetError("what is said must be text.")
     asked, answered = turns[::2], turns[1::2]
@@ -113,6 +126,13 @@ def _turns(given: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
         (question.replace(_PICTURE, "").strip(), answer.strip())
         for (_, question), (_, answer) in zip(asked, answered, strict=True)
     ]
+
+
+def _words(said: Any) -> Any:
+    """Return the words of what is said, which chat templates put in a list beside the picture."""
+    if not isinstance(said, list) or not all(isinstance(part, dict) for part in said):
+        return said
+    return "".join(part["text"] for part in said if part.get("type", "text") == "text")
 
 
 def write_llava(rows: Sequence[Example], folder: Path) -> Path:

@@ -50,6 +50,16 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
 
 
+def files_in(folder: Path, *suffixes: str) -> list[Path]:
+    """Return the files in a folder whose names end so, in any case.
+
+    Hidden ones are left out: a Mac puts "._a.jpg" beside each "a.jpg" that it packs or copies.
+    """
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")
+    )
+
+
 def part_folders(folder: Path) -> dict[str, Path]:
     """Return the folders in a folder that mean a part, by the part."""
     return by_part(subfolders(folder))
@@ -95,8 +105,8 @@ class Listing:
     def within(self, folder: Path) -> list[Path]:
         """Return those in a folder, the most telling first."""
         for place in (folder, folder / self.inner):
-            inside = sorted(place.iterdir()) if place.is_dir() else []
-            found = [p for p in inside if _ends(p.name, self.suffix) and self.knows(p)]
+            inside = files_in(place, self.suffix) if place.is_dir() else []
+            found = [p for p in inside if self.knows(p)]
             if found:
                 return sorted(found, key=self._comes_last)
         return []

@@ -6,23 +6,26 @@ where a row is not usable, so that one bad row does not hide the others. Does no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-from florence_demo.data.annotated import Annotated, Rows, rows_about
+from florence_demo.data.annotated import Annotated, Rows, cut_at_edges, rows_about
 from florence_demo.data.columns import checked
 from florence_demo.data.example import MAX_SAID, Example
 from florence_demo.data.formats import OPENED_FIRST, READERS, USUAL, Reader, formats_help
 from florence_demo.data.listings import looked_at
-from florence_demo.data.parts import TRAIN, WHOLE, part_called, usual
-from florence_demo.data.rows import usable
+from florence_demo.data.parts import TRAIN, WHOLE, files_in, part_called, usual
+from florence_demo.data.rows import tells_nothing, usable
 from florence_demo.data.saved_sets import NO_PARTS, hub_parts
 from florence_demo.data.source import DataLimits, DataSource, Spec
-from florence_demo.data.tables import SUFFIXES
+from florence_demo.data.tables import SUFFIXES, first_of_list
 from florence_demo.errors import DatasetError, LeftOut, printable
+from florence_demo.files import folders_under
 
+_DEPTH, _FOLDERS = 4, 2_000
+"""Floors and folders below a folder that is no set in which one is looked for."""
 _TOLD = 3
 """Notes that are told where all rows are left out."""
 
@@ -40,9 +43,45 @@ def parse_source(text: str) -> DataSource:
         if found:
             source = DataSource(found[0].name, named, of)
             return part_of(source, of) if of else source
+    for named, of in ((text, ""), (location, part)):
+        below = _below(named) if named else None
+        if below:
+            return part_of(below, of) if of else below
     raise DatasetError(
         f"“{text}” is no data that can be read{looked_at(text)}. Known are: {formats_help()}."
     )
+
+
+def _below(location: str) -> DataSource | None:
+    """Return the one set that lies somewhere in a folder, or the one table in it, None for none.
+
+    Raises:
+        DatasetError: There are several sets, and a person has to name one.
+    """
+    folder = Path(location)
+    if not _is(folder.is_dir):
+        return None
+    found: list[tuple[Path, Reader]] = []
+    for inner in folders_under(folder, depth=_DEPTH, most=_FOLDERS):
+        if not any(inner.is_relative_to(known) for known, _ in found):
+            reader = _find(str(inner))
+            found += [(inner, reader[0])] if reader else []
+    if len(found) > 1:
+        names = [printable(str(path.relative_to(folder))) for path, _ in found[:_TOLD]]
+        more = ", …" if len(found) > _TOLD else ""
+        raise DatasetError(
+            f"“{location}” holds {len(found)} sets, {', '.join(names)}{more}: name one of them."
+        )
+    if found:
+        return DataSource(found[0][1].name, str(found[0][0]))
+    table = lone_table(folder)
+    return DataSource("tables", str(table)) if table else None
+
+
+def lone_table(folder: Path) -> Path | None:
+    """Return the only table in a folder that is no set: it says what its columns are."""
+    tables = [p for p in files_in(folder, *USUAL) if _usual(p) == "tables"]
+    return tables[0] if len(tables) == 1 else None
 
 
 def as_source(spec: Spec) -> DataSource:
@@ -72,7 +111,9 @@ def with_columns(source: DataSource, pairs: Sequence[tuple[str, str]]) -> DataSo
         return source
     if not READERS[source.format].columns:
         # A table whose columns nobody can guess looks like another format's file.
-        if Path(source.location).suffix.lower() not in SUFFIXES or not _is_file(source.location):
+        suffix = Path(source.location).suffix.lower()
+        known = suffix == ".json" and _parts(READERS[source.format], source.location)
+        if known or suffix not in SUFFIXES or not _is_file(source.location):
             raise DatasetError(
                 f"“{source}” is in the format “{source.format}”, which has no columns: leave out"
                 " --columns."
@@ -120,14 +161,25 @@ def _find(location: str, *, strangers: bool = False) -> tuple[Reader, Mapping[st
             if parts:
                 return reader, parts
     # A file of rows like nobody's is read as the usual one, which says what it lacks.
-    name = next((name for suffix, name in USUAL.items() if location.endswith(suffix)), None)
-    return (READERS[name], {WHOLE: location}) if name and _is_file(location) else None
+    name = _usual(Path(location)) if _is_file(location) else ""
+    return (READERS[name], {WHOLE: location}) if name else None
+
+
+def _usual(file: Path) -> str:
+    """Return the format that a file of unknown rows is taken for, "" for none."""
+    if file.suffix.lower() == ".json" and first_of_list(file):
+        return "tables"
+    return USUAL.get(file.suffix.lower(), "")
 
 
 def _is_file(location: str) -> bool:
+    return _is(Path(location).is_file)
+
+
+def _is(asked: Callable[[], bool]) -> bool:
     try:
-        return Path(location).is_file()
-    except (OSError, ValueError):
+        return asked()
+    except (OSError, ValueError):  # no path at all
         return False
 
 
@@ -148,11 +200,20 @@ def _rows(reader: Reader, source: DataSource, tasks: Sequence[str]) -> Rows:
     part = source.part or usual(parts)
     if part in parts:
         source = replace(source, location=parts[part], part=part)
+    over, first = 0, ""
     for row in reader.read(source):
         if isinstance(row, Annotated):
+            row, cut = cut_at_edges(row)
+            over, first = over + cut, first or (row.where if cut else "")
             yield from rows_about(row, tasks)
         elif isinstance(row, DatasetError) or not tasks or row.task in tasks:
             yield row
+    if over:
+        places = "1 place reaches" if over == 1 else f"{over:,} places reach"
+        yield LeftOut(
+            f"{places} over the edge of a picture (the first: {first}); what lies outside is cut"
+            " off."
+        )
 
 
 def open_data(
@@ -184,6 +245,8 @@ def open_data(
     told: list[str] = []
     rows = _bounded(_rows(reader, source, tasks), source.limits)
     kept = usable(_first(_kept(rows, told), limit), found)
+    if kept and tells_nothing(kept):
+        told.append(f"“{source}”: nothing is marked in any picture; is something missing?")
     if notes is not None:
         notes.extend(told)
     if problems is not None:

@@ -27,6 +27,11 @@ def usable(examples: Iterable[Example | DatasetError], problems: list[str]) -> l
     return kept
 
 
+def tells_nothing(rows: Iterable[Example]) -> bool:
+    """Say whether no row has an answer: neither words nor a place."""
+    return not any(row.answer or len(row.detections) for row in rows)
+
+
 def distinct_pictures(examples: Sequence[Example]) -> tuple[list[str], list[int]]:
     """Return a key for each distinct picture, and the number of the picture of each row.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from florence_demo.bounded_json import load_json
 from florence_demo.data.annotated import Rows
+from florence_demo.data.box_formats import LOOKED_AT, with_box_format
 from florence_demo.data.columns import ROLES, columns_of, row_of
 from florence_demo.data.parts import TRAIN, WHOLE, part_called
 from florence_demo.data.source import DataSource
@@ -30,6 +32,7 @@ MISSING_DATASETS = (
     "Reading this set needs the package “datasets”: install it with `pip install datasets`."
 )
 NO_PARTS = "“{source}” has no parts: leave out “#{part}”, or name other data to measure on."
+_REVISION = re.compile(r"\w[\w./-]{0,95}", re.ASCII)
 _BATCH = 1_000
 
 
@@ -62,23 +65,35 @@ def read_hub(source: DataSource) -> Rows:
     if Path(source.location).exists():
         # The package would take the folder for the set; nobody is told that there is one.
         raise _not_opened(source)
-    yield from rows_of_set(source, _opened(source), _folders_of(source.location))
+    yield from rows_of_set(source, _opened(source), _folders_of(id_of(source.location)[0]))
 
 
-def hub_parts(hub_id: str) -> tuple[str, ...]:
+def id_of(location: str) -> tuple[str, str | None]:
+    """Return the id and the revision that "owner/name@revision" names, None for the newest."""
+    name, _, revision = location.partition("@")
+    return name, revision or None
+
+
+def is_revision(text: str) -> bool:
+    """Say whether a text may name a revision: a commit, a tag or a branch."""
+    return bool(_REVISION.fullmatch(text)) and ".." not in text
+
+
+def hub_parts(location: str) -> tuple[str, ...]:
     """Return the names of the parts of a set on the hub, none where the hub cannot be asked."""
-    return tuple(part_called(own) or own for own in _own_names(hub_id))
+    return tuple(part_called(own) or own for own in _own_names(location))
 
 
-def _own_names(hub_id: str) -> tuple[str, ...]:
+def _own_names(location: str) -> tuple[str, ...]:
     """Return what a set on the hub calls its parts, nothing where the hub cannot be asked."""
     try:
         import datasets
 
-        return tuple(datasets.get_dataset_split_names(hub_id))
+        name, revision = id_of(location)
+        return tuple(datasets.get_dataset_split_names(name, revision=revision))
     except Exception:
         # The package raises whatever its file systems raise; reading the set will say what it is.
-        log.debug("no parts of %s", hub_id, exc_info=True)
+        log.debug("no parts of %s", location, exc_info=True)
         return ()
 
 
@@ -90,23 +105,24 @@ def _opened(source: DataSource) -> Any:
     try:
         if source.format == "hub":
             own = _own_name(source.location, source.part or TRAIN)
-            return datasets.load_dataset(source.location, split=own)
+            name, revision = id_of(source.location)
+            return datasets.load_dataset(name, split=own, revision=revision)
         return datasets.load_from_disk(source.location)
     except Exception as exc:
         # The package raises whatever its file systems raise; none of it is for a person.
         raise _not_opened(source) from exc
 
 
-def _own_name(hub_id: str, part: str) -> str:
+def _own_name(location: str, part: str) -> str:
     """Return what a set on the hub calls a part."""
-    names = _own_names(hub_id)
+    names = _own_names(location)
     return part if part in names else next((n for n in names if part_called(n) == part), part)
 
 
 def _not_opened(source: DataSource) -> DatasetError:
     return DatasetError(
-        f"The set “{source.location}” cannot be opened: check its name and the connection, or save"
-        " it with `save_to_disk` and name that folder."
+        f"The set “{source.location}” cannot be opened: check its name, its revision where one is"
+        " named, and the connection, or save it with `save_to_disk` and name that folder."
     )
 
 
@@ -184,13 +200,18 @@ def rows_of_set(source: DataSource, loaded: Any, folders: tuple[Path, ...] = ())
     name = f"“{source.location}”"
     held = [n for n, feature in loaded.features.items() if _holds_pictures(feature)]
     columns = columns_of(name, tuple(loaded.column_names), source.columns, plainly, held)
-    yield columns.note(name)
     # As Arrow holds them: with any other format a column is what the set says that it is, such as
     # a picture, a sound or a document, and reading it opens the file that a cell names.
     plain = loaded.with_format("arrow")
     taken = columns.taken
     words = plain.select_columns([c for role, c in taken.items() if role != "image"])
     pictures = plain.select_columns([taken["image"]])
+    if "objects" in taken:
+        known = words[:LOOKED_AT].to_pylist()
+        shown = (CellPicture(pictures, i, folders) for i in range(len(known)))
+        cells_of = (row[taken["objects"]] for row in known)
+        columns = with_box_format(columns, zip(cells_of, shown, strict=True))
+    yield columns.note(name)
     of_objects = classes.get(taken.get("objects", ""), [])
 
     def named(cell: Any) -> str | None:

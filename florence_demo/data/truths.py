@@ -16,7 +16,6 @@ import numpy as np
 from florence_demo.data.example import Example
 from florence_demo.data.listings import (
     MALFORMED,
-    Pictures,
     answers_of,
     check_places,
     floats_of,
@@ -24,6 +23,7 @@ from florence_demo.data.listings import (
     listing_of,
     region_of,
 )
+from florence_demo.data.named_pictures import Pictures
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
 from florence_demo.prediction import Detections

@@ -18,16 +18,23 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, TreeBuilder, indent, tostring
 from xml.parsers import expat
 
-from florence_demo.data.annotated import Annotated, Rows
+from florence_demo.data.annotated import Annotated, Rows, with_all_names
 from florence_demo.data.listings import (
     Counter,
-    Pictures,
     check_places,
     floats_of,
-    likely_names,
+    in_pixels,
     text_of,
 )
-from florence_demo.data.parts import TRAIN, WHOLE, by_part, part_called, part_folders, subfolders
+from florence_demo.data.named_pictures import Pictures, likely_names, spelled
+from florence_demo.data.parts import (
+    TRAIN,
+    WHOLE,
+    by_part,
+    files_in,
+    part_folders,
+    subfolders,
+)
 from florence_demo.data.source import DataSource
 from florence_demo.data.written import write_pictures
 from florence_demo.errors import DatasetError, plain, printable
@@ -55,7 +62,7 @@ def find_voc(location: str) -> Mapping[str, str] | None:
             return None
         folder = years[0]
     sets = folder / _SETS
-    lists = by_part(p for p in sorted(sets.glob("*.txt")) if part_called(p.stem) and _alone(p))
+    lists = by_part(filter(_alone, files_in(sets, ".txt") if sets.is_dir() else []))
     return {part: str(path) for part, path in lists.items()} or {WHOLE: str(folder)}
 
 
@@ -76,7 +83,7 @@ def _marks_of(folder: Path) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".xml")
+    return files_in(folder, ".xml")
 
 
 def read_voc(source: DataSource) -> Rows:
@@ -92,25 +99,25 @@ def read_voc(source: DataSource) -> Rows:
         raise DatasetError(f"{path.name} lies outside the data's own folder.")
     pictures = Pictures(source, folder / PICTURES, marks, folder / "images", folder)
     count = Counter(source.limits)
-    names: dict[str, None] = {}
+    found: list[Annotated] = []
     for file in _listed(path, marks) if listed else _files(marks):
         try:
-            yield _picture(source, file, pictures, count, names)
+            found.append(_picture(source, file, pictures, count))
         except DatasetError as exc:
             yield DatasetError(f"{plain(file.name)}: {exc}")
+    yield from with_all_names(found)
 
 
 def _listed(path: Path, marks: Path) -> Iterator[Path]:
     """Yield the XML files of the names that a list has, one a line."""
     for line in text_of(path, _MAX_LIST).splitlines():
         if line.strip():
-            yield marks / f"{line.strip()}.xml"
+            named = marks / f"{line.strip()}.xml"
+            yield spelled(named, marks) or named
 
 
-def _picture(
-    source: DataSource, file: Path, pictures: Pictures, count: Counter, names: dict[str, None]
-) -> Annotated:
-    """Return a picture with what its file marks, and remember the names in it.
+def _picture(source: DataSource, file: Path, pictures: Pictures, count: Counter) -> Annotated:
+    """Return a picture with what its file marks.
 
     Raises:
         DatasetError: The file or a thing in it cannot be read.
@@ -134,11 +141,9 @@ def _picture(
         outlines.append(_outline(thing, number))
         if not labels[-1]:
             raise DatasetError(f"thing {number} has no name: write one, or remove it.")
-    names.update(dict.fromkeys(labels))
     image = pictures.first(*likely_names(_text(root.find("filename")), file.stem))
-    found = Detections(floats_of(boxes).reshape(-1, 4), tuple(labels), tuple(outlines))
-    # The names that were met so far: the files of a set list none.
-    return Annotated(image, found, tuple(names), where=file.name)
+    found = Detections(in_pixels(boxes), tuple(labels), tuple(outlines))
+    return Annotated(image, found, where=file.name)
 
 
 def _text(element: Element | None) -> str:
@@ -191,7 +196,12 @@ def _xml_of(path: Path) -> Element:
     except (expat.ExpatError, LookupError, ValueError) as exc:
         raise DatasetError(f"the file is no XML ({plain(exc)}): save it again.") from exc
     if root.tag != "annotation":
-        raise DatasetError("the file is no annotation of Pascal VOC: take it out of the folder.")
+        own = root.tag == "annotations"
+        raise DatasetError(
+            "the file is CVAT's own form, which is not read: export the set as COCO or YOLO."
+            if own
+            else "the file is no annotation of Pascal VOC: take it out of the folder."
+        )
     return root
 
 

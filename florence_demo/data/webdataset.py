@@ -21,7 +21,7 @@ from florence_demo.data.annotated import Rows
 from florence_demo.data.columns import ROLES
 from florence_demo.data.example import Example, as_line, example_from_answers
 from florence_demo.data.listings import IMAGE_SUFFIXES, MAX_CAPTION, Counter, answers_of, words_of
-from florence_demo.data.parts import WHOLE, part_called, part_folders
+from florence_demo.data.parts import WHOLE, files_in, part_called, part_folders
 from florence_demo.data.source import DATA_LIMITS, DataSource
 from florence_demo.data.written import write_rows
 from florence_demo.errors import DatasetError, LeftOut, plain
@@ -40,7 +40,7 @@ def find_webdataset(location: str) -> Mapping[str, str] | None:
     path = Path(location)
     if not path.is_dir():
         return {WHOLE: location} if path.suffix.lower() == SUFFIX and path.is_file() else None
-    if any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir()):
+    if files_in(path, *IMAGE_SUFFIXES):
         return None  # somebody's archive beside a set of loose pictures
     own = {part_called(p.stem) for p in _shards(path)}
     if own:
@@ -49,7 +49,7 @@ def find_webdataset(location: str) -> Mapping[str, str] | None:
 
 
 def _shards(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() == SUFFIX and p.is_file())
+    return [p for p in files_in(folder, SUFFIX) if p.is_file()]
 
 
 def read_webdataset(source: DataSource) -> Rows:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from florence_demo.codec import BINS, TEXT, Piece, lex, past_the_last
+from florence_demo.codec import TEXT, past_the_last
 from florence_demo.engine.batching import Batcher
 from florence_demo.engine.confidence import Confidence
 from florence_demo.engine.familiarity import Familiarity
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint, in_rgb
 from florence_demo.engine.many import Asked, ask_many
 from florence_demo.engine.notices import Course, notices_of
+from florence_demo.engine.pieces import Cutter
 from florence_demo.engine.request import OnStep, Request, Stopped
 from florence_demo.engine.seen import Seen, encode_seen
 
@@ -83,13 +84,7 @@ class Engine:
         self._features = FeatureCache()
         config = loaded.model.config
         self._positions = int(config.text_config.max_position_embeddings)
-        vocabulary = loaded.processor.tokenizer.get_vocab()
-        self._special = {
-            token_id: piece
-            for token, token_id in vocabulary.items()
-            if (piece := lex(token)[0]).loc >= 0 or piece.tag
-        }
-        self._locations = _in_order(self._special)
+        self._cut = Cutter(loaded.processor.tokenizer)
 
     def ask(
         self,
@@ -316,6 +311,13 @@ class Engine:
         return Engine(loaded)
 
     @property
+    def side(self) -> int:
+        """Return the pixels of the longer side that the model sees of a picture."""
+        seen = self.loaded.processor.image_processor
+        size = seen.crop_size if seen.do_center_crop else seen.size
+        return max(int(size["height"]), int(size["width"]))
+
+    @property
     def cached_bytes(self) -> int:
         """Return the bytes of image features kept for further questions."""
         return self._features.bytes
@@ -336,7 +338,7 @@ class Engine:
             do_sample=options.do_sample,
             temperature=options.temperature,
             seed=options.seed,
-            locations=self._locations,
+            locations=self._cut.locations,
             loop_guard=options.loop_guard,
         )
         told = [(row, job) for row, job in enumerate(jobs) if job.told]
@@ -365,39 +367,13 @@ class Engine:
         """Offer the answer so far to whoever asked; remember when that person stops."""
         answer, size, caller = job.request.task.answer, job.request.image.size, job.caller
         assert caller.on_step is not None
-        caller.stopped = not caller.on_step(lambda: answer.decode(self.pieces(ids), size))
-
-    def pieces(self, ids: Sequence[int], logprobs: Sequence[float] = ()) -> list[Piece]:
-        """Cut token ids into pieces: each location and tag alone, each run of text together.
-
-        A character can be spread over several tokens, so a run is turned into text as a whole.
-        """
-        tokenizer = self.loaded.processor.tokenizer
-        result: list[Piece] = []
-        run: list[int] = []
-
-        def flush(end: int) -> None:
-            if run:
-                text = tokenizer.decode(run, clean_up_tokenization_spaces=False)
-                result.append(Piece(text, logprobs=tuple(logprobs[end - len(run) : end])))
-                run.clear()
-
-        for at, token_id in enumerate(ids):
-            special = self._special.get(token_id)
-            if special is None:
-                run.append(token_id)
-                continue
-            flush(at)
-            own = tuple(logprobs[at : at + 1])
-            result.append(Piece(special.text, special.loc, special.tag, own))
-        flush(len(ids))
-        return result
+        caller.stopped = not caller.on_step(lambda: answer.decode(self._cut(ids), size))
 
     def _prediction(
         self, job: _Job, prompt: str, generated: Generated, seconds: float
     ) -> Prediction:
         request = job.request
-        pieces = self.pieces(generated.ids, generated.logprobs)
+        pieces = self._cut(generated.ids, generated.logprobs)
         decoded = request.task.answer.decode(pieces, request.image.size)
         found = decoded.detections
         rated = self._confidence.rate(request.task, found) if self._confidence else None
@@ -439,12 +415,3 @@ class Engine:
 
 def _digest(image: Image.Image | Seen) -> str:
     return image.digest if isinstance(image, Seen) else fingerprint(image)
-
-
-def _in_order(special: Mapping[int, Piece]) -> range | None:
-    """Return the ids of the locations, 0 to 999, or None where they do not follow each other."""
-    ids = {piece.loc: token for token, piece in special.items() if piece.loc >= 0}
-    if sorted(ids) != list(range(BINS)):
-        return None
-    locations = range(ids[0], ids[0] + BINS)
-    return locations if [ids[loc] for loc in range(BINS)] == list(locations) else None

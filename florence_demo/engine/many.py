@@ -25,10 +25,11 @@ from florence_demo.tasks import Task, task_named
 
 log = logging.getLogger(__name__)
 
-_A_PICTURE = 250_000_000
-"""Bytes that the largest pass of Florence-2-large's vision tower takes for a picture."""
 _LIGHT = 100_000_000
-_MOST_LIGHT, _MOST_HERE, _MOST_THERE = 16, 4, 64
+"""Bytes of weights below which a model is one of nano's size."""
+_A_PICTURE, _A_LIGHT_PICTURE = 250_000_000, 50_000_000
+"""Bytes that a pass of the vision tower may take for a picture, of large and of nano."""
+_MOST_LIGHT, _MOST_HERE, _MOST_THERE = 32, 4, 64
 _NO_MEMORY = "There is too little memory for this picture: close other programs, or try a smaller"
 _NO_MEMORY += " model."
 _HELD = 400_000_000
@@ -62,7 +63,8 @@ def usual_batch(engine: Answerer) -> int:
     used, total = memory.get(device, memory["main memory"])
     light = engine.loaded.weight_bytes < _LIGHT
     most = _MOST_THERE if device in memory else _MOST_LIGHT if light else _MOST_HERE
-    return max(1, min(most, (total - used) // 2 // _A_PICTURE))
+    each = _A_LIGHT_PICTURE if light else _A_PICTURE
+    return max(1, min(most, (total - used) // 2 // each))
 
 
 def reading_ahead(batch: int, workers: int | None = None) -> Ahead:

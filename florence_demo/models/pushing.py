@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from urllib.parse import quote
 
 from florence_demo.checkpoints.info import CheckpointInfo, called
 from florence_demo.checkpoints.inspection import inspect_checkpoint
 from florence_demo.checkpoints.reading import LIMITS, MERGES
 from florence_demo.errors import CheckpointError, InputError, plain
-from florence_demo.models.catalogue import HUB_ID, MODELS, is_hub_name
+from florence_demo.models.catalogue import HUB_ID, MODELS, REVISION, is_hub_name
 
 log = logging.getLogger(__name__)
 
@@ -72,28 +73,54 @@ def check_name(name: str) -> None:
         raise InputError(f"“{plain(name)}” is no id of the hub: write owner/name.")
 
 
-def push(files: dict[str, Path], name: str, private: bool = False) -> str:
+def check_branch(name: str) -> None:
+    """Raise InputError where a name is no branch of the hub."""
+    if not REVISION.fullmatch(name) or ".." in name:
+        raise InputError(f"“{plain(name)}” is no name of a branch: write one such as v2.")
+
+
+def push(
+    files: dict[str, Path], name: str, private: bool = False, branch: str | None = None
+) -> str:
     """Put files into a repository of the hub, which is made where there is none; return its page.
+
+    They appear together: large ones go first, each by itself, and one commit names them all.
 
     Args:
         files: Of ``files_to_push``.
         name: "owner/name".
         private: Whether a new repository is for its owner alone.
+        branch: Where they go, made where there is none; None for the usual one.
 
     Raises:
-        InputError: The name is none, nobody is logged in, or the hub refuses.
+        InputError: A name is none, nobody is logged in, or the hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
     check_name(name)
+    if branch is not None:
+        check_branch(branch)
     api = HfApi()
+    made = False
     try:
-        page = api.create_repo(name, private=private or None, exist_ok=True)
+        page = str(api.create_repo(name, private=private or None, exist_ok=True))
+        if branch is not None:
+            api.create_branch(name, branch=branch, exist_ok=True)
+        made = True
         adding = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
-        api.create_commit(name, adding, commit_message="Add a fine-tuned Florence-2")
+        api.create_commit(
+            name, adding, commit_message="Add a fine-tuned Florence-2", revision=branch
+        )
     except Exception as exc:  # whatever the client and the network between raise
-        raise _in_a_sentence(exc, name) from exc
-    return str(page)
+        said = _in_a_sentence(exc, name)
+        raise (InputError(f"{said} {_HALF_WAY.format(plain(name))}") if made else said) from exc
+    return page if branch is None else f"{page}/tree/{quote(branch, safe='')}"
+
+
+_HALF_WAY = (
+    "The files appear in {} together or not at all, so none is there: push again, and large ones"
+    " that arrived are not sent again."
+)
 
 
 def _in_a_sentence(exc: Exception, name: str) -> InputError:

@@ -19,9 +19,11 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from florence_demo.engine.closely import Look, look_closely
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.many import Answerer
 from florence_demo.engine.request import OnStep, Options, Request
+from florence_demo.engine.tiles import squeezed
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.annotate import annotate
@@ -121,7 +123,8 @@ class Service:
             return {}, {"picture": None}
         data, mime = display_copy(image)
         shown = self.handed_out(data, mime)
-        hint = f"{image.width} × {image.height} pixels. Choose a task and press Ask."
+        hints = [f"{image.width} × {image.height} pixels.", squeezed(image.size)]
+        hint = " ".join(filter(None, [*hints, "Choose a task and press Ask."]))
         return (
             {"picture": shown, "size": list(image.size), "box": None},
             {"picture": dict(shown), "hint": hint},
@@ -192,6 +195,7 @@ class Service:
         model: Named,
         options: Options,
         progress: Callable[[float, str], None] | None = None,
+        tiles: str = "",
     ) -> Iterator[tuple[dict[str, Any], Prediction | None]]:
         """Yield the answer as it grows, each time with the finished prediction or None.
 
@@ -206,6 +210,7 @@ class Service:
             model: What ``check_model`` returned, or a folder that this program made or listed.
             options: How the answer is searched.
             progress: Told about downloads.
+            tiles: "auto" or rows by columns looks closely; "" at the whole picture alone.
         """
         yield {}, None
         if image is None:
@@ -217,8 +222,10 @@ class Service:
         if not chosen.after:
             chosen.build_prompt(text or "", region, image.size)
         options.check()
+        if tiles:
+            Look(chosen, text or "", tiles).check()
         engine = self.engines.get(model, progress)
-        question = (model, image, task, text or "", region, options)
+        question = (model, image, task, text or "", region, options, tiles)
         for found, growing in self._answers(self._predict, question):
             if found is not None:
                 yield show(found, engine), found
@@ -275,10 +282,14 @@ class Service:
         text: str,
         region: Region | None,
         options: Options,
+        tiles: str,
         *,
         on_step: OnStep | None = None,
     ) -> Prediction:
         engine = self.engines.get(model)
+        if tiles:
+            look = Look(TASKS[task], text, tiles, options)
+            return look_closely(engine, image, look, on_step=on_step)
         return engine.predict(image, TASKS[task], text, region, options, on_step=on_step)
 
     def _predict_all_here(

@@ -5,18 +5,16 @@ Knows rows of a job. Does not know where cards stand.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from florence_demo.data.batches import Row
-from florence_demo.data.places import Place
-from florence_demo.errors import FlorenceDemoError
+from PIL import Image
+
+from florence_demo.batch.sources import Item
+from florence_demo.data.batches import Row, key_of
 from florence_demo.output.overlay import overlay
-from florence_demo.pictures.images import display_copy, open_image
+from florence_demo.pictures.images import display_copy
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service
-
-log = logging.getLogger(__name__)
 
 SIDE = 360
 """Longest side of a card's picture, in pixels."""
@@ -24,21 +22,37 @@ SIDE = 360
 _LETTERS = 300
 
 
-def make_card(service: Service, row: Row) -> dict[str, Any]:
+class SmallPictures:
+    """Keep a small copy of each picture from when it is opened until its card is made."""
+
+    def __init__(self, service: Service) -> None:
+        """Take where copies are handed out."""
+        self._service = service
+        self._kept: dict[str, dict[str, Any]] = {}
+
+    def look(self, item: Item, picture: Image.Image) -> None:
+        """Keep a picture's small copy."""
+        self._kept[item.key] = self._service.handed_out(*display_copy(picture, SIDE))
+
+    def take(self, row: Row) -> dict[str, Any] | None:
+        """Return the copy of a row's picture, as a file that the page may show."""
+        return self._kept.pop(key_of(row), None)
+
+
+def make_card(row: Row, picture: dict[str, Any] | None) -> dict[str, Any]:
     """Return what a card shows of a row.
+
+    Args:
+        row: The row.
+        picture: Its small picture, as a file that the page may show.
 
     Returns:
         {"name", "picture" (a file or None), "size", "error", "answers": [{"sentence", "overlay",
         "things": [[label, score or None], ...]}]}, an answer for each task.
     """
-    card: dict[str, Any] = {"name": name_of(row), "picture": None, "size": row.get("size")}
+    card: dict[str, Any] = {"name": name_of(row), "picture": picture, "size": row.get("size")}
     if "error" in row:
         return {**card, "error": row["error"], "answers": []}
-    try:
-        image = open_image(Place.from_json(row["place"]).read())
-        card["picture"] = service.handed_out(*display_copy(image, SIDE))
-    except (FlorenceDemoError, OSError):
-        log.warning("no small picture of %r", row["source"], exc_info=True)
     return {**card, "error": "", "answers": [_answer(each) for each in row["answers"].values()]}
 
 

@@ -25,12 +25,13 @@ from florence_demo.batch.exporting import export
 from florence_demo.batch.plan import count
 from florence_demo.batch.run import Model, Outcome, Watch, run
 from florence_demo.batch.sources import ARCHIVES, DOCUMENTS, FILMS, PICTURES
-from florence_demo.data.batches import Row
+from florence_demo.data.batches import Row, picture_of
 from florence_demo.errors import FlorenceDemoError, InputError, plain
 from florence_demo.files import copy_at_most, disk_full_told, opened_zip
 from florence_demo.models.catalogue import ModelSpec
+from florence_demo.pictures.images import open_image
 from florence_demo.serving.asking import Service
-from florence_demo.serving.cards import make_card
+from florence_demo.serving.cards import SmallPictures, make_card
 
 log = logging.getLogger(__name__)
 
@@ -258,11 +259,13 @@ class Jobs:
             if job.asked_to_stop.is_set():
                 self._let_go(job)
                 return
-            job.state = RUNNING
+            job.state, small = RUNNING, SmallPictures(self.service)
             try:
                 model = Model(job.spec.name, lambda: self.service.answerer(job.spec))
                 watch = Watch(
-                    lambda outcome, rows: self._hear(job, outcome, rows), (job.asked_to_stop.is_set)
+                    lambda outcome, rows: self._hear(job, small, outcome, rows),
+                    job.asked_to_stop.is_set,
+                    on_picture=small.look,
                 )
                 job.total = count(job.config)
                 job.outcome = run(job.config, model, watch)
@@ -283,8 +286,8 @@ class Jobs:
         if job.name not in self._jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _hear(self, job: Job, outcome: Outcome, rows: list[Row]) -> None:
-        cards = [make_card(self.service, row) for row in rows]
+    def _hear(self, job: Job, small: SmallPictures, outcome: Outcome, rows: list[Row]) -> None:
+        cards = [make_card(row, small.take(row)) for row in rows]
         job.rows += rows
         job.cards += cards
         job.outcome = outcome
@@ -358,13 +361,11 @@ def _free(path: Path) -> Path:
     return free
 
 
-def picture_of(row: Row) -> Image.Image:
+def opened(row: Row) -> Image.Image:
     """Return the picture of a row.
 
     Raises:
         FlorenceDemoError: It cannot be read any more.
     """
-    from florence_demo.data.places import Place
-    from florence_demo.pictures.images import open_image
-
-    return open_image(Place.from_json(row["place"]).read())
+    picture: Any = picture_of(row)
+    return open_image(picture() if callable(picture) else picture)

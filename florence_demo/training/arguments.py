@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from florence_demo.errors import DatasetError
 from florence_demo.models.devices import choose_device
 from florence_demo.training.config import TrainConfig
+from florence_demo.training.sharded import allow_on_processors
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def arguments(config: TrainConfig, share: int = 1) -> TrainingArguments:
     workers = config.workers
     if workers is None:
         workers = 0 if cpu or not torch.cuda.is_available() else 8
-    return TrainingArguments(
+    args = TrainingArguments(
         output_dir=str(config.out / "checkpoints"),
         per_device_train_batch_size=share,
         per_device_eval_batch_size=share,
@@ -51,7 +52,7 @@ def arguments(config: TrainConfig, share: int = 1) -> TrainingArguments:
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup,
         max_grad_norm=config.max_grad_norm,
-        lr_scheduler_type="linear",
+        lr_scheduler_type=config.schedule,
         # Seven times faster than AdamW's loop over tensors on a processor, too.
         optim="adamw_torch_fused",
         bf16=config.precision == "bf16",
@@ -70,16 +71,22 @@ def arguments(config: TrainConfig, share: int = 1) -> TrainingArguments:
         logging_nan_inf_filter=False,
         dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0,
+        # For the way to a GPU: without one, torch warns at each pass.
+        dataloader_pin_memory=not cpu and torch.cuda.is_available(),
         # A last short batch would be filled up differently by each number of processes.
         dataloader_drop_last=True,
         remove_unused_columns=False,
         report_to=list(config.report_to) or "none",
+        project="florence_demo",
+        run_name=config.out.name,
         disable_tqdm=True,
         use_cpu=cpu,
         ddp_backend="gloo" if cpu and _processes() > 1 else None,
         ddp_find_unused_parameters=False,
         ddp_timeout=7200,
     )
+    allow_on_processors(args)
+    return args
 
 
 def share_out(config: TrainConfig, processes: int, rows: int) -> TrainingArguments:

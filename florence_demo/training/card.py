@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from florence_demo.data.reading import as_source
+from florence_demo.data.saved_sets import id_of
 from florence_demo.data.source import Spec
 from florence_demo.models.catalogue import is_hub_name
 from florence_demo.training.config import Result, TrainConfig
+from florence_demo.training.status import OTHER
 
 _MICROSOFT = ("microsoft/", "florence-community/")
 _NOTICE = (
@@ -21,8 +23,8 @@ _NOTICE = (
     " keep this notice with every copy."
 )
 _TOLD = (
-    *("mode", "steps", "epochs", "batch_size", "learning_rate", "weight_decay", "warmup"),
-    *("max_grad_norm", "lora_rank", "precision", "seed"),
+    *("mode", "steps", "epochs", "batch_size", "learning_rate", "schedule", "warmup"),
+    *("weight_decay", "max_grad_norm", "lora_rank", "lora_alpha", "quantize", "precision", "seed"),
 )
 
 
@@ -52,7 +54,7 @@ def _front(config: TrainConfig, base: tuple[str, str | None], is_mit: bool) -> I
         yield f"base_model: {json.dumps(name)}"
     data = as_source(config.data)
     if data.format == "hub":
-        yield f"datasets: [{json.dumps(data.location)}]"
+        yield f"datasets: [{json.dumps(id_of(data.location)[0])}]"
     yield "library_name: transformers"
     yield "pipeline_tag: image-text-to-text"
     yield f"tags: [florence2{', lora' if config.mode == 'lora' else ''}]"
@@ -78,16 +80,26 @@ def _body(
         yield ""
         yield "| | before | after |"
         yield "|---|---|---|"
-        for key in dict.fromkeys((*result.before, *result.after)):
+        keys = list(dict.fromkeys((*result.before, *result.after)))
+        for key in keys:
             yield f"| {key} | {_number(result.before, key)} | {_number(result.after, key)} |"
         yield ""
+        if any(key.startswith(OTHER) for key in keys):
+            yield f"“{OTHER.strip()}” is what it did not learn here: it tells what was lost."
+            yield ""
     yield "## Settings"
     yield ""
     yield "| | |"
     yield "|---|---|"
     for field in _TOLD:
         value = getattr(config, field)
-        unused = {"lora_rank": config.mode != "lora", "epochs": config.steps is not None}
+        no_adapter = config.mode != "lora"
+        unused = {
+            "lora_rank": no_adapter,
+            "lora_alpha": no_adapter,
+            "quantize": not config.quantize,
+            "epochs": config.steps is not None,
+        }
         if value is not None and not unused.get(field):
             yield f"| {field} | {value} |"
     yield ""

@@ -22,12 +22,15 @@ from florence_demo.files import write_json
 from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import ModelSpec, Named
 from florence_demo.training.augment import KINDS
-from florence_demo.training.status import LIVE, read_status
+from florence_demo.training.status import LIVE, OTHER, read_status
 from florence_demo.training.trainable import MODES, Mode
 from florence_demo.trust import OPERATOR, VISITOR, Trust
 
 CONFIG_FILE = "train_config.json"
 """Where a run's folder keeps its settings."""
+
+NOTHING = "none"
+"""What ``others`` is called where nothing of that kind is asked."""
 
 MOST = 10_000_000
 """Steps that nobody waits for: a counted setting ends here."""
@@ -81,6 +84,7 @@ BOUNDS = {
     "warmup": Bounds(MOST, 0),
     "max_grad_norm": Bounds(1_000_000, 0, whole=False),
     "lora_rank": Bounds(1_024),
+    "lora_alpha": Bounds(MOST, optional=True),
     "seed": Bounds(2**32 - 1, 0),
     "eval_every": Bounds(MOST, optional=True),
     "save_every": Bounds(MOST, optional=True),
@@ -93,6 +97,12 @@ BOUNDS = {
     "log_every": Bounds(MOST),
 }
 """What each number of a run may be."""
+
+QUANTIZED = ("nf4",)
+"""How weights beneath an adapter may be packed."""
+
+SCHEDULES = ("linear", "cosine")
+"""How the learning rate may fall."""
 
 REPORTERS = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",)}
 """Loggers of the Trainer that a run may tell its numbers to, and what each needs."""
@@ -111,18 +121,22 @@ class TrainConfig:
         tasks: Names of the tasks to learn; all of them where empty.
         augment: How pictures are changed at each look: flip, crop, scale, color, jpeg.
         mix: Data of other tasks to learn beside, each as "SOURCE:SHARE": so much of all rows.
-        others: Data of other tasks that is asked before and after, to see what was lost.
+        others: Data of other tasks that is asked before and after, to see what was lost; empty
+            takes drawn scenes for nano and nothing for other models, "none" takes nothing.
         limit: Most rows to read.
         mode: What learns: language (all but the vision tower), full, lora.
         epochs: Passes over the rows.
         steps: Optimizer steps instead of epochs.
         batch_size: Rows a step, of all processes together, so that machines do not change a recipe.
         accumulation: Parts a process takes its share of a batch in, where memory is short.
-        learning_rate: At the start; it falls to 0 in a straight line.
+        learning_rate: At the start; it falls to 0.
+        schedule: How it falls: linear, or cosine, which is slow at first and at the end.
         weight_decay: Of AdamW.
         warmup: Steps in which the rate rises.
         max_grad_norm: Where gradients are clipped.
         lora_rank: Rank of the adapter, with ``mode`` lora.
+        lora_alpha: What the adapter is multiplied by, times its rank; None takes twice the rank.
+        quantize: nf4 holds the weights beneath an adapter in four bits (QLoRA); needs bitsandbytes.
         precision: fp32, bf16 or fp16.
         checkpointing: Compute activations twice to save memory.
         seed: Of everything random.
@@ -156,10 +170,13 @@ class TrainConfig:
     batch_size: int = 20
     accumulation: int = 1
     learning_rate: float = 1e-6
+    schedule: str = "linear"
     weight_decay: float = 0.01
     warmup: int = 0
     max_grad_norm: float = 1.0
     lora_rank: int = 8
+    lora_alpha: int | None = None
+    quantize: str = ""
     precision: str = "fp32"
     checkpointing: bool = False
     seed: int = 0
@@ -188,6 +205,8 @@ class TrainConfig:
                 raise DatasetError(f"{f.name} cannot be read: correct it, or leave it out.")
         if self.mode not in MODES:
             raise DatasetError(f"mode must be one of {', '.join(MODES)}.")
+        if self.schedule not in SCHEDULES:
+            raise DatasetError(f"schedule must be one of {', '.join(SCHEDULES)}.")
         if self.precision not in ("fp32", "bf16", "fp16"):
             raise DatasetError("precision must be fp32, bf16 or fp16.")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -206,6 +225,16 @@ class TrainConfig:
                 raise DatasetError(f"augment is one of {', '.join(KINDS)}, or left out.")
         if sum(share for _, share in shares_of(self.mix)) >= 1:
             raise DatasetError("mix leaves nothing of the data itself: the shares come to 1.")
+        if self.quantize and (self.quantize not in QUANTIZED or self.mode != "lora"):
+            raise DatasetError(
+                f"quantize is {', '.join(QUANTIZED)}, for what lies beneath an adapter: choose the"
+                " mode lora, or leave it out."
+            )
+        if self.mode == "full" and self.cache:
+            raise DatasetError(
+                "Cached features need a vision part that does not learn: leave out cache, or learn"
+                " an adapter, or all but the vision part."
+            )
         if self.augment and self.cache:
             raise DatasetError(
                 "Cached features are of pictures that stay as they are: leave out cache or augment."
@@ -343,6 +372,7 @@ class Result:
         parameters: All parameters.
         left_out: What was wrong with rows that were left out.
         stopped: Whether somebody stopped it.
+        best: The step whose weights were kept, where the run ended early; else 0.
         processes: How many learned together.
     """
 
@@ -357,6 +387,7 @@ class Result:
     parameters: int
     left_out: tuple[str, ...] = ()
     stopped: bool = False
+    best: int = 0
     processes: int = 1
     memory_loaded: int = 0
     memory_end: int = 0
@@ -366,17 +397,31 @@ class Result:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**values, "folder": str(self.folder), "left_out": list(self.left_out)}
 
+    def table(self) -> str:
+        """Return the numbers before and after, a line each; "" where nothing was measured."""
+        keys = [key for key in self.after if key in self.before]
+        wide = max(map(len, keys), default=0)
+        lines = [
+            f"{key:<{wide}}  {self.before[key]:>6.3f}  {self.after[key]:>6.3f}" for key in keys
+        ]
+        return "\n".join((f"{'':<{wide}}  before   after", *lines)) if keys else ""
+
     def sentence(self) -> str:
-        """Return the outcome for a person."""
+        """Return the outcome for a person, what was learned in numbers; ``table`` has them all."""
         changes = ", ".join(
             f"{key} {self.before[key]:.3f} -> {value:.3f}"
             for key, value in self.after.items()
-            if key in self.before
+            if key in self.before and not key.startswith(OTHER)
         )
-        end = "Stopped" if self.stopped else "Done"
+        end = "Stopped" if self.stopped else "Ended early" if self.best else "Done"
         memory = (
             f"memory {in_bytes(self.memory_loaded)} with the model loaded,"
             f" {in_bytes(self.memory_end)} at the end, {in_bytes(self.memory_peak)} at most"
         )
         spent = f"{end} after {self.steps:,} steps in {self.minutes:.1f} minutes"
+        if self.best:
+            spent += (
+                ", as the validation loss got no better: what it knew at step"
+                f" {self.best:,} is kept"
+            )
         return f"{spent}: {changes}; {memory}" if changes else f"{spent}: {memory}"

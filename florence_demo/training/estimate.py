@@ -8,11 +8,13 @@ uses it is a rule of thumb. So a figure is a rough guess and is told so.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 
 from florence_demo.machine import in_bytes, matmul_gflops, usable_cores
 from florence_demo.models.shapes import Shape, shape_of
 from florence_demo.training.config import TrainConfig
+from florence_demo.training.splits import SCENE_TASKS, SCENES_A_TASK, asks_scenes
 
 _BACKWARD = 2
 _SHARE = {"cpu": 0.5, "cuda": 0.35}
@@ -68,11 +70,58 @@ def estimate(config: TrainConfig, rows: int | None) -> Estimate | None:
     steps = config.steps or max(1, round(rows / batch * config.epochs))
     kind, device, free = _device(config.device)
     speed = _speed(kind) * _SHARE[kind] * (2 if kind == "cuda" and _half(config) else 1)
-    measured = 2 * config.answers + _measurements(config, steps) * min(config.answers, 60)
+    scenes = len(SCENE_TASKS) * SCENES_A_TASK if asks_scenes(config) else 0
+    measured = 2 * (config.answers + scenes) + _measurements(config, steps) * min(
+        config.answers, 60
+    )
     # An answer is written token by token: as much again as reading the question.
     asking = measured * (shape.tower_flops() + 2 * shape.language_flops())
     seconds = (steps * batch * _flops(config, shape) + asking) / speed + 20
     return Estimate(steps, seconds, _memory(config, shape, batch, kind), free, device)
+
+
+def fitted(config: TrainConfig, rows: int) -> tuple[TrainConfig, str]:
+    """Return settings whose step fits into the free memory, and what was changed for that.
+
+    A step in parts learns the same; where that is not enough, activations are computed twice. Where
+    nothing helps, or several processes share a batch, all stays as it is.
+
+    Args:
+        config: The run's settings.
+        rows: To learn from.
+    """
+    shape = shape_of(config.model)
+    if shape is None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return config, ""
+    kind, _, free = _device(config.device)
+    batch = max(1, min(config.batch_size, rows))
+    if _memory(config, shape, batch, kind) <= free:
+        return config, ""
+    for twice in sorted({config.checkpointing, True}):
+        for parts in range(config.accumulation, batch + 1):
+            tried = replace(config, accumulation=parts, checkpointing=twice)
+            if batch % parts == 0 and _memory(tried, shape, batch, kind) <= free:
+                return tried, _changes(config, tried)
+    return config, ""
+
+
+def _changes(before: TrainConfig, after: TrainConfig) -> str:
+    done = []
+    if after.accumulation != before.accumulation:
+        done.append(f"is taken in {after.accumulation} parts")
+    if after.checkpointing != before.checkpointing:
+        done.append("computes activations twice")
+    if not done:
+        return ""
+    return f"So that the free memory does, a step {' and '.join(done)}; it learns the same."
+
+
+def cache_fits(config: TrainConfig, rows: int | None) -> bool:
+    """Whether the features of so many pictures fit into what the cache may take."""
+    shape = shape_of(config.model)
+    if shape is None or rows is None or config.mode == "full" or config.augment:
+        return False
+    return 2 * rows * shape.image_tokens * shape.d_model <= config.cache_limit_gb * 1e9
 
 
 def _measurements(config: TrainConfig, steps: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.errors import DatasetError, FlorenceDemoError
@@ -22,12 +23,15 @@ from florence_demo.models.pushing import CARD
 from florence_demo.training.batch import Collator, collator_of
 from florence_demo.training.card import model_card
 from florence_demo.training.config import Result, TrainConfig, claim_folder
+from florence_demo.training.estimate import fitted
 from florence_demo.training.feature_table import cached_features
-from florence_demo.training.keeping import last_checkpoint
+from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.measuring import Measuring
+from florence_demo.training.quantizing import quantize
+from florence_demo.training.sharded import check_sharding, in_parts, keep_tied_together
 from florence_demo.training.splits import Split, open_rows
 from florence_demo.training.status import RESULT_FILE, Listener, RunFiles
-from florence_demo.training.trainable import count, plain_copy, prepare
+from florence_demo.training.trainable import LORA_TARGETS, count, plain_copy, prepare
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -80,22 +84,25 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     collator = collator_of(loaded.model, loaded.processor)
     files.tell(message="Checking the data")
     rows = open_rows(config, collator.too_long)
+    if rows.others:
+        files.tell(message=_told_of_others(config, rows))
+    config, said = fitted(config, len(rows.learned))
+    if said:
+        files.tell(message=said)
     args = share_out(config, args.world_size, len(rows.learned))
-    measuring = Measuring(
-        config, files, loaded, args.device, rows.measured, rows.measured_from, rows.others
-    )
+    check_sharding(config.mode)
+    measuring = Measuring(config, files, loaded, args.device, rows)
     before = measuring.before()
-    # Here, because an adapter begins at random, and measuring may have drawn numbers.
-    transformers.set_seed(config.seed)
-    base, rank = as_base(loaded.spec, loaded.folder), config.lora_rank
-    model = prepare(loaded.model, config.mode, cached=config.cache, rank=rank, base=base)
+    model = _prepared(config, loaded, args, files)
+    keep_tied_together(model)
     trainable, parameters = count(model)
-    files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
     trainer = _trainer(model, args, rows, collator, measuring)
     if args.device.type != "cpu":
         in_use = memory_of(args.device)[0]  # It is there only now.
     _learn(trainer, config, files)
     files.tell(state="evaluating", message="Measuring again")
+    if in_parts(model):
+        model = plain_copy(model)
     if not files.silent:
         _save(config, model, loaded)
     after = measuring.numbers("after", model)
@@ -111,6 +118,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
         parameters=parameters,
         left_out=rows.left_out,
         stopped=trainer.watch.stopped,
+        best=_kept_early(trainer, config),
         processes=args.world_size,
         memory_loaded=in_use,
         memory_end=memory_of(args.device)[0],
@@ -120,6 +128,38 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     state = "stopped" if result.stopped else "done"
     files.tell(state=state, message=result.sentence(), after=after, seconds_left=0.0)
     return result
+
+
+def _prepared(
+    config: TrainConfig, loaded: LoadedModel, args: TrainingArguments, files: RunFiles
+) -> Any:
+    """Return the model to train, and tell how much of it learns."""
+    import transformers
+
+    # Here, because an adapter begins at random, and measuring may have drawn numbers.
+    transformers.set_seed(config.seed)
+    if config.quantize:
+        quantize(loaded.model, LORA_TARGETS, config.quantize, args.device)
+    model = prepare(
+        loaded.model,
+        config.mode,
+        cached=config.cache,
+        rank=config.lora_rank,
+        alpha=config.lora_alpha,
+        base=as_base(loaded.spec, loaded.folder),
+    )
+    trainable, parameters = count(model)
+    files.tell(message=f"{trainable:,} of {parameters:,} parameters learn")
+    return model
+
+
+def _told_of_others(config: TrainConfig, rows: Split) -> str:
+    tasks = len({row.task for row in rows.others})
+    said = (
+        f"Before and after, {len(rows.others)} questions of {tasks} task{'s'[: tasks - 1]} about"
+        f" {rows.others_from} tell what is lost"
+    )
+    return said if config.others else f"{said}; --others none leaves them out"
 
 
 def _opened(
@@ -158,21 +198,43 @@ def _trainer(
         eval_dataset=Rows(rows.measured),
         data_collator=Batches(collator, cache),
         callbacks=[EarlyStoppingCallback(config.patience)] if config.patience else [],
-        watch=Watch(files, partial(measuring.samples, model), config.precision == "fp16"),
+        watch=Watch(files, partial(_samples, measuring, model), config.precision == "fp16"),
         eval_batches=Batches(collator),
         processor=loaded.processor,
         keep=config.keep,
     )
 
 
+def _samples(measuring: Measuring, model: Any) -> tuple[dict[str, Any], ...]:
+    """Return a few answers, nothing in all processes but the first; see ``plain_copy``."""
+    if in_parts(model):
+        model = plain_copy(model)
+    return () if measuring.files.silent else measuring.samples(model)
+
+
 def _learn(trainer: FlorenceTrainer, config: TrainConfig, files: RunFiles) -> None:
     """Take all steps, from the last checkpoint on where the run goes on."""
+    from transformers.trainer import TRAINER_STATE_NAME
+    from transformers.trainer_callback import TrainerState
+
     found = last_checkpoint(config.out / "checkpoints") if config.resume else None
     if config.resume:
         files.tell(message=f"Going on from {found.name}" if found else "Starting anew")
+    if found and not config.patience and 0 < trainer.args.max_steps <= step_of(found):
+        # A run whose steps are all taken: the Trainer would take one more.
+        trainer.state = TrainerState.load_from_json(str(found / TRAINER_STATE_NAME))
+        trainer._load_from_checkpoint(str(found))
+        return
     if found:
         trainer.watch.go_on_from(found)
     trainer.train(resume_from_checkpoint=str(found) if found else None)
+
+
+def _kept_early(trainer: FlorenceTrainer, config: TrainConfig) -> int:
+    """Return the step whose weights are kept where patience ended the run, else 0."""
+    state, best = trainer.state, trainer.state.best_model_checkpoint
+    ended = config.patience and not trainer.watch.stopped and state.global_step < state.max_steps
+    return step_of(Path(best)) if ended and best else 0
 
 
 def _save(config: TrainConfig, model: Any, loaded: LoadedModel) -> None:

@@ -22,6 +22,7 @@ from florence_demo.files import write_json
 from florence_demo.models.loading import LoadedModel
 from florence_demo.pictures.images import display_copy
 from florence_demo.training.config import TrainConfig
+from florence_demo.training.splits import Split
 from florence_demo.training.status import OTHER, SAMPLES_FOLDER, RunFiles
 from florence_demo.training.trainable import plain_copy
 
@@ -44,18 +45,14 @@ class Measuring:
         files: Where the run tells what happens.
         loaded: The model as it came, with its processor.
         device: Where answers are computed.
-        rows: The validation rows.
-        source: Where they come from, for a person.
-        others: Rows of other tasks, whose numbers tell what is lost.
+        split: The validation rows, and those of other tasks, whose numbers tell what is lost.
     """
 
     config: TrainConfig
     files: RunFiles
     loaded: LoadedModel
     device: torch.device
-    rows: Sequence[Example]
-    source: str
-    others: Sequence[Example] = ()
+    split: Split
 
     def before(self) -> dict[str, float]:
         """Return the numbers of the model as it came; a resumed run has them already."""
@@ -75,19 +72,18 @@ class Measuring:
             name: Of the report's folder.
             model: What is asked, with or without an adapter.
         """
-        rows = spread(self.rows, self.config.answers)
+        rows, others = spread(self.split.measured, self.config.answers), self.split.others
         if self.files.silent or not rows:
             return {}
-        firsts = self._written(name, model, rows)
-        if self.others:
-            lost = self._written(f"{name}-others", model, self.others)
+        firsts = self._written(name, self._ask(model, rows))
+        if others:
+            lost = self._written(f"{name}-others", self._ask(model, others, self.split.others_from))
             firsts |= {f"{OTHER}{key}": value for key, value in lost.items()}
         write_json(self.config.out / name / "numbers.json", firsts)
         return firsts
 
-    def _written(self, name: str, model: Any, rows: Sequence[Example]) -> dict[str, float]:
-        """Write the report on some rows and return each task's first number."""
-        report = self._ask(model, rows)
+    def _written(self, name: str, report: Report) -> dict[str, float]:
+        """Write a report and return each task's first number."""
         report.write(self.config.out / name)
         firsts: dict[str, float] = {}
         seen: set[str] = set()
@@ -101,7 +97,7 @@ class Measuring:
 
     def samples(self, model: Any) -> tuple[dict[str, Any], ...]:
         """Return a few answers of a model, as the page shows them."""
-        rows = spread(self.rows, min(_SAMPLES, self.config.answers))
+        rows = spread(self.split.measured, min(_SAMPLES, self.config.answers))
         if not rows:
             return ()
         return tuple(
@@ -124,15 +120,24 @@ class Measuring:
             path.write_bytes(display_copy(example.load(), _THUMBNAIL)[0])
         return path.name
 
-    def _ask(self, model: Any, rows: Sequence[Example], bootstrap: int = 200) -> Report:
+    def _ask(
+        self, model: Any, rows: Sequence[Example], source: str = "", bootstrap: int = 200
+    ) -> Report:
         import torch
 
         dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         # A copy: the engine packs weights its own way, and may not disturb the run.
         copy = plain_copy(model, dtype, self.device)
         engine = Engine(replace(self.loaded, model=copy, device=self.device, dtype=dtype))
-        options = Options(num_beams=1, max_new_tokens=self.config.max_new_tokens)
+        longest = self.config.max_new_tokens
+        if source:
+            # Other tasks may answer at more length than what is learned.
+            longest = max(longest, TrainConfig.max_new_tokens)
+        options = Options(num_beams=1, max_new_tokens=longest)
         settings = EvaluateConfig(
-            model=self.loaded.title, data=self.source, bootstrap=bootstrap, options=options
+            model=self.loaded.title,
+            data=source or self.split.measured_from,
+            bootstrap=bootstrap,
+            options=options,
         )
         return evaluate(engine, rows, settings)

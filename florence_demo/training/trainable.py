@@ -10,6 +10,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from florence_demo.errors import DatasetError
+from florence_demo.training.quantizing import unpacked
+from florence_demo.training.sharded import wanted, whole
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +62,7 @@ def prepare(
     *,
     cached: bool = False,
     rank: int = 8,
+    alpha: int | None = None,
     dropout: float = 0.05,
     base: tuple[str, str | None] | None = None,
 ) -> Any:
@@ -70,6 +73,7 @@ def prepare(
         mode: What learns.
         cached: Whether image features come from a cache, which freezes the projector too.
         rank: Of the LoRA adapter.
+        alpha: What it is multiplied by, times its rank; None takes twice the rank.
         dropout: Of the LoRA adapter's input.
         base: What the LoRA adapter calls the model: its name or folder, and the revision. An
             adapter that does not name its base cannot be opened again.
@@ -88,7 +92,8 @@ def prepare(
         )
     if mode != "full":
         freeze(model.model.vision_tower)
-        if not torch.cuda.is_available():
+        # Parts are cut of weights that lie as usual.
+        if not torch.cuda.is_available() and not wanted():
             # The same numbers in nine tenths of the time.
             model.model.vision_tower.to(memory_format=torch.channels_last)
     if cached:
@@ -101,7 +106,7 @@ def prepare(
     freeze(model.model.multi_modal_projector)
     settings = LoraConfig(
         r=rank,
-        lora_alpha=2 * rank,
+        lora_alpha=alpha or 2 * rank,
         lora_dropout=dropout,
         target_modules=LORA_TARGETS,
         bias="none",
@@ -123,6 +128,7 @@ def plain_copy(model: Any, dtype: torch.dtype | None = None, device: Any = None)
     """Return a native copy that shares nothing with the model, adapters merged.
 
     The model itself is left as it is to the last bit, so that measuring does not change a run.
+    Where its weights are in parts, all processes ask.
     """
     import torch
     from transformers import Florence2ForConditionalGeneration
@@ -131,7 +137,7 @@ def plain_copy(model: Any, dtype: torch.dtype | None = None, device: Any = None)
     with torch.device("meta"):
         copy = Florence2ForConditionalGeneration(base.config)
     state = {
-        name: tensor.detach().to(device=device, dtype=dtype, copy=True)
+        name: whole(tensor).detach().to(device=device, dtype=dtype, copy=True)
         for name, tensor in _merged(base).items()
     }
     copy.load_state_dict(state, strict=True, assign=True)
@@ -149,8 +155,11 @@ def _merged(base: Any) -> dict[str, Tensor]:
             continue
         if ".base_layer." in name:
             layer_name, leaf = name.split(".base_layer.")
+            if leaf not in ("weight", "bias"):
+                continue  # how a packed weight is unpacked
             layer = modules[layer_name]
             if leaf == "weight":
+                tensor = unpacked(layer.base_layer)
                 tensor = tensor + sum(
                     layer.get_delta_weight(adapter).to(tensor) for adapter in layer.active_adapters
                 )

@@ -30,6 +30,7 @@ from florence_demo.training.augment import augmented
 from florence_demo.training.batch import IGNORE, Collator
 from florence_demo.training.feature_table import FeatureCache
 from florence_demo.training.keeping import drop_oldest, finish, name_of, progress
+from florence_demo.training.sharded import in_parts, own_part
 from florence_demo.training.status import RunFiles
 
 log = logging.getLogger(__name__)
@@ -137,17 +138,19 @@ class FlorenceTrainer(Trainer):
         Each process takes every n-th row; the sums meet at the end.
         """
         rows = eval_dataset if eval_dataset is not None else self.eval_dataset
-        mine = range(self.args.process_index, len(rows), self.args.world_size)
+        mine = list(range(self.args.process_index, len(rows), self.args.world_size))
         size = self.args.per_device_eval_batch_size
+        # Where weights are in parts, a process without rows goes along with a row of no weight.
+        rounds = math.ceil(math.ceil(len(rows) / self.args.world_size) / size)
+        idle = rounds if in_parts(self.model) else 0
         model = self.model
         model.eval()
         total = torch.zeros(2, device=self.args.device)
         with torch.no_grad():
-            for at in range(0, len(mine), size):
-                batch = self._prepare_inputs(
-                    self.eval_batches([rows[i] for i in mine[at : at + size]])
-                )
-                tokens = (batch["labels"] != IGNORE).sum()
+            for at in range(0, max(len(mine), idle * size), size):
+                asked = mine[at : at + size]
+                batch = self._prepare_inputs(self.eval_batches([rows[i] for i in asked or [0]]))
+                tokens = (batch["labels"] != IGNORE).sum() * bool(asked)
                 total += torch.stack([model(**batch).loss.float() * tokens, tokens.float()])
         loss, tokens = self.accelerator.reduce(total, "sum").tolist()
         metrics = {f"{metric_key_prefix}_loss": loss / tokens}
@@ -192,7 +195,8 @@ class FlorenceTrainer(Trainer):
 
 def check_weights(model: Any) -> None:
     """Raise Diverged where a weight that learns is no finite number."""
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
+    learning = (own_part(p) for p in model.parameters() if p.requires_grad)
+    if not all(bool(torch.isfinite(p).all()) for p in learning):
         raise Diverged(_DIVERGED)
 
 
@@ -328,8 +332,9 @@ class Watch(TrainerCallback):
         """Tell the validation loss and show some answers."""
         loss = (metrics or {}).get("eval_loss")
         self.files.tell(state="evaluating", eval_loss=loss)
+        # All processes ask: weights may be in parts.
+        samples = tuple({**s, "step": state.global_step} for s in self.samples())
         if not self.files.silent:
-            samples = tuple({**s, "step": state.global_step} for s in self.samples())
             self.files.tell(samples=samples)
         self.files.tell(state="training")
         self._since = time.perf_counter()

@@ -28,7 +28,7 @@ from florence_demo.ui.pickers import (
     model_choices,
 )
 from florence_demo.ui.run_panel import EMPTY, run_panel
-from florence_demo.ui.train_advice import connect_settings
+from florence_demo.ui.train_advice import Told, connect_settings
 from florence_demo.ui.train_settings import Settings, build_settings, config_of
 
 NOT_HERE = (
@@ -64,6 +64,7 @@ def build_finetune_tab(
                 seen="Once a model learns from it, whoever opens this page sees some of its"
                 " pictures, questions and answers, and may ask the model.",
             )
+            samples = gr.HTML("")
             gr.Markdown("### 2. Where to start, and how")
             settings = build_settings(service)
             name = gr.Textbox(
@@ -81,7 +82,7 @@ def build_finetune_tab(
                 resume = gr.Button("Resume", visible=False)
                 go = gr.Button("Open in Fine-tuned checkpoints", variant="primary", visible=False)
     watch = _Watch(service, runs, panel, [start, stop, resume, go])
-    connect_settings(service, picker, settings, cost, app)
+    connect_settings(service, picker, settings, Told(samples, cost), app)
     _connect_start(watch, picker, settings, start, name)
     _connect_rest(watch, (stop, resume, go), tabs, after)
     # Another visitor may have started a run since this page was loaded, and ended one.

@@ -31,7 +31,7 @@ from florence_demo.serving.jobs import (
     WAITING,
     Job,
     Jobs,
-    picture_of,
+    opened,
 )
 from florence_demo.serving.showing import shown
 from florence_demo.tasks import TASKS
@@ -262,10 +262,10 @@ def _connect_opening(
     q, answer = asking.surface.question, asking.surface.answer
 
     @friendly
-    def opened(name: str | None, event: gr.EventData) -> tuple[Any, ...]:
+    def open_card(name: str | None, event: gr.EventData) -> tuple[Any, ...]:
         job = jobs.get(name)
         row = job.rows[index_of(event, len(job.rows))]
-        image = picture_of(row)
+        image = opened(row)
         file = service.scratch.keep(as_jpeg(image), "picture.jpg")
         image = open_image(file)
         picker, view = service.prepare(image)
@@ -280,7 +280,7 @@ def _connect_opening(
 
     asking.makes_room_for(tab.gallery.pick)
     picked = tab.gallery.pick(
-        opened,
+        open_card,
         tab.name,
         [tabs, q.picture, q.picker, q.menu, q.words, *answer.outputs],
         api_visibility="private",

@@ -18,6 +18,7 @@ from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.folders import data_under, list_data, take_data
 from florence_demo.data.formats import upload_help
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
+from florence_demo.data.saved_sets import is_revision
 from florence_demo.data.source import DataSource
 from florence_demo.errors import InputError
 from florence_demo.models.catalogue import ASSETS, MODELS, ModelSpec, spec_at
@@ -256,9 +257,14 @@ def _folders(service: Service) -> list[str]:
 
 def _hub_source(hub: str) -> DataSource:
     found = _HUB.fullmatch((hub or "").strip())
-    if found is None:
-        raise InputError("Type the id of a data set as the hub writes it: owner/name.")
-    return DataSource("hub", found[1], found[2] or "")
+    if found is None or not is_revision(found[2] or "main"):
+        raise InputError(
+            "Type the id of a data set as the hub writes it: owner/name, or owner/name@revision."
+        )
+    location = f"{found[1]}@{found[2]}" if found[2] else found[1]
+    return DataSource("hub", location, found[3] or "")
 
 
-_HUB = re.compile(r"(\w[\w.-]{0,95}/\w[\w.-]{0,95})(?:#(\w[\w.-]{0,95}))?", re.ASCII)
+_HUB = re.compile(
+    r"(\w[\w.-]{0,95}/\w[\w.-]{0,95})(?:@([^#\s]{1,95}))?(?:#(\w[\w.-]{0,95}))?", re.ASCII
+)

@@ -41,6 +41,9 @@ _MOST_PICTURE = 1 << 20
 _BOUNDED = ("anls", "exact", "accuracy", "boxes", "classes", "quads", "iou", "objects")
 """Metrics that people read as a share of all answers."""
 
+_WHOLE = "It learned all its steps."
+_EARLY = "It ended early, as the validation loss got no better, and what was best is kept."
+
 Point = tuple[float, float]
 
 EMPTY = (
@@ -110,7 +113,9 @@ def _message(run: Run, private: Sequence[Path]) -> str:
     if run.stopping:
         text = "It finishes what it is doing, keeps a checkpoint and measures once more."
     if status.state == "done":
-        text = "It learned all its steps. Open the result with the button below and ask it."
+        text = "Open the result with the button below and ask it."
+        early = 0 < status.step < status.steps
+        text = f"{_EARLY if early else _WHOLE} {text}"
     if not text or status.state == "training":
         return ""
     if status.state == "failed":

@@ -21,7 +21,7 @@ from florence_demo.data.forms import DEMO_FORMS
 from florence_demo.errors import InputError
 from florence_demo.serving.asking import Service
 from florence_demo.training.config import BOUNDS, MOST, TrainConfig
-from florence_demo.training.recipes import recipe
+from florence_demo.training.recipes import recipe, source_of
 from florence_demo.training.trainable import Mode
 from florence_demo.ui.numbers import Number, number_of
 from florence_demo.ui.pickers import model_choices, model_of
@@ -117,6 +117,11 @@ def _saving_box(_: Service, value: Any) -> gr.Checkbox:
     return gr.Checkbox(value, label="Save memory", info=info, min_width=130)
 
 
+def _looking_box(_: Service, value: Any) -> gr.Checkbox:
+    info = "Keeps what the vision part sees on disk: for a vision part that does not learn"
+    return gr.Checkbox(value, label="Look at each picture once", info=info)
+
+
 def _read_mode(_: Service, values: Values) -> dict[str, Any]:
     chosen = next((mode for _, mode in _MODES if mode == values["mode"]), None)
     if chosen is None:
@@ -132,7 +137,7 @@ def _read_length(_: Service, values: Values) -> dict[str, Any]:
     return {"steps": None, "epochs": float(length)}
 
 
-_MORE = 3
+_MORE = 4
 """The first row under "More settings"."""
 
 SETTINGS: tuple[Setting, ...] = (
@@ -152,11 +157,18 @@ SETTINGS: tuple[Setting, ...] = (
         row=1,
     ),
     Setting(
+        "look_once",
+        _looking_box,
+        lambda config: config.cache,
+        lambda _, values: {"cache": bool(values["look_once"])},
+        row=2,
+    ),
+    Setting(
         "learn_for",
         lambda _, value: Number(value, minimum=0.01, label="Learn for", min_width=110, scale=1),
         lambda config: config.steps or config.epochs,
         _read_length,
-        row=2,
+        row=3,
         needed="Learn for",
     ),
     Setting(
@@ -166,20 +178,20 @@ SETTINGS: tuple[Setting, ...] = (
         ),
         lambda config: STEPS if config.steps else PASSES,
         lambda *_: {},  # the length is read with it
-        row=2,
+        row=3,
     ),
-    number_setting("questions_a_step", "batch_size", "Questions a step", row=3),
-    number_setting("learning_rate", "learning_rate", "Learning rate", row=3),
-    number_setting("most_questions", "limit", "Most questions (0: all)", row=4, advised=False),
-    number_setting("measuring_questions", "answers", "Questions to measure with", row=5),
-    number_setting("measure_after_steps", "eval_every", "Measure after steps (0: a pass)", row=5),
-    number_setting("longest_answer", "max_new_tokens", "Longest answer, in tokens", row=4),
+    number_setting("questions_a_step", "batch_size", "Questions a step", row=4),
+    number_setting("learning_rate", "learning_rate", "Learning rate", row=4),
+    number_setting("most_questions", "limit", "Most questions (0: all)", row=5, advised=False),
+    number_setting("measuring_questions", "answers", "Questions to measure with", row=6),
+    number_setting("measure_after_steps", "eval_every", "Measure after steps (0: a pass)", row=6),
+    number_setting("longest_answer", "max_new_tokens", "Longest answer, in tokens", row=5),
     Setting(
         "number_format",
         _precision_menu,
         lambda config: config.precision,
         lambda _, values: {"precision": str(values["number_format"])},
-        row=6,
+        row=7,
         advised=False,
     ),
     Setting(
@@ -187,7 +199,7 @@ SETTINGS: tuple[Setting, ...] = (
         _saving_box,
         lambda config: config.checkpointing,
         lambda _, values: {"checkpointing": bool(values["save_memory"])},
-        row=6,
+        row=7,
         advised=False,
     ),
 )
@@ -213,7 +225,7 @@ class Settings:
 
     def filled(self, found: TrainConfig) -> tuple[Any, ...]:
         """Return the values of ``advised`` for the settings of a recipe."""
-        return *(s.shown(found) for s in SETTINGS if s.advised), _advice(str(found.model))
+        return *(s.shown(found) for s in SETTINGS if s.advised), _advice(found)
 
 
 def build_settings(service: Service) -> Settings:
@@ -229,15 +241,26 @@ def build_settings(service: Service) -> Settings:
 
     rows = sorted({s.row for s in SETTINGS})
     build(row for row in rows if row < _MORE)
-    advice = gr.HTML(_advice("nano"))
+    advice = gr.HTML(_advice(first))
     with gr.Accordion("More settings", open=False):
         build(row for row in rows if row >= _MORE)
     return Settings({s.name: made[s.name] for s in SETTINGS}, advice)
 
 
-def _advice(model: str) -> str:
-    words = f"Settings to begin with for “{Path(model).name}” are filled in: change what you like."
-    return f'<p class="fd-note">{escape(words)}</p>'
+def _advice(found: TrainConfig) -> str:
+    named = Path(str(found.model)).name
+    words = f"Settings to begin with for “{named}” are filled in: change what you like."
+    said = [words, source_of(found.model, found.data, found.mode)]
+    if found.mode != "full":
+        said.append(_ONCE)
+    return "".join(f'<p class="fd-note">{escape(text)}</p>' for text in said)
+
+
+_ONCE = (
+    "Nothing changes the pictures here, and the vision part does not learn: looking at each picture"
+    " once made a step of the base size 10.6 times as fast as the loop of the 2024 article on two"
+    " cores, and 21.7 times on an H100."
+)
 
 
 def config_of(service: Service, data: Data, values: Sequence[Any]) -> TrainConfig:

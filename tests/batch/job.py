@@ -111,7 +111,7 @@ def main(folder: str, out: str, moment: str) -> None:
         def half(self, rows) -> None:
             if left == 1:
                 data = b"".join(map(rows_module.line_of, rows))
-                self._file.write(data[: len(data) // 2])
+                self._file.write(data[: len(data) // 2 + 7])  # in the middle of a row
                 self._file.flush()
             step()
             append(self, rows)

@@ -111,6 +111,23 @@ def test_a_saved_set_gives_its_rows(tree):
     assert items[1].place.read() == (tree / "00001.png").read_bytes()
 
 
+def test_a_part_of_a_saved_set_is_named_after_a_sign(tree):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image()})
+    parts = {
+        part: datasets.Dataset.from_dict(
+            {"image": [{"bytes": (tree / f"{name}.png").read_bytes()}]}, features=features
+        )
+        for part, name in (("train", "00000"), ("test", "00001"))
+    }
+    datasets.DatasetDict(parts).save_to_disk(tree / "two")
+    items = list(all_items(BatchConfig((f"{tree / 'two'}#test",))))
+    assert [item.place.read() for item in items] == [(tree / "00001.png").read_bytes()]
+    with pytest.raises(FlorenceDemoError, match="only train, test"):
+        _names(f"{tree / 'two'}#other")
+
+
 STRANGE = ["with space.png", "new\nline.png", "😀 ünï.png", "x" * 251 + ".png", "bad\udcff.png"]
 
 

@@ -143,3 +143,12 @@ def test_asked_to_stop_it_finishes_the_part_in_work_and_says_how_to_go_on(tmp_pa
     assert main(again) == 0
     assert sum(engine.batches) == 8
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_help_lists_every_format(capsys):
+    from florence_demo.batch.exporting import FORMATS
+
+    with pytest.raises(SystemExit):
+        main(["batch", "--help"])
+    told = capsys.readouterr().out.replace(",", " ").split()
+    assert set(FORMATS) <= set(told)

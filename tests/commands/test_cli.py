@@ -49,6 +49,17 @@ def test_predict_prints_a_sentence(picture, capsys):
     assert capsys.readouterr().out == "3 objects: 2 × cat, car\n"
 
 
+def test_predict_looks_closely(picture, engine, capsys):
+    assert main(["predict", picture, "--task", "od", "--tiles", "1x2", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert engine.batches == [3]
+    assert row["size"] == [40, 30]
+    assert row["notices"] == ["Looked at in 2 overlapping tiles."]
+    assert main(["predict", picture, "--task", "od", "--tiles", "auto"]) == 0
+    assert capsys.readouterr().out == "3 objects: 2 × cat, car\n"
+    assert engine.batches == [3, 1], "a small picture is asked about as ever"
+
+
 def test_predict_saves_the_annotated_picture(picture, tmp_path):
     target = tmp_path / "out.png"
     assert main(["predict", picture, "--task", "od", "--save", str(target)]) == 0
@@ -73,6 +84,13 @@ def test_a_failed_picture_does_not_stop_the_others(picture, tmp_path, capsys):
         pytest.param(["--task", "od", "--text", "x"], "takes no text", id="text not wanted"),
         pytest.param(["--task", "region_to_ocr"], "draw a box", id="no region"),
         pytest.param(["--beams", "99"], "between", id="too many beams"),
+        pytest.param(["--tiles", "auto"], "by tiles", id="a caption of tiles"),
+        pytest.param(["--tiles", "9x9", "--task", "od"], "81 tiles", id="too many tiles"),
+        pytest.param(["--tiles", "", "--task", "od"], "says no tiles", id="no tiles"),
+        pytest.param(["--tiles", "3x1", "--task", "od"], "too small", id="tiles too small"),
+        pytest.param(
+            ["--tiles", "auto", "--task", "od", "--region", "1,2,3,4"], "--region goes", id="both"
+        ),
         pytest.param(["--save", "/nowhere/x.png"], "cannot be written", id="no such folder"),
     ],
 )

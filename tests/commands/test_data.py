@@ -10,10 +10,10 @@ from florence_demo.commands.data import (
     DataConfig,
     add_arguments,
     config_from_args,
-    contact_sheet,
     run,
 )
 from florence_demo.data.reading import open_data
+from florence_demo.data.showing import contact_sheet
 from florence_demo.errors import DatasetError
 from florence_demo.nano.scenes.rows import offer_scenes
 

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from florence_demo.__main__ import main
+from florence_demo.models.loading import load_model
 from florence_demo.models.pushing import files_to_push
 from florence_demo.training.config import TrainConfig
 from florence_demo.training.fine_tune import fine_tune
@@ -29,10 +30,22 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Hub:
-    """A hub that takes every file as it stands, and remembers what came."""
+    """A hub that takes small files as they stand and large ones by LFS, and remembers what came.
+
+    Attributes:
+        url: Where it is.
+        status: What it answers.
+        broken: The path, or the end of one, at which it refuses with 403.
+        made: The repositories that were made.
+        files: Those of the commits, by name.
+        stored: What came by LFS, by the sum of its bytes.
+        asked: The paths that were asked for.
+    """
 
     url: str = ""
     status: int = 200
+    broken: str = "nothing"
+    stored: dict[str, bytes] = field(default_factory=dict)
     made: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -43,23 +56,51 @@ class Hub:
             return {"url": f"{self.url}/me/mine"}
         if path == "/api/validate-yaml":
             return {"errors": [], "warnings": []}
-        if path == "/api/models/me/mine/preupload/main":
-            names = [file["path"] for file in json.loads(body)["files"]]
+        if path == "/api/models/me/mine/branch/v2":
+            return {}
+        if path.startswith("/api/models/me/mine/preupload/"):
+            return {"files": [mode_of(file) for file in json.loads(body)["files"]]}
+        if path == "/me/mine.git/info/lfs/objects/batch":
             return {
-                "files": [
-                    {"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names
-                ]
+                "transfer": "basic",
+                "objects": [self.place(o) for o in json.loads(body)["objects"]],
             }
-        assert path == "/api/models/me/mine/commit/main", path
+        if path.startswith("/lfs/"):
+            self.stored[path.removeprefix("/lfs/")] = body
+            return {}
+        if path == "/verify":
+            told = json.loads(body)
+            assert len(self.stored[told["oid"]]) == told["size"]
+            return {}
+        assert path.startswith("/api/models/me/mine/commit/"), path
         for line in map(json.loads, body.splitlines()):
             if line["key"] == "file":
                 self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "lfsFile":
+                self.files[line["value"]["path"]] = self.stored[line["value"]["oid"]]
         return {
             "success": True,
             "commitOid": "a" * 40,
             "commitUrl": f"{self.url}/me/mine/commit/{'a' * 40}",
             "hookOutput": "",
         }
+
+    def place(self, thing: dict[str, Any]) -> dict[str, Any]:
+        """Return where a large file goes; nowhere, if it is there already."""
+        if thing["oid"] in self.stored:
+            return thing
+        places = {"upload": f"/lfs/{thing['oid']}", "verify": "/verify"}
+        actions = {name: {"href": self.url + place} for name, place in places.items()}
+        return {**thing, "actions": actions}
+
+
+def mode_of(file: dict[str, Any]) -> dict[str, Any]:
+    large = file["size"] > 10_000_000
+    return {
+        "path": file["path"],
+        "uploadMode": "lfs" if large else "regular",
+        "shouldIgnore": False,
+    }
 
 
 @pytest.fixture
@@ -71,13 +112,16 @@ def hub() -> Iterator[Hub]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = self.path.partition("?")[0]
             found.asked.append(path)
-            said = found.answer(path, body) if found.status == 200 else {"error": "no"}
+            status = 403 if found.broken in path else found.status
+            said = found.answer(path, body) if status == 200 else {"error": "no"}
             answer = json.dumps(said).encode()
-            self.send_response(found.status)
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
+
+        do_PUT = do_POST
 
         def log_message(self, *_: object) -> None:
             pass
@@ -122,7 +166,8 @@ def with_base(run: Path, folder: Path, base: str) -> Path:
 
 def pushed(hub: Hub, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        **os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_x", **changes
+        **os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_x",
+        "HF_HUB_DISABLE_XET": "1", **changes
     }  # fmt: skip
     return subprocess.run(
         [sys.executable, "-m", "florence_demo", "push", *arguments],
@@ -149,6 +194,53 @@ def test_a_model_and_its_card_arrive_and_nothing_else(hub: Hub, run: Path, tmp_p
         assert str(run.parent).encode() not in content, name
     own = ("train_config", "status", "result", "log", "before", "after", "checkpoints", "samples")
     assert not [name for name in hub.files if name.startswith(own)]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose weights the hub takes as a large file."""
+    folder = tmp_path_factory.mktemp("push") / "large"
+    loaded = load_model("nano", device="cpu", dtype="fp32")
+    loaded.model.save_pretrained(folder)
+    loaded.processor.save_pretrained(folder)
+    assert (folder / "model.safetensors").stat().st_size > 10_000_000
+    return folder
+
+
+def test_large_weights_arrive_by_lfs_on_a_branch(hub: Hub, large: Path) -> None:
+    done = pushed(hub, str(large), "me/mine", "--revision", "v2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == f"{hub.url}/me/mine/tree/v2\n"
+    assert "/api/models/me/mine/commit/v2" in hub.asked
+    (stored,) = hub.stored.values()
+    assert stored == (large / "model.safetensors").read_bytes()
+    assert hub.files == {name: path.read_bytes() for name, path in files_to_push(large).items()}
+
+
+@pytest.mark.parametrize("broken", ["/lfs/objects/batch", "/lfs/", "/verify", "/commit/"])
+def test_a_refusal_half_way_says_how_to_go_on_and_going_on_sends_the_rest(
+    hub: Hub, large: Path, broken: str
+) -> None:
+    hub.broken = broken
+    done = pushed(hub, str(large), "me/mine")
+    assert done.returncode == 2
+    assert "push again, and large ones that arrived are not sent again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert hub.files == {}
+    hub.broken = "nothing"
+    arrived = len(hub.stored)
+    hub.asked.clear()
+    assert pushed(hub, str(large), "me/mine").returncode == 0
+    assert len(hub.files) > 1
+    assert sum(path.startswith("/lfs/") for path in hub.asked) == 1 - arrived
+
+
+def test_a_branch_is_a_name(large: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for odd in ("../x", "a b", ""):
+        assert main(["push", str(large), "me/mine", "--dry-run", "--revision", odd]) == 2
+        assert "is no name of a branch" in capsys.readouterr().err
+    assert main(["push", str(large), "me/mine", "--dry-run", "--revision", "v2"]) == 0
+    assert "to me/mine@v2:" in capsys.readouterr().out
 
 
 def test_an_adapter_of_a_folder_stays_here(run: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_role_is_named_once() -> None:
 
 
 def test_a_format_without_columns_says_so(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.json").write_text('{"images": [], "annotations": []}')
     with pytest.raises(DatasetError, match="which has no columns"):
         with_columns(DataSource("coco", str(tmp_path / "a.json")), (("image", "a"),))
 
@@ -300,7 +300,7 @@ def test_the_data_command_says_which_columns_it_took(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
     (tmp_path / "a.csv").write_text("img,text\na.png,A cat.\n")
     lines = data_command.run(data_command.DataConfig(str(tmp_path / "a.csv")))
-    assert lines[0] == "tables: 1 rows: 1 caption"
+    assert lines[0] == "tables: 1 row: 1 caption"
     assert lines[-1] == "a.csv: columns taken: image = img, answer = text."
 
 

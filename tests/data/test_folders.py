@@ -64,7 +64,7 @@ def test_loose_files_become_rows(tmp_path: Path) -> None:
     assert (row.task, row.answer) == ("caption", "A red thing.")
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "a/../../b.png", "a\\..\\b.png"])
+@pytest.mark.parametrize("name", ["../b.png", "/etc/b.png", "a/../../b.png", "a\\..\\b.png"])
 @pytest.mark.parametrize("listing", ["jsonl", "coco", "behind an odd line end", "beside a list"])
 def test_a_row_may_name_no_picture_elsewhere(tmp_path: Path, name: str, listing: str) -> None:
     row = {**ROW, "image": name}

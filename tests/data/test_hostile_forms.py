@@ -161,7 +161,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         "cannot be read",
     ),
     "labelme: no picture": (labelme(imagePath="/etc/passwd"), "leads out"),
-    "csv: a picture elsewhere": (cells(CAPTION, "../a.png,A cat."), "leads out"),
+    "csv: a picture elsewhere": (cells(CAPTION, "../b.png,A cat."), "leads out"),
     "csv: an absolute path": (cells(CAPTION, "/etc/passwd,A cat."), "leads out"),
     "csv: too many cells": (cells(CAPTION, "a.png,A cat, a dog"), "3 cells for 2 columns"),
     "csv: a long cell": (cells(CAPTION, f"a.png,{'a' * 200_000}"), "cannot be split"),
@@ -185,7 +185,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "jsonl: columns of nothing": (row(colour="red"), "has the columns file_name, colour"),
     "jsonl: no columns": (cells("{}", "5", "{", name="metadata.jsonl"), "has a column"),
     "csv: nothing": (cells("", name="metadata.csv"), "has a column"),
-    "llava: a picture elsewhere": (talk(image="../a.png"), "leads out"),
+    "llava: a picture elsewhere": (talk(image="../b.png"), "leads out"),
     "llava: turns that are none": (talk(conversations=["from"]), "form"),
     "llava: one turn": (talk(conversations=[{"from": "human", "value": "a"}]), "without an answer"),
     "llava: two questions": (

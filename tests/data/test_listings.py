@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from florence_demo.data.listings import MAX_CAPTION, Pictures, caption_of, json_lines, json_of
+from florence_demo.data.listings import MAX_CAPTION, caption_of, json_lines, json_of
+from florence_demo.data.named_pictures import Pictures
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError
 

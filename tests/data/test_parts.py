@@ -238,7 +238,7 @@ def test_a_set_is_told_part_by_part_with_rows_and_uses(tmp_path: Path) -> None:
         " test is kept for evaluate."
     )
     assert said[1:3] == [
-        "train: 1 rows: 1 od",
+        "train: 1 row: 1 od",
         "  å 🙂.JPG: <OD> → äpple<loc_100><loc_100><loc_500><loc_600>",
     ]
 
@@ -276,8 +276,12 @@ def test_from_boxes_every_task_of_places_is_learned(task: str, tmp_path: Path) -
     [
         pytest.param("1 0.5 0.5 0.1\n", "neither a box", id="three numbers"),
         pytest.param("7 .5 .5 .1 .1\n", "the class 7", id="a class without a name"),
-        pytest.param("1 .5 .5 .1 .1 .1 .1\n1 a b c d\n", "line 2 is no class", id="words"),
-        pytest.param("1 .5 .5 9 9\n", "outside the picture", id="outside"),
+        pytest.param(
+            "1 .5 .5 .1 .1 .1 .1\n1 a b c d\n", "line 2, “1 a b c d”, is no class", id="words"
+        ),
+        pytest.param("1 .9 .5 .9 .9\n", "outside the picture", id="outside"),
+        pytest.param("1 50 50 9 9\n", "places in pixels: divide .* 80 x 60", id="pixels"),
+        pytest.param("1 0,5 0,5 0,9 0,9\n", "write numbers with a point", id="decimal commas"),
         pytest.param("1 .5 .5 .1 .1 .2 .2 .3\n", "neither a box", id="half a point"),
     ],
 )
@@ -315,6 +319,11 @@ def test_pictures_that_parts_share_are_told(tmp_path: Path, caplog) -> None:
     split = open_rows(TrainConfig(data=str(tmp_path), out=tmp_path / "run"), lambda row: "")
     assert (len(split.learned), len(split.measured)) == (1, 1)
     assert "1 pictures to measure on are learned from as well" in caplog.text
+    said = "1 picture of validation is in train, too, byte for byte"
+    assert [line for line in run(DataConfig(str(tmp_path))) if said in line]
+    # Only what is equal to the last bit is found, and that is said.
+    Image.open(tmp_path / "train/a b.rf.1.jpg").save(tmp_path / "valid/a b.rf.1.jpg", quality=50)
+    assert not [line for line in run(DataConfig(str(tmp_path))) if said in line]
 
 
 def test_utf16_rows_are_read(tmp_path: Path) -> None:

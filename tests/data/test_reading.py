@@ -395,3 +395,32 @@ def test_a_strangers_rows_are_read_within_their_time(
     assert len(open_data(replace(source, limits=None))) == 9
     # A training's process has the time that it needs.
     assert source.moved(tmp_path).limits.seconds == 1200
+
+
+@pytest.mark.parametrize(
+    ("box", "taken", "said"),
+    [
+        ([80, 50, 22, 32], [80, 50, 100, 80], "1 place reaches over"),
+        ([-2, -2, 20, 30], [0, 0, 18, 28], "1 place reaches over"),
+        ([10, 10, 90.5, 20], [10, 10, 100.5, 30], None),
+        ([95, 10, 30, 20], None, "outside the picture"),
+        ([200, 10, 30, 20], None, "outside the picture"),
+    ],
+    ids=["right and bottom", "left and top", "a pixel", "mostly outside", "wholly outside"],
+)
+def test_what_reaches_over_the_edge_is_cut_and_told(tmp_path, box, taken, said):
+    Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
+    table = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": box}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(table))
+    notes: list[str] = []
+    if taken is None:
+        with pytest.raises(DatasetError, match=said):
+            open_data(str(tmp_path / "boxes.json"), notes=notes)
+        return
+    (row,) = open_data(str(tmp_path / "boxes.json"), notes=notes)
+    assert row.detections.xyxy.tolist() == [taken]
+    assert [said in note for note in notes] == ([True] if said else [])

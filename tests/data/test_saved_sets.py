@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from florence_demo.data.reading import open_data
+from florence_demo.data.reading import open_data, parse_source
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError
 
@@ -81,14 +81,18 @@ class Hub:
         from huggingface_hub import constants
 
         self.rows: Any = None
-        self.asked: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, ...]] = []
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
         monkeypatch.setattr(datasets.config, "EXTRACTED_DATASETS_PATH", cache / "extracted")
         monkeypatch.setattr(datasets, "load_dataset", self.load)
+        monkeypatch.setattr(datasets, "get_dataset_split_names", self.names)
 
-    def load(self, name: str, split: str) -> Any:
-        self.asked.append((name, split))
+    def load(self, name: str, split: str, revision: str | None) -> Any:
+        self.asked.append((name, split, *([revision] if revision else [])))
         return self.rows
+
+    def names(self, name: str, revision: str | None) -> list[str]:
+        return ["train", "val"] if revision == "v1.0" else ["train", "validation"]
 
 
 def put(path: Path) -> str:
@@ -115,6 +119,21 @@ def test_a_set_of_the_hub_reads_its_own_files_alone(
         hub.rows = table({"bytes": None, "path": put(other)})
         with pytest.raises(DatasetError, match="holds no picture here"):
             open_data(source)
+
+
+def test_a_set_of_the_hub_has_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(monkeypatch, tmp_path)
+    hub.rows = table(png())
+    source = parse_source("owner/name@v1.0#validation")
+    assert (source.format, source.location) == ("hub", "owner/name@v1.0")
+    assert source.identity != parse_source("owner/name#validation").identity
+    assert DataSource.from_json(source.to_json()) == source
+    assert len(open_data(source)) == 1
+    # Its own name of the part, at that revision.
+    assert hub.asked == [("owner/name", "val", "v1.0")]
+    for odd in ("owner/name@", "owner/name@a b", "owner/name@../x", "owner/name@-x"):
+        with pytest.raises(DatasetError, match="no data that can be read"):
+            parse_source(odd)
 
 
 def test_a_folder_is_no_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

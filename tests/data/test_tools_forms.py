@@ -214,7 +214,7 @@ def test_shapes_that_are_no_place_are_told(tmp_path: Path) -> None:
     labelme(tmp_path)
     notes: list[str] = []
     open_data(str(tmp_path), notes=notes)
-    assert notes == ["a.json: shapes of the kind point are left out."]
+    assert notes == ["train: shapes of the kind point are left out, in 1 file."]
 
 
 def test_labelmes_outlines_of_one_group_are_one_thing(tmp_path: Path) -> None:

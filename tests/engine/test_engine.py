@@ -17,6 +17,7 @@ from florence_demo.decoding.rules import Generated
 from florence_demo.engine import engine as engine_module
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint
+from florence_demo.engine.pieces import Cutter
 from florence_demo.engine.request import Options, Request, Stopped
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.models.catalogue import MODELS, spec_at
@@ -135,7 +136,7 @@ def test_drawing_at_random_repeats_with_its_seed(nano):
 def test_pieces_keep_characters_that_span_tokens(nano, text):
     tokenizer = nano.loaded.processor.tokenizer
     ids = tokenizer(f"{text}<loc_7><sep>", add_special_tokens=False)["input_ids"]
-    pieces = nano.pieces(ids, [-0.5] * len(ids))
+    pieces = Cutter(tokenizer)(ids, [-0.5] * len(ids))
     assert "".join(p.text for p in pieces) == f"{text}<loc_7><sep>"
     assert pieces[-2].loc == 7
     assert sum(len(p.logprobs) for p in pieces) == len(ids)

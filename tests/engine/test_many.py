@@ -97,10 +97,10 @@ def test_a_batch_that_is_too_large_is_asked_in_halves(full):
 @pytest.mark.parametrize(
     ("device", "weights", "memory", "expected"),
     [
-        ("cpu", 18_000_000, 64, 16),
+        ("cpu", 18_000_000, 64, 32),
         ("cpu", 900_000_000, 64, 4),
-        ("cpu", 18_000_000, 2, 4),
-        ("cpu", 18_000_000, 0.1, 1),
+        ("cpu", 18_000_000, 2, 20),
+        ("cpu", 18_000_000, 0.01, 1),
         ("cuda:0", 900_000_000, 80, 64),
         ("cuda:0", 900_000_000, 8, 16),
     ],

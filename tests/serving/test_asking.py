@@ -70,6 +70,34 @@ def test_bad_input_is_told_before_a_model_is_loaded(task, image, text, region, w
     assert given.engines.names == []
 
 
+def test_a_large_picture_can_be_looked_at_closely():
+    given = service()
+    asked = (Image.new("RGB", (2000, 900), "teal"), "od", "", None, "nano", Options())
+    *_, (shown, found) = given.ask(*asked, tiles="auto")
+    assert given.engines.engine.batches == [4]
+    assert shown["notices"] == ["Looked at in 3 overlapping tiles."]
+    assert found.size == (2000, 900)
+
+
+@pytest.mark.parametrize(
+    ("task", "tiles", "words"),
+    [("caption", "auto", "by tiles"), ("od", "13x5", "65 tiles"), ("od", "many", "no tiles")],
+)
+def test_tiles_that_cannot_be_are_told_before_a_model_is_loaded(task, tiles, words):
+    given = service()
+    with pytest.raises(InputError, match=words):
+        list(given.ask(IMAGE, task, "", None, "nano", Options(), tiles=tiles))
+    assert given.engines.names == []
+
+
+@pytest.mark.parametrize(("size", "told"), [((400, 300), False), ((4000, 300), True)])
+def test_a_picture_far_larger_than_a_model_sees_is_told_when_it_arrives(size, told):
+    _, shown = service().prepare(Image.new("RGB", size))
+    assert ("768 × 768" in shown["hint"]) == told
+    assert shown["hint"].startswith(f"{size[0]} × {size[1]} pixels. ")
+    assert shown["hint"].endswith("Choose a task and press Ask.")
+
+
 @pytest.mark.parametrize("name", ["../secret", "/etc", "nope", "", "a/b/c", "."])
 def test_a_visitor_cannot_name_a_folder(name):
     with pytest.raises(CheckpointError, match="no model"):

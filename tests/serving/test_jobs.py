@@ -13,10 +13,12 @@ from florence_demo.batch.config import BatchConfig, Which
 from florence_demo.batch.exporting import FORMATS
 from florence_demo.errors import DatasetError, InputError
 from florence_demo.models.catalogue import MODELS
+from florence_demo.pictures import frames
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.serving.jobs import Job, JobLimits, Jobs, picture_of, take_files
+from florence_demo.serving.jobs import Job, JobLimits, Jobs, opened, take_files
 from tests.fakes import FakeEngine, FakeEngines
+from tests.film_makers import film
 
 
 class HeldEngine(FakeEngine):
@@ -70,7 +72,7 @@ def test_a_job_is_answered_and_found_again(files):
     card = job.cards[0]
     assert card["answers"][0]["things"] == [["cat", None], ["car", None], ["cat", None]]
     assert Path(card["picture"]["path"]).is_relative_to(here.service.scratch.served)
-    assert picture_of(job.rows[3]).getpixel((0, 0)) == (120, 0, 0)
+    assert opened(job.rows[3]).getpixel((0, 0)) == (120, 0, 0)
 
 
 def test_a_bad_file_is_a_card_that_says_so(files, tmp_path):
@@ -80,7 +82,7 @@ def test_a_bad_file_is_a_card_that_says_so(files, tmp_path):
     assert [bool(card["error"]) for card in job.cards] == [i == 2 for i in range(6)]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("pdf", "film")])
 def test_answers_are_handed_out_in_every_format(files, name):
     here = jobs()
     job = ended(start(here, files, config=lambda s, o: od(s, o, ("od", "caption"))))
@@ -240,3 +242,19 @@ def test_what_is_not_taken_is_told(tmp_path, files, limits, names, problem):
     zipped(tmp_path / "out.zip", **{"..__a.png": data})
     with pytest.raises(InputError, match=problem):
         take_files([tmp_path / name for name in names], tmp_path / "in", limits)
+
+
+def test_frames_of_a_film_are_opened_once(tmp_path, monkeypatch):
+    (tmp_path / "film.mp4").write_bytes(film(60))
+    opened = []
+    before = frames.open_frames
+    monkeypatch.setattr(
+        frames,
+        "open_frames",
+        lambda path, *how, **more: (opened.append(path), before(path, *how, **more))[1],
+    )
+    here = jobs()
+    job = ended(start(here, [tmp_path / "film.mp4"]))
+    assert [card["name"] for card in job.cards][:2] == ["film.mp4, 0.0 s", "film.mp4, 1.0 s"]
+    assert all(card["picture"] for card in job.cards)
+    assert len(opened) == 1

@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,15 @@ from florence_demo.commands.train import add_arguments, config_from_args
 from florence_demo.data.reading import open_data
 from florence_demo.data.rows import split_rows, spread
 from florence_demo.errors import DatasetError
+from florence_demo.models.loading import load_model
+from florence_demo.training import estimate
 from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
 from florence_demo.training.keeping import last_checkpoint, step_of
-from florence_demo.training.splits import open_rows
+from florence_demo.training.splits import SCENE_TASKS, SCENES, SCENES_A_TASK, open_rows
 from florence_demo.training.status import ask_to_stop, read_log, read_status
+from florence_demo.training.trainable import Mode
 from florence_demo.training.trainer import Diverged
 from tests.micro_florence import micro_model, micro_processor
 
@@ -342,6 +347,19 @@ def test_the_best_checkpoint_keeps_its_place_under_its_name(config: TrainConfig)
     assert torch.equal(weights(kept[best])[name], weights(config.out)[name])
 
 
+@pytest.mark.parametrize("mode", ["language", "lora"])
+def test_a_finished_run_that_is_resumed_takes_no_more_steps(
+    config: TrainConfig, mode: Mode
+) -> None:
+    config = replace(config, mode=mode, steps=4, eval_every=2, save_every=None)
+    fine_tune(config)
+    first, told = weights(config.out), losses(config.out)
+    again = fine_tune(replace(config, resume=True))
+    assert (again.steps, losses(config.out)) == (4, told)
+    after = weights(config.out)
+    assert all(torch.equal(after[name], tensor) for name, tensor in first.items())
+
+
 def test_a_run_that_diverges_stops_and_keeps_the_last_good_checkpoint(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,7 +407,16 @@ def test_stop_keeps_a_checkpoint_and_resume_goes_on(
     assert losses(resumed.folder) == pytest.approx(losses(whole.folder), abs=1e-5)
 
 
-def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) -> None:
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
+    "FSDP": ["accelerate.commands.launch", "--config_file", str(ROOT / "docs/fsdp-cpu.yaml")],
+}
+
+
+@pytest.mark.parametrize("launch", LAUNCHERS.values(), ids=LAUNCHERS)
+def test_two_processes_learn_what_one_does(
+    launch: list[str], config: TrainConfig, tmp_path: Path
+) -> None:
     config = replace(config, eval_every=4)
     alone = fine_tune(replace(config, out=tmp_path / "alone"))
     given = config.to_json().items()
@@ -399,7 +426,6 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
         if value is not None and not isinstance(value, bool | tuple) and value != ""
         for flag in (f"--{name.replace('_', '-')}", str(value))
     ]
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [sys.executable, "-m", *launch, "-m", "florence_demo", "train", *flags],
         cwd=ROOT,
@@ -410,6 +436,7 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
     assert done.returncode == 0, done.stderr[-3000:]
     # Some launchers start one process where two were asked for: both must have been there.
     assert json.loads((config.out / "result.json").read_text())["processes"] == 2
+    assert done.stdout.count("Done after") == 1
     assert losses(config.out) == pytest.approx(losses(alone.folder), abs=2e-5)
     assert averages(config.out) == pytest.approx(averages(alone.folder), abs=2e-5)
     assert set(averages(config.out)) == {1}
@@ -419,6 +446,23 @@ def test_two_processes_learn_what_one_does(config: TrainConfig, tmp_path: Path) 
     ]
     assert evaluated[0] == pytest.approx(evaluated[1], abs=2e-5)
     assert len(evaluated[0]) == 2
+    # Each has the whole model at the end, wherever its parts were.
+    for name, weight in weights(alone.folder).items():
+        torch.testing.assert_close(weights(config.out)[name], weight, atol=1e-4, rtol=0)
+    assert load_model(str(config.out), device="cpu").model.config.model_type == "florence2"
+
+
+@pytest.mark.parametrize(
+    ("version", "mode", "said"),
+    [("1", "full", "fsdp_version: 2"), ("2", "lora", "LoRA with torchrun")],
+)
+def test_what_cannot_be_cut_into_parts_is_told(
+    version: str, mode: Any, said: str, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", version)
+    with pytest.raises(DatasetError, match=said):
+        fine_tune(replace(config, mode=mode))
 
 
 def test_cached_features_learn_as_pixels_do(config: TrainConfig, whole: Result) -> None:
@@ -449,6 +493,47 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
     )
     assert torch.equal(now, then)
     assert not torch.equal(now, last)
+    assert result.best == best
+    assert f"what it knew at step {best:,} is kept" in result.sentence()
+    assert read_status(config.out).message == result.sentence()  # type: ignore[union-attr]
+
+
+def test_a_run_that_takes_all_its_steps_ended_early_by_no_means(config: TrainConfig) -> None:
+    result = fine_tune(replace(config, save_every=None, eval_every=2, patience=9, steps=4))
+    assert (result.steps, result.best) == (4, 0)
+    assert result.sentence().startswith("Done after 4 steps")
+
+
+def test_nothing_is_warned_of_on_a_processor(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        fine_tune(replace(config, steps=2, device="auto"))
+    told = [str(w.message) for w in found if not issubclass(w.category, DeprecationWarning)]
+    assert told == []
+
+
+@pytest.mark.parametrize(("schedule", "middle"), [("linear", 1e-3), ("cosine", 1e-3)])
+def test_the_rate_falls_as_the_schedule_says(
+    config: TrainConfig, schedule: str, middle: float
+) -> None:
+    fine_tune(replace(config, steps=8, learning_rate=2e-3, schedule=schedule))
+    rates = [e["learning_rate"] for e in read_log(config.out) if "learning_rate" in e]
+    # The line is told after the step: the first one was taken at the whole rate.
+    assert rates[4] == pytest.approx(middle)
+    assert (rates[1] > 1.76e-3) is (schedule == "cosine")
+    assert (rates[7] < 1e-4) is (schedule == "cosine")
+
+
+def test_an_adapter_is_multiplied_by_what_is_asked_for(config: TrainConfig) -> None:
+    for alpha, expected in ((None, 8), (4, 4)):
+        out = config.out / str(alpha)
+        asked = replace(config, mode="lora", lora_rank=4, lora_alpha=alpha, steps=1, out=out)
+        fine_tune(asked)
+        said = json.loads((out / "adapter/adapter_config.json").read_text())
+        assert (said["r"], said["lora_alpha"]) == (4, expected)
 
 
 @pytest.mark.parametrize(
@@ -458,6 +543,11 @@ def test_early_stopping_keeps_the_best(config: TrainConfig) -> None:
         ({"steps": 0}, "steps"),
         ({"precision": "int3"}, "precision"),
         ({"mode": "half"}, "mode"),
+        ({"schedule": "square"}, "linear, cosine"),
+        ({"quantize": "nf4"}, "mode lora"),
+        ({"quantize": "int3", "mode": "lora"}, "quantize is nf4"),
+        ({"mode": "full", "cache": True}, "does not learn"),
+        ({"lora_alpha": 0}, "lora_alpha"),
         ({"device": "gpu:7"}, "device must be"),
         ({"precision": "fp16"}, "fp16 is for a GPU"),
         ({"accumulation": 3}, "cannot be shared"),
@@ -577,6 +667,113 @@ def test_a_logger_that_is_not_there_is_told(
     assert arguments(config).report_to == []
 
 
+_WRITER = """
+class SummaryWriter:
+    def __init__(self, log_dir=None):
+        self.path = log_dir
+    def add_scalar(self, name, value, step):
+        TOLD.append((name, step))
+    def add_text(self, name, text):
+        TOLD.append((name, 0))
+    def add_hparams(self, *args, **kwargs): pass
+    def flush(self): pass
+    def close(self): pass
+TOLD = []
+"""
+
+
+def test_the_losses_reach_the_logger_that_is_asked_for(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # tensorboard takes part in no test; what stands in for it has the same door.
+    (tmp_path / "tensorboardX.py").write_text(_WRITER)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    fine_tune(replace(config, steps=2, eval_every=2, report_to=("tensorboard",)))
+    told = sys.modules["tensorboardX"].TOLD
+    monkeypatch.delitem(sys.modules, "tensorboardX")
+    assert {("train/loss", 1), ("train/loss", 2), ("eval/loss", 2)} <= set(told)
+
+
+def test_a_step_that_does_not_fit_is_taken_in_parts_and_told(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = estimate._memory
+    monkeypatch.setattr(estimate, "_device", lambda _: ("cpu", "here", 2.0))
+    monkeypatch.setattr(
+        estimate, "_memory", lambda c, *rest: 4 / c.accumulation if real(c, *rest) else 0
+    )
+    heard = Heard()
+    fine_tune(replace(config, steps=2), heard)
+    assert "a step is taken in 2 parts" in " ".join(heard.messages)
+    assert json.loads((config.out / "train_config.json").read_text())["accumulation"] == 1
+
+
+_PACKER = """
+import sys, types, torch
+
+class Linear4bit(torch.nn.Linear):
+    def __init__(self, inner, outer, bias, compute_dtype, quant_type):
+        super().__init__(inner, outer, bias)
+        assert quant_type == "nf4"
+    def to(self, device):
+        rounded = torch.round(self.weight.data * 50).to(torch.int8)
+        self.weight = torch.nn.Parameter(rounded, requires_grad=False)
+        self.weight.quant_state = 50
+        return self
+    def forward(self, x):
+        return torch.nn.functional.linear(x, self.weight.float() / 50, self.bias)
+
+nn = sys.modules["bitsandbytes.nn"] = types.ModuleType("bitsandbytes.nn")
+nn.Linear4bit = Linear4bit
+functional = sys.modules["bitsandbytes.functional"] = types.ModuleType("bitsandbytes.functional")
+functional.dequantize_4bit = lambda data, state: data.half() / state
+"""
+
+
+def test_weights_beneath_an_adapter_are_packed_where_it_can_be(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, mode="lora", quantize="nf4", steps=4, save_every=None, eval_every=2)
+    for name in ("bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DatasetError, match="pip install bitsandbytes"):
+        fine_tune(config)
+    for name in ("bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"):
+        monkeypatch.delitem(sys.modules, name)
+    # bitsandbytes takes part in no test; what stands in for it has the same doors.
+    (tmp_path / "bitsandbytes.py").write_text(_PACKER)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = replace(config, out=config.out / "packed")
+    fine_tune(config)
+    for name in ("bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"):
+        monkeypatch.delitem(sys.modules, name)
+    found = weights(config.out)
+    assert all(tensor.dtype == torch.float32 for tensor in found.values())
+    assert not any("quant" in name or "base_layer" in name for name in found)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/bitsandbytes.py").write_text(_PACKER.replace("* 50", "* (1 / 0)"))
+    monkeypatch.syspath_prepend(tmp_path / "other")
+    with pytest.raises(DatasetError, match="packs no weights on this machine"):
+        fine_tune(replace(config, out=tmp_path / "broken"))
+    for name in ("bitsandbytes", "bitsandbytes.nn", "bitsandbytes.functional"):
+        sys.modules.pop(name, None)
+
+
+class Heard:
+    """Remember what a run says."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def told(self, status: Any, changes: dict[str, Any]) -> None:
+        self.messages.append(changes.get("message", ""))
+
+    def logged(self, status: Any, entry: dict[str, Any]) -> None: ...
+
+    def stepped(self, step: int, steps: int) -> None: ...
+
+
 def beside(place: Path, count: int) -> str:
     """Return a folder of captions, another task than the one that is learned."""
     folder = place / f"beside-{count}"
@@ -600,12 +797,48 @@ def test_a_share_of_the_rows_is_of_other_data(
 
 def test_what_was_lost_is_told_beside_what_was_learned(config: TrainConfig, place: Path) -> None:
     config = replace(config, steps=2, answers=2, others=beside(place, 4))
-    result = fine_tune(config)
+    heard = Heard()
+    result = fine_tune(config, heard)
+    assert "4 questions of 1 task about" in " ".join(heard.messages)
     assert set(result.before) == set(result.after) == {"custom/anls", "other caption/anls"}
-    assert "other caption/anls" in result.sentence()
+    assert "other caption/anls" in result.table()
+    assert "other caption/anls" not in result.sentence()
+    assert "custom/anls" in result.sentence()
     assert (config.out / "after-others/report.html").is_file()
     card = (config.out / "README.md").read_text()
     assert "| other caption/anls |" in card
+    assert "it tells what was lost" in card
+
+
+NANO_ASKED = dict.fromkeys(SCENE_TASKS, SCENES_A_TASK)
+
+
+@pytest.mark.parametrize(
+    ("model", "others", "tasks"),
+    [
+        ("nano", "", NANO_ASKED),
+        ("nano", "none", {}),
+        ("nano", "beside", {"caption": 3}),
+        ("base", "", {}),
+        ("base", "none", {}),
+        ("base", "beside", {"caption": 3}),
+    ],
+)
+def test_nano_alone_is_asked_about_scenes_unless_somebody_says_else(
+    place: Path, config: TrainConfig, model: str, others: str, tasks: dict[str, int]
+) -> None:
+    named = "nano" if model == "nano" else config.model
+    source = beside(place, 3) if others == "beside" else others
+    rows = open_rows(replace(config, model=named, others=source), lambda row: "")
+    assert Counter(row.task for row in rows.others) == tasks
+    assert bool(rows.others_from) is bool(tasks)
+
+
+def test_what_is_learned_is_not_asked_as_another_task(config: TrainConfig) -> None:
+    config = replace(config, model="nano", data=SCENES, eval_data=SCENES)
+    config = replace(config, tasks=("od", "caption"))
+    asked = {row.task for row in open_rows(config, lambda row: "").others}
+    assert asked == set(SCENE_TASKS) - {"od", "caption"}
 
 
 @pytest.mark.parametrize("mix", [("x",), ("x:2",), ("x:0",), (":0.2",), ("x:y",), ("a:.6", "b:.6")])

@@ -45,9 +45,11 @@ def test_a_line_a_step_and_the_outcome(
 ) -> None:
     assert main([*flags, "--out", str(tmp_path / "run")]) == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1
-    assert out.startswith("Done after 4 steps")
-    assert " with the model loaded, " in out
+    heads, numbers, outcome = out.splitlines()
+    assert heads.split() == ["before", "after"]
+    assert re.fullmatch(r"custom/anls +[\d.]+ +[\d.]+", numbers)
+    assert outcome.startswith("Done after 4 steps")
+    assert " with the model loaded, " in outcome
     lines = err.splitlines()
     opened = next(line for line in lines if line.startswith("Opened base"))
     assert opened.endswith("in use")

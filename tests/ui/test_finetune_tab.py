@@ -22,6 +22,7 @@ from florence_demo.ui.finetune_tab import NOT_HERE
 from florence_demo.ui.pickers import (
     UPLOAD,
     DataPicker,
+    _hub_source,
     build_data_picker,
     model_choices,
     model_of,
@@ -47,8 +48,9 @@ def picker(given: Service) -> DataPicker:
 def values(**changes: Any) -> list[Any]:
     """Values of the settings' components, in their order."""
     start = {
-        "model": "nano", "mode": "full", "length": 12, "unit": STEPS, "batch": 4, "rate": 1e-3,
-        "limit": 0, "answers": 2, "every": 0, "tokens": 16, "precision": "fp32", "saving": False,
+        "model": "nano", "mode": "full", "once": False, "length": 12, "unit": STEPS, "batch": 4,
+        "rate": 1e-3, "limit": 0, "answers": 2, "every": 0, "tokens": 16, "precision": "fp32",
+        "saving": False,
     }  # fmt: skip
     return list({**start, **changes}.values())
 
@@ -171,6 +173,26 @@ def test_a_setting_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.Mon
         assert filled[advised[0].outputs.index(component)] == rank
 
 
+def test_pictures_are_looked_at_once_where_their_features_are_known_to_fit(tmp_path: Path) -> None:
+    app = build_app(service=service(tmp_path))
+    component = next(
+        c for c in app.blocks.values() if getattr(c, "label", "") == "Look at each picture once"
+    )
+    by_mode = next(f for f in app.fns.values() if component in f.outputs and len(f.inputs) == 6)
+    place, source = (by_mode.outputs.index(component), -1)
+    for mode, once in (("full", False), ("language", True), ("lora", True)):
+        filled = by_mode.fn("forms", "", None, "", "nano", mode)
+        assert filled[place] is once
+        assert ("21.7 times on an H100" in filled[source]) is (mode != "full")
+        assert "Measured here" in filled[source]
+    # Nobody knows yet how large a set of the hub is.
+    assert by_mode.fn("hub", "", None, "owner/name", "base-ft", "lora")[place] is False
+    given = config_of(service(tmp_path), FORMS_DATA, values(once=True, mode="lora"))
+    assert given.cache
+    with pytest.raises(FlorenceDemoError, match="does not learn"):
+        config_of(service(tmp_path), FORMS_DATA, values(once=True, mode="full"))
+
+
 def test_strangers_do_not_train_where_it_is_off(tmp_path: Path) -> None:
     def built(training: bool) -> tuple[set[str], bool]:
         config = AppConfig(
@@ -281,3 +303,25 @@ def test_an_upload_is_bounded_by_the_pages_limits(
 def test_an_id_of_the_hub_is_an_id_and_a_part_a_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="id of a data set"):
         picker(service(tmp_path)).chosen("hub", "", None, name)
+
+
+@pytest.mark.parametrize(
+    ("typed", "location", "part"),
+    [
+        ("owner/name", "owner/name", ""),
+        (" owner/name#val ", "owner/name", "val"),
+        ("owner/name@main#val", "owner/name@main", "val"),
+        ("owner/name@refs/convert/parquet", "owner/name@refs/convert/parquet", ""),
+        ("owner/name@../../x", None, ""),
+        ("owner/name@", None, ""),
+        ("/etc/passwd", None, ""),
+        ("owner", None, ""),
+    ],
+    ids=str,
+)
+def test_a_set_of_the_hub_is_named_with_its_revision(typed, location, part):
+    if location is None:
+        with pytest.raises(InputError, match="owner/name@revision"):
+            _hub_source(typed)
+    else:
+        assert _hub_source(typed) == DataSource("hub", location, part)

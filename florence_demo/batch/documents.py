@@ -1,0 +1,163 @@
+"""A job's answers as documents and films: what belongs together is written into one file.
+
+Knows which rows are pages of one document or frames of one film. How a PDF or a film is written is
+``output``'s and ``pictures``' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from florence_demo.batch.answers import Export, mirrored
+from florence_demo.codec import QUADS
+from florence_demo.data.batches import Row, picture_of
+from florence_demo.data.places import DPI
+from florence_demo.errors import DatasetError, FlorenceDemoError, plain
+from florence_demo.output.film import drawn
+from florence_demo.output.reading_order import to_markdown, to_text
+from florence_demo.output.searchable import write_searchable
+from florence_demo.pictures.film import save_film
+from florence_demo.pictures.frames import FILM_LIMITS, BrokenOff, open_frames
+from florence_demo.pictures.images import open_image
+from florence_demo.prediction import Prediction
+from florence_demo.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """Hold one page of a document, or one frame of a film, with its answer."""
+
+    row: Row
+    at: float
+    answer: Prediction
+
+
+def write_text(export: Export) -> None:
+    """Write a .txt a picture or document, its pages apart by a form feed."""
+    _write_words(export, ".txt", to_text, "\n\f\n")
+
+
+def write_markdown(export: Export) -> None:
+    """Write an .md a picture or document, its pages apart by a rule."""
+    _write_words(export, ".md", to_markdown, "\n\n---\n\n")
+
+
+def _write_words(
+    export: Export, ending: str, words: Callable[[Prediction], str], between: str
+) -> None:
+    for name, sheets in _together(export, _spoken):
+        said = between.join(words(sheet.answer).strip() for sheet in sheets)
+        text = f"{said}\n".encode("utf-8", "backslashreplace")
+        export.place(name, ending).write_bytes(text)
+
+
+def write_pdfs(export: Export) -> None:
+    """Write a searchable PDF a picture or document.
+
+    Raises:
+        DatasetError: No answer says where its text stands.
+    """
+    found = False
+    for name, sheets in _together(export, _read):
+        found = True
+        pages = (
+            (image, sheet.answer, (image.width * 72 / DPI, image.height * 72 / DPI))
+            for sheet in sheets
+            if (image := _opened(export, sheet.row)) is not None
+        )
+        ending = "" if name.suffix.lower() == ".pdf" else ".pdf"
+        try:
+            write_searchable(pages, export.place(name, ending))
+        except FlorenceDemoError as exc:
+            export.problems.append(f"{plain(name)}: {exc}")
+    if not found:
+        task = TASKS["ocr_with_region"]
+        raise DatasetError(
+            f"Nothing was written: a searchable PDF needs the answers of “{task.title}”"
+            f" ({task.name})."
+        )
+
+
+def write_films(export: Export) -> None:
+    """Write each film anew with its answers drawn on it, and its sound.
+
+    Raises:
+        DatasetError: There is no film among the pictures.
+    """
+    found = False
+    for name, sheets in _together(export, _placed, films=True):
+        found = True
+        file = Path(sheets[0].row["place"]["path"])
+        frames = ((f.seconds, f.picture) for f in open_frames(file, "1", limits=FILM_LIMITS))
+        answers = ((sheet.at, sheet.answer) for sheet in sheets)
+        target = export.place(name, "" if name.suffix.lower() == ".mp4" else ".mp4")
+        try:
+            told = save_film(drawn(frames, answers), target, sound_of=file)
+        except BrokenOff as exc:  # with what there was
+            told = (str(exc),)
+        except FlorenceDemoError as exc:
+            told = (str(exc),)
+            target.unlink(missing_ok=True)
+        export.problems += [f"{plain(name)}: {each}" for each in told]
+    if not found:
+        raise DatasetError("Nothing was written: there is no video among the pictures.")
+
+
+Choose = Callable[[list[Prediction]], Prediction | None]
+
+
+def _together(
+    export: Export, choose: Choose, *, films: bool = False
+) -> Iterator[tuple[PurePosixPath, list[_Sheet]]]:
+    """Yield each document, film or picture with its answers in order.
+
+    Args:
+        export: What is written from.
+        choose: Of a row's answers the one that is written, or None.
+        films: Films and nothing else; otherwise all but films.
+    """
+    groups: dict[str, list[_Sheet]] = {}
+    for row in export.rows():
+        if (row.get("frame") is not None) != films:
+            continue
+        answers = [export.prediction(a) for a in row["answers"].values() if "error" not in a]
+        answer = choose(answers)
+        if answer is None:
+            continue
+        at = float(row["time"]) if films else float(row.get("page", 0))
+        sheet = _Sheet(row, at, answer)
+        if films or row.get("page"):
+            groups.setdefault(row["source"], []).append(sheet)
+        else:
+            yield mirrored(row), [sheet]
+    for sheets in groups.values():
+        sheets.sort(key=lambda sheet: sheet.at)
+        whole = {name: v for name, v in sheets[0].row.items() if name not in ("page", "frame")}
+        yield mirrored(whole), sheets
+
+
+def _spoken(answers: list[Prediction]) -> Prediction | None:
+    """Return what was read where that was asked, or else the first answer in words."""
+    return _read(answers) or next((a for a in answers if a.text), None)
+
+
+def _read(answers: list[Prediction]) -> Prediction | None:
+    return next((a for a in answers if TASKS[a.task].answer is QUADS), None)
+
+
+def _placed(answers: list[Prediction]) -> Prediction | None:
+    return next((a for a in answers if len(a.detections)), answers[0] if answers else None)
+
+
+def _opened(export: Export, row: Row) -> Image.Image | None:
+    picture: Any = picture_of(row)
+    try:
+        return open_image(picture() if callable(picture) else picture)
+    except (FlorenceDemoError, OSError) as exc:
+        export.problems.append(f"{plain(row['source'])}: {exc}")
+        return None

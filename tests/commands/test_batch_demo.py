@@ -1,0 +1,16 @@
+"""The demonstration of a job: killed, gone on with, and its figures on the last line."""
+
+from __future__ import annotations
+
+import json
+
+from florence_demo.__main__ import main
+
+
+def test_the_last_line_is_the_outcome(tmp_path, capfd):
+    assert main(["batch-demo", "--out", str(tmp_path / "demo"), "--count", "9"]) == 0
+    outcome = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert outcome["pictures"] == outcome["rows"] == 9
+    assert 3 <= outcome["rows_kept_by_the_kill"] <= 9
+    assert outcome["yolo_boxes"] > 9
+    assert outcome["map_50"] > 0.5

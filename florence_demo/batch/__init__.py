@@ -1,4 +1,5 @@
 """Many pictures as a job: sources to items, items to rows, rows to files.
 
-Knows how a job goes on where it stopped. Does not know the page, command lines or other machines.
+Knows how a job goes on where it stopped. Does not know the page or command lines; other machines
+only ``on_ray`` knows.
 """

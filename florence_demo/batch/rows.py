@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +131,14 @@ class RowFile:
             file.seek(at)
             row: Row = json.loads(file.readline())
         return row
+
+    def marks(self) -> Iterator[tuple[bytes, bytes, bool]]:
+        """Yield of each row the digests of its key and its content, and whether it failed."""
+        return ((key, known.content, known.failed) for key, known in self._known.items())
+
+    def answered(self) -> Iterator[bytes]:
+        """Yield digests of the contents that ``same`` knows."""
+        return iter(self._contents)
 
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows; they are in the file when this returns, or none is.

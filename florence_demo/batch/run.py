@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
@@ -17,6 +18,7 @@ from typing import Any
 
 from florence_demo.batch.answering import Answering, row_head
 from florence_demo.batch.config import BatchConfig
+from florence_demo.batch.parts import Parts
 from florence_demo.batch.reading import Look, Ready, nobody_looks, read_item
 from florence_demo.batch.rows import RowFile, RowStream, within
 from florence_demo.batch.sources import Item, all_items, check_sources
@@ -79,7 +81,8 @@ class Watch:
         on_part: Hears how far it is, and the rows that came.
         stop: Says whether it is to end after the part in work.
         out: Takes the rows where the job has no folder.
-        on_picture: Sees each picture that was opened, before its row comes; in several threads.
+        on_picture: Sees each picture that was opened, before its row comes; in several threads, and
+            only where the job is done in this process.
     """
 
     on_part: Callable[[Outcome, list[Row]], None] = _nobody
@@ -103,40 +106,68 @@ def run(config: BatchConfig, model: Model, watch: Watch | None = None) -> Outcom
     """
     watch = watch or Watch()
     asked = config.asked()
+    items = first_and_others(config)
+    if config.out is None:
+        assert watch.out is not None, "a job without a folder needs a stream for its rows"
+        answering = Answering(model.open(), asked, config.min_score)
+        return _Job(answering, Progress(config, watch.out, watch), config.batch_size).go(items)
+    with opened(config, model.weights) as (file, told):
+        engine = model.open()
+        progress = Progress(config, file, watch, before=float(told.get("seconds", 0.0)))
+        size = config.batch_size or told.get("batch_size")
+        job = _Job(Answering(engine, asked, config.min_score), progress, size)
+        progress.about = about(config, model.weights, engine.loaded.describe(), job.size)
+        return job.go(items)
+
+
+def first_and_others(config: BatchConfig) -> Iterator[Item]:
+    """Return the pictures of a job that has one at least.
+
+    Raises:
+        InputError: A source is none, or there are no pictures.
+    """
     check_sources(config)
     items = all_items(config)
     first = next(items, None)
     if first is None:
         raise InputError("There are no pictures in what is named: check it.")
-    items = chain([first], items)
-    if config.out is None:
-        rows = watch.out
-        assert rows is not None, "a job without a folder needs a stream for its rows"
-        engine = model.open()
-        answering = Answering(engine, asked, config.min_score)
-        return _Job(config, answering, rows, watch, config.batch_size).go(items)
+    return chain([first], items)
+
+
+@contextmanager
+def opened(config: BatchConfig, weights: str) -> Iterator[tuple[RowFile, dict[str, Any]]]:
+    """Hold a job's folder, what is left of an earlier run taken in; give what is told of that run.
+
+    Raises:
+        InputError: The folder is in use, holds answers of other settings, or cannot be written.
+    """
+    assert config.out is not None
     file = RowFile(config.out)
     try:
-        told = _agree(config, file, model.weights)
+        told = _agree(config, file, weights)
         file.begin(anew=config.overwrite, retry=config.retry_failed)
-        engine = model.open()
-        size = config.batch_size or told.get("batch_size")
-        job = _Job(config, Answering(engine, asked, config.min_score), file, watch, size)
-        job.about = {
-            "settings": config.identity(model.weights),
-            "job": config.to_json(),
-            "model": engine.loaded.describe(),
-            "versions": versions(),
-            "batch_size": job.size,
-        }
-        job.before = float(told.get("seconds", 0.0))
-        return job.go(items)
+        parts = Parts.of(config.out, config.identity(weights))
+        if config.overwrite:
+            parts.remove_all()
+        parts.gather(file, failed=not config.retry_failed)
+        yield file, told
     except OSError as exc:
         if is_disk_full(exc):
             raise InputError("The disk is full: make room first.") from exc
         raise
     finally:
         file.end()
+
+
+def about(config: BatchConfig, weights: str, model: str, batch_size: int | None) -> dict[str, Any]:
+    """Return what a job's folder tells about it beside how far it is."""
+    return {
+        "settings": config.identity(weights),
+        "job": config.to_json(),
+        "model": model,
+        "versions": versions(),
+        "batch_size": batch_size,
+    }
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -178,60 +209,109 @@ _WORDS = {"min_score": "min-score", "options": "beams or length", "weights": "mo
 
 
 @dataclass
-class _Job:
-    """Hold a job that runs: who answers, where rows go, and the counts."""
+class Progress:
+    """Count what a job did, and tell it to who watches and in the job's folder.
+
+    Attributes:
+        config: The job.
+        rows: Where its rows go.
+        watch: Who watches it.
+        about: What its folder tells beside how far it is.
+        before: Seconds that earlier runs of it took.
+        stopped: Why it ended early; "" where it did not.
+    """
 
     config: BatchConfig
-    answering: Answering
     rows: RowFile | RowStream
     watch: Watch
-    wanted: int | None
     about: dict[str, Any] = field(default_factory=dict)
     before: float = 0.0
+    stopped: str = ""
 
     def __post_init__(self) -> None:
-        self.size = self.wanted or usual_batch(self.answering.engine)
-        self.answered = self.skipped = self.lost = 0
-        self.stopped = ""
+        self._answered = self._skipped = self._lost = 0
         self.began = self._told = time.monotonic()
 
-    def go(self, items: Iterator[Item]) -> Outcome:
-        """Answer part by part until all is done or somebody asks to stop."""
-        self._tell("running")
-        ahead = reading_ahead(self.size, self.config.workers)
-        read = partial(
-            read_item,
-            prepare=self.answering.engine.prepare,
-            known=self._known,
-            look=self.watch.on_picture,
-        )
-        reading = read_ahead(items, read, ahead, lambda ready: weight_of(ready.seen))
-        try:
-            # A part is so many items, whether they are answered or not: one that goes on makes the
-            # same batches as one that was never broken, and so the same numbers to the last digit.
-            while part := list(islice(reading, self.size)):
-                if self.watch.stop():
-                    self.stopped = "It was stopped."
-                    break
-                self._answer(part)
-        except InputError as exc:
-            self.stopped = str(exc)
-        finally:
-            reading.close()
-        self._tell("stopped" if self.stopped else "done")
+    def add(self, rows: list[Row], skipped: int) -> None:
+        """Count rows that were written, and pictures that had theirs."""
+        self._skipped += skipped
+        self._answered += len(rows)
+        self._lost += sum(bool(errors_of(row)) for row in rows)
+        self.watch.on_part(self.outcome(), rows)
+        if time.monotonic() - self._told > _TOLD_EVERY:
+            self.tell("running")
+
+    def end(self) -> Outcome:
+        """Tell that the job ended."""
+        self.tell("stopped" if self.stopped else "done")
         return self.outcome()
 
     def outcome(self) -> Outcome:
         """Return how far the job is."""
         kept = isinstance(self.rows, RowFile)
         return Outcome(
-            self.answered,
-            self.rows.failures if kept else self.lost,
-            self.skipped,
-            self.rows.done if kept else self.answered,
+            self._answered,
+            self.rows.failures if kept else self._lost,
+            self._skipped,
+            self.rows.done if kept else self._answered,
             time.monotonic() - self.began,
             self.stopped,
         )
+
+    def tell(self, state: str) -> None:
+        """Write how far the job is into its folder; a full disk is told by the rows."""
+        self._told = time.monotonic()
+        if self.config.out is None:
+            return
+        now = self.outcome()
+        counts = {"rows": now.rows, "failed": now.failed}
+        seconds = round(self.before + now.seconds, 1)
+        told = {"state": state, **self.about, "counts": counts, "seconds": seconds}
+        try:
+            write_json(self.config.out / RUN_FILE, told)
+        except OSError as exc:
+            if state == "running" and not is_disk_full(exc):
+                raise
+            log.warning("%s could not be written (%s)", RUN_FILE, exc.strerror)
+
+
+@dataclass
+class _Job:
+    """Hold a job that runs on this machine: who answers, and how many pictures at once."""
+
+    answering: Answering
+    progress: Progress
+    wanted: int | None
+
+    def __post_init__(self) -> None:
+        self.rows = self.progress.rows
+        self.size = self.wanted or usual_batch(self.answering.engine)
+
+    def go(self, items: Iterator[Item]) -> Outcome:
+        """Answer part by part until all is done or somebody asks to stop."""
+        progress = self.progress
+        progress.tell("running")
+        ahead = reading_ahead(self.size, progress.config.workers)
+        read = partial(
+            read_item,
+            prepare=self.answering.engine.prepare,
+            known=self._known,
+            look=progress.watch.on_picture,
+        )
+        reading = read_ahead(items, read, ahead, lambda ready: weight_of(ready.seen))
+        try:
+            # A part is so many items, whether they are answered or not: one that goes on makes the
+            # same batches as one that was never broken, and so the same numbers to the last digit.
+            while part := list(islice(reading, self.size)):
+                if progress.watch.stop():
+                    progress.stopped = "It was stopped."
+                    break
+                self._answer(part)
+        except InputError as exc:
+            progress.stopped = str(exc)
+        finally:
+            reading.close()
+        return progress.end()
 
     def _known(self, item: Item, content: str) -> bool:
         return self.rows.has(item.key, content)
@@ -252,12 +332,7 @@ class _Job:
         # Of two items with one name and one content, such as a source that is named twice, one.
         rows = list({key_of(row): row for row in rows}.values())
         self.rows.append(rows)
-        self.skipped += len(part) - len(rows)
-        self.answered += len(rows)
-        self.lost += sum(bool(errors_of(row)) for row in rows)
-        self.watch.on_part(self.outcome(), rows)
-        if time.monotonic() - self._told > _TOLD_EVERY:
-            self._tell("running")
+        self.progress.add(rows, len(part) - len(rows))
 
     def _again(self, ready: Ready) -> Ready:
         """Return an item that is in a batch beside those that lack a row, although it has its."""
@@ -270,19 +345,3 @@ class _Job:
         item = ready.item
         row = self.rows.same(within(ready.sha256, item.page, item.frame))
         return row and {**row_head(ready), "answers": row["answers"]}
-
-    def _tell(self, state: str) -> None:
-        """Write how far the job is into its folder; a full disk is told by the rows."""
-        self._told = time.monotonic()
-        if self.config.out is None:
-            return
-        now = self.outcome()
-        counts = {"rows": now.rows, "failed": now.failed}
-        seconds = round(self.before + now.seconds, 1)
-        told = {"state": state, **self.about, "counts": counts, "seconds": seconds}
-        try:
-            write_json(self.config.out / RUN_FILE, told)
-        except OSError as exc:
-            if state == "running" and not is_disk_full(exc):
-                raise
-            log.warning("%s could not be written (%s)", RUN_FILE, exc.strerror)

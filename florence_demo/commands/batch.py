@@ -56,10 +56,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help="threads that open pictures")
     parser.add_argument("--overwrite", action="store_true", help="begin anew in that folder")
     parser.add_argument("--retry-failed", action="store_true", help="ask again what failed")
+    parser.add_argument("--engine", choices=["here", "ray"], default="here", help="who shares work")
     parser.add_argument("--dry-run", action="store_true", help="tell how much it is, and stop")
     parser.add_argument("--beams", type=int, default=default.options.num_beams)
     parser.add_argument("--max-new-tokens", type=int, default=default.options.max_new_tokens)
     add_model(parser)
+    ray = parser.add_argument_group("on a cluster", "with --engine ray")
+    ray.add_argument("--ray-address", metavar="WHERE", help="auto (default), local, or HOST:PORT")
+    ray.add_argument("--gpus-per-worker", type=float, metavar="N", help="a part of one too: 0.5")
+    ray.add_argument("--cpus-per-worker", type=float, metavar="N", help="cores")
+    ray.add_argument("--concurrency", type=int, metavar="N", help="workers; all there is room for")
 
 
 def config_from_args(args: argparse.Namespace) -> BatchConfig:
@@ -99,7 +105,7 @@ def command(args: argparse.Namespace) -> int:
     from florence_demo.batch.exporting import check_formats
     from florence_demo.batch.models import model_of
     from florence_demo.batch.rows import RowStream
-    from florence_demo.batch.run import Watch, run
+    from florence_demo.batch.run import Watch
     from florence_demo.engine.many import reading_ahead
     from florence_demo.pictures.images import open_at_once
 
@@ -116,11 +122,34 @@ def command(args: argparse.Namespace) -> int:
     open_at_once(reading_ahead(1, config.workers).threads)
     out = RowStream(sys.stdout.buffer) if config.out is None else None
     with _Bar(config) as bar, _stops() as stopped:
-        outcome = run(config, model_of(config), Watch(bar.tell, stopped.is_set, out))
+        outcome = _run(args, config, Watch(bar.tell, stopped.is_set, out))
     print(_said(outcome, args.out), file=sys.stderr)
     if config.out is not None and not outcome.stopped:
-        _write(config.out, args.to, 0.0)
+        _write(config.out, _formats(args, outcome), 0.0)
     return 1 if outcome.failed or outcome.stopped else 0
+
+
+def _run(args: argparse.Namespace, config: BatchConfig, watch: Any) -> Any:
+    """Run the job on this machine or on a cluster."""
+    from florence_demo.batch.models import model_of
+
+    flags = (args.ray_address, args.gpus_per_worker, args.cpus_per_worker, args.concurrency)
+    if args.engine == "here":
+        from florence_demo.batch.run import run
+
+        if any(flag is not None for flag in flags):
+            raise InputError("Flags of a cluster mean something with --engine ray: add it.")
+        return run(config, model_of(config), watch)
+    from florence_demo.batch.on_ray import Cluster, run_on_ray
+
+    address, gpus, cpus, workers = flags
+    return run_on_ray(config, Cluster(address or "auto", gpus, cpus, workers), model_of, watch)
+
+
+def _formats(args: argparse.Namespace, outcome: Any) -> list[str]:
+    """Return as what the answers are written: of a job of a cluster's size also as a table."""
+    table = args.engine == "ray" and outcome.rows > outcome.failed
+    return list(dict.fromkeys([*args.to, *(["parquet"] if table else [])]))
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from florence_demo.__main__ import main
-from florence_demo.batch import models
+from florence_demo.batch import models, on_ray
+from florence_demo.batch.run import run
 from florence_demo.data.batches import ROWS_FILE, rows_in
 from tests.batch.job import Answers, draw, model
 
@@ -73,6 +74,9 @@ def test_a_dry_run_writes_nothing(tmp_path, engine, capsys):
         (["export", "IN", "--to", "coco"], "holds no results"),
         (["export"], "Say which job"),
         (["IN", "--out", "FILE/x"], "cannot be written to"),
+        (["IN", "--out", "OUT", "--concurrency", "2"], "--engine ray"),
+        (["IN", "--out", "-", "--engine", "ray"], "a folder"),
+        (["IN", "--out", "OUT", "--engine", "ray", "--cpus-per-worker", "0"], "--cpus-per-worker"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -86,6 +90,24 @@ def test_what_cannot_start_is_a_sentence_and_status_two(tmp_path, engine, capsys
     assert said in told
     assert "\n" not in told
     assert not (tmp_path / "out" / ROWS_FILE).exists()
+
+
+def test_a_job_on_a_cluster_is_given_on_and_leaves_a_table(tmp_path, engine, monkeypatch, capsys):
+    draw(tmp_path / "in", 3)
+    given = []
+
+    def run_on_ray(config, cluster, found, watch):
+        given.append(cluster)
+        return run(config, found(config), watch)
+
+    monkeypatch.setattr(on_ray, "run_on_ray", run_on_ray)
+    arguments = ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--engine", "ray"]
+    assert main(arguments) == 0
+    flags = ["--ray-address", "head:6379", "--gpus-per-worker", "0.5", "--concurrency", "3"]
+    assert main([*arguments, *flags, "--to", "csv"]) == 0
+    assert given == [on_ray.Cluster(), on_ray.Cluster("head:6379", 0.5, None, 3)]
+    told = capsys.readouterr().out.split()
+    assert [Path(line).name for line in told] == ["parquet", "csv", "parquet"]
 
 
 ASKED = """

@@ -64,6 +64,7 @@ _COSTLY = re.compile(r"/(?:|config/?|gradio_api/(?:info/?|openapi\.json))")
 _RANGE = re.compile(r"bytes=(?:[0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 _UPLOAD = "/gradio_api/upload"
 _QUIET = frozenset({"/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/reset/"})
+_NAMELESS = re.compile(rb'"event_id"\s*:\s*null')
 _LOGIN = frozenset({"/login", "/login/"})
 
 
@@ -238,6 +239,9 @@ class Gate:
         if not kind.startswith("application/json"):
             raise Refused(415, "Send the question as JSON (Content-Type: application/json).")
         body = await read_question(receive, length, take)
+        if path in _QUIET and _NAMELESS.search(body):
+            # The page ends a question before it has heard its name: gradio takes that for no body.
+            raise Refused(200, "It had no name yet.")
         scope[BYTES] = len(body)
         return replayed(body, receive)
 

@@ -504,3 +504,12 @@ def test_a_websocket_is_closed():
 
     run(gate()({"type": "websocket"}, None, send))
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+@pytest.mark.parametrize(("name", "reached"), [(b"null", 0), (b'"abc"', 1)], ids=["none", "one"])
+@pytest.mark.parametrize("path", ["/gradio_api/cancel", "/gradio_api/reset"])
+def test_a_question_without_a_name_is_ended_without_a_word(path, name, reached):
+    app = App()
+    body = b'{"session_hash": "x", "fn_index": 3, "event_id": %s}' % name
+    assert ask(gate(app), path, method="POST", headers=JSON, body=body)[0] == 200
+    assert len(app.bodies) == reached

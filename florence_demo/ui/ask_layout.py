@@ -14,13 +14,20 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.models.catalogue import Named
-from florence_demo.output.export import EXPORTERS
 from florence_demo.pictures.decoder import open_own
-from florence_demo.serving.asking import ANNOTATED, EXAMPLES, load_examples
+from florence_demo.serving.asking import EXAMPLES, load_examples
+from florence_demo.serving.taking_home import every_format
 from florence_demo.tasks import TASKS
 from florence_demo.ui.all_tasks import Cards
 from florence_demo.ui.answer_editor import Correcting, lay_out_editor
-from florence_demo.ui.components import AnswerView, ExampleStrip, RegionPicker, SafeImage, TaskMenu
+from florence_demo.ui.components import (
+    AnswerView,
+    ExampleStrip,
+    Names,
+    RegionPicker,
+    SafeImage,
+    TaskMenu,
+)
 from florence_demo.ui.numbers import Number, Slider
 
 CHANGE = "Change the picture"
@@ -114,8 +121,8 @@ class Answer:
 
     @property
     def outputs(self) -> list[Any]:
-        """Those that show one answer."""
-        return [self.view, self.parsed, self.raw, self.found, self.saving]
+        """Those that show one answer; what is offered to take home follows from ``found``."""
+        return [self.view, self.parsed, self.raw, self.found]
 
     @property
     def cleared(self) -> list[Any]:
@@ -209,10 +216,9 @@ def _answer(api: str, found: gr.State) -> Answer:
     view = AnswerView()
     cards, answers = Cards(), gr.State(None)
     with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
-        kind = gr.Dropdown(
-            [("Annotated picture (PNG)", ANNOTATED)]
-            + [(e.title, name) for name, e in EXPORTERS.items()],
-            value=ANNOTATED,
+        kind = Names(
+            every_format(),
+            value=every_format()[0][1],
             show_label=False,
             label="Download as",
             container=False,
@@ -225,7 +231,7 @@ def _answer(api: str, found: gr.State) -> Answer:
     with gr.Accordion("Parsed answer (JSON)", open=False):
         parsed = gr.JSON(show_label=False, label="Parsed answer")
     with gr.Accordion("Raw text of the model", open=False):
-        raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
+        raw = gr.Textbox(label="Raw text", lines=2, max_lines=8, buttons=["copy"])
     return Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
 
 

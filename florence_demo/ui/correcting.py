@@ -129,7 +129,7 @@ def _add(service: Service) -> Any:
         view = {**shown(right), "hint": "", "meta": "Corrected by hand, and added to your data."}
         opened, closed = gr.update(visible=True), gr.update(visible=False)
         view_again = gr.update(value=view, visible=True)
-        answer = (right.parsed, right.raw, right, opened)
+        answer = (right.parsed, right.raw, right)
         return {}, closed, view_again, *answer, opened, _told(counted)
 
     return add

@@ -17,6 +17,23 @@ const light = (index, on) => {
   const node = event.target.closest('[data-index]');
   if (node) light(node.dataset.index, false);
 }));
+const copy = async text => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Pages that came without https have no clipboard, but still the older way.
+    const area = make('textarea', text, element);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+};
+find('.fd-copy').addEventListener('click', async () => {
+  const value = props.value || {};
+  await copy(value.words || value.sentence || '');
+  find('.fd-copy').textContent = 'Copied';
+  find('.fd-copy').focus();
+});
 const sync = () => {
   const value = props.value || {};
   const figure = find('.fd-figure');
@@ -30,6 +47,8 @@ const sync = () => {
   find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
   find('.fd-sentence').classList.toggle('fd-busy', Boolean(value.busy));
   find('.fd-sentence').setAttribute('aria-busy', Boolean(value.busy));
+  find('.fd-copy').hidden = !value.sentence || Boolean(value.busy);
+  find('.fd-copy').textContent = 'Copy';
   const notices = find('.fd-notices');
   notices.replaceChildren();
   (value.notices || []).forEach(text => make('p', text, notices));

@@ -231,7 +231,7 @@ def _answer(api: str, found: gr.State) -> Answer:
     with gr.Accordion("Parsed answer (JSON)", open=False):
         parsed = gr.JSON(show_label=False, label="Parsed answer")
     with gr.Accordion("Raw text of the model", open=False):
-        raw = gr.Textbox(label="Raw text", lines=2, max_lines=8, buttons=["copy"])
+        raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
     return Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
 
 

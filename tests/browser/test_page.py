@@ -166,7 +166,7 @@ def test_only_what_an_answer_has_is_offered(page, tmp_path):
 def test_an_answers_words_are_copied(page, picture, engines, secure):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     if not secure:
-        page.evaluate("navigator.clipboard.writeText = () => Promise.reject()")
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
     answer = page.get_by_role("region", name="Answer").first
     button = answer.get_by_role("button", name="Copy", exact=True)
     upload(page, picture)
@@ -182,6 +182,18 @@ def test_an_answers_words_are_copied(page, picture, engines, secure):
     assert page.evaluate("navigator.clipboard.readText()") == "A fake answer"
     ask(page)
     expect(copied).to_have_count(0)
+
+
+def test_the_parsed_answer_is_copied(page, picture):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    upload(page, picture)
+    choose(page, "caption")
+    ask(page)
+    expect(page.get_by_text("A fake answer").first).to_be_visible()
+    page.get_by_role("button", name="Parsed answer (JSON)").first.click()
+    page.locator(".json-holder").first.hover()
+    page.get_by_title("Copy").first.click()
+    assert "A fake answer" in page.evaluate("navigator.clipboard.readText()")
 
 
 def test_an_answer_is_not_offered_for_another_picture(page, picture, tmp_path):

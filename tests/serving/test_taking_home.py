@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gradio.data_classes import ImageData
+from gradio.processing_utils import move_files_to_cache
 from PIL import Image
 
 from florence_demo.data.reading import open_data
@@ -19,7 +20,7 @@ from florence_demo.errors import InputError
 from florence_demo.output.export import Parcel
 from florence_demo.pictures.images import file_of
 from florence_demo.prediction import Detections, Prediction
-from florence_demo.serving.asking import Service
+from florence_demo.serving.asking import EXAMPLES, Service, load_examples
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.taking_home import (
     EVERYTHING,
@@ -265,6 +266,16 @@ def test_an_uploads_own_file_and_name_reach_the_download(tmp_path, monkeypatch):
         assert archive.read("the cat.webp") == file.read_bytes()
     file.unlink()
     assert Path(given.download(image, found, "annotated")).name == "picture-annotated.png"
+
+
+@pytest.mark.parametrize("row", load_examples(), ids=lambda row: row["file"])
+def test_an_examples_name_goes_to_the_page_and_back(row, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    component = SafeImage()
+    sent = component.postprocess(str(EXAMPLES / row["file"]))
+    came = move_files_to_cache(sent.model_dump(), component, postprocess=True)
+    image = component.preprocess(ImageData(path=came["path"]))
+    assert stem_of(file_of(image)) == Path(row["file"]).stem
 
 
 def test_a_word_in_a_picture_is_no_file_of_it(tmp_path):

@@ -14,9 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw
-
 from florence_demo.batch.answers import Export, mirrored
 from florence_demo.batch.documents import write_films, write_markdown, write_pdfs, write_text
 from florence_demo.data.annotated import annotated_of
@@ -33,11 +30,11 @@ from florence_demo.data.written import write_pictures
 from florence_demo.errors import DatasetError, InputError, plain, printable
 from florence_demo.files import is_disk_full
 from florence_demo.output.annotate import annotate
+from florence_demo.output.cutting import cut_out, name_of
 from florence_demo.output.export import inert, write_mask
 from florence_demo.pictures.images import save_picture
-from florence_demo.prediction import Detections, Prediction
+from florence_demo.prediction import Prediction
 
-_MAX_LABEL = 40
 _BLOCK = 1_000
 
 
@@ -185,29 +182,10 @@ def _cutouts(export: Export) -> None:
     """Write each thing found as a picture; of an outline what lies outside is transparent."""
     for name, image, answers in export.opened():
         for task, answer in answers:
-            for i, label in enumerate(answer.detections.labels):
-                cut = _cut(image, answer.detections, i)
-                if cut is None:
-                    continue
-                said = "".join(c if c.isalnum() else "-" for c in label[:_MAX_LABEL]) or task
+            for i, piece in cut_out(image, answer.detections):
+                said = name_of(answer.detections.labels[i], task)
                 number = f"{task}-{i:03}" if len(answers) > 1 else f"{i:03}"
-                save_picture(cut, export.place(name / f"{number}-{said}", ".png"))
-
-
-def _cut(image: Image.Image, found: Detections, index: int) -> Image.Image | None:
-    x1, y1, x2, y2 = found.xyxy[index].tolist()
-    box = (max(0, int(x1)), max(0, int(y1)), *np.ceil([x2, y2]).astype(int).tolist())
-    box = (*box[:2], min(image.width, box[2]), min(image.height, box[3]))
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return None
-    piece = image.crop(box)
-    if found.polygons[index]:
-        mask = Image.new("L", piece.size)
-        draw = ImageDraw.Draw(mask)
-        for ring in found.polygons[index]:
-            draw.polygon((ring - box[:2]).ravel().tolist(), fill=255)
-        piece.putalpha(mask)
-    return piece
+                save_picture(piece, export.place(name / f"{number}-{said}", ".png"))
 
 
 def _masks(export: Export) -> None:
@@ -216,7 +194,7 @@ def _masks(export: Export) -> None:
             continue
         ending = f".{task}.mask.png" if len(row["answers"]) > 1 else ".mask.png"
         try:
-            data = write_mask(answer, None, "")
+            data = write_mask(answer)
         except InputError as exc:
             export.problems.append(f"{plain(row['source'])}: {exc}")
             continue

@@ -22,7 +22,7 @@ from florence_demo.data.listings import (
     listing_of,
     shows,
 )
-from florence_demo.data.masks import outlines_of
+from florence_demo.data.masks import area_of, outlines_of
 from florence_demo.data.named_pictures import Pictures
 from florence_demo.data.parts import Listing
 from florence_demo.data.source import DataSource
@@ -134,7 +134,7 @@ def write_coco(pictures: Sequence[Annotated], folder: Path) -> Path:
     annotations: list[dict[str, Any]] = []
     for i, (picture, name, size) in enumerate(write_pictures(pictures, folder), 1):
         images.append({"id": i, "file_name": name, "width": size[0], "height": size[1]})
-        for row in picture.found.to_json():
+        for row, rings in zip(picture.found.to_json(), picture.found.polygons, strict=True):
             x1, y1, x2, y2 = row["box"]
             annotations.append(
                 {
@@ -142,7 +142,7 @@ def write_coco(pictures: Sequence[Annotated], folder: Path) -> Path:
                     "image_id": i,
                     "category_id": number[row["label"]],
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
+                    "area": area_of(rings) if rings else (x2 - x1) * (y2 - y1),
                     "segmentation": row["polygons"],
                     "iscrowd": 0,
                     # Of answers; what a person marked has none.

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from florence_demo.errors import DatasetError
-from florence_demo.prediction import FloatArray, Rings
+from florence_demo.prediction import FloatArray, Rings, bounds
 
 POINTS = 48
 """Points of an outline at most: an answer has two tokens for each."""
@@ -69,6 +70,23 @@ def _unpacked(text: str) -> NDArray[np.int64]:
             if not 0 <= runs[-1] <= _MAX_PIXELS:
                 raise ValueError("a run is impossible")
     return np.array(runs, np.int64)
+
+
+def area_of(rings: Rings) -> float:
+    """Return the area of the union of some rings in square pixels, to the pixel if they are many.
+
+    Where that would be too much to draw, it is the sum.
+    """
+    corners = bounds(rings)
+    left, top = np.floor(corners[:2])
+    sides = np.ceil(corners[2:] - (left, top)) + 1
+    if len(rings) == 1 or not sides.prod() <= _MAX_PIXELS:
+        return sum(map(_area, rings))
+    mask = Image.new("1", (int(sides[0]), int(sides[1])))
+    draw = ImageDraw.Draw(mask)
+    for ring in rings:
+        draw.polygon((ring - (left, top)).ravel().tolist(), fill=1)
+    return float(np.count_nonzero(np.asarray(mask)))
 
 
 def rings_of(mask: NDArray[np.bool_]) -> Rings:

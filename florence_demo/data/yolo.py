@@ -32,7 +32,7 @@ from florence_demo.data.parts import TRAIN, WHOLE, by_part, files_in, part_folde
 from florence_demo.data.source import DataSource
 from florence_demo.data.written import write_pictures
 from florence_demo.errors import DatasetError, LeftOut, plain
-from florence_demo.prediction import Detections, Rings
+from florence_demo.prediction import Detections, FloatArray, Rings
 
 FILES = ("data.yaml", "data.yml", "dataset.yaml")
 NAMES = ("classes.txt", "obj.names", "labels.txt")
@@ -274,7 +274,7 @@ def write_yolo(pictures: Sequence[Annotated], folder: Path) -> Path:
     """Write images/train, labels/train and data.yaml; return the folder.
 
     Outlines are written where all things of the set have one: a line is one or the other, and
-    trainers mix them badly.
+    trainers mix them badly. Of several parts they are one, joined by seams.
     """
     names = sorted({n for p in pictures for n in (*p.names, *p.found.labels)})
     outlined = all(all(p.found.polygons) for p in pictures)
@@ -296,8 +296,20 @@ def _lines(
     scale = np.asarray(size, np.float64)
     for box, label, rings in zip(found.xyxy, found.labels, found.polygons, strict=True):
         if outlined and rings:
-            values = (max(rings, key=len) / scale).clip(0, 1).ravel()
+            values = (_joined(rings) / scale).clip(0, 1).ravel()
         else:
             corners = box.reshape(2, 2).astype(np.float64) / scale
             values = np.concatenate([corners.mean(axis=0), corners[1] - corners[0]])
         yield " ".join([str(names.index(label)), *(f"{v:.6f}" for v in values)]) + "\n"
+
+
+def _joined(rings: Rings) -> FloatArray:
+    """Return one outline (k, 2) through all parts of a thing: the format has one a line.
+
+    After each it goes back to the first point, over seams that have no area.
+    """
+    home = rings[0][:1]
+    parts = [rings[0]]
+    for ring in rings[1:]:
+        parts += [home, ring, ring[:1]]
+    return np.concatenate(parts)

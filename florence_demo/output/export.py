@@ -1,7 +1,8 @@
 """The files an answer can be taken home in: one function a format, one entry in ``EXPORTERS``.
 
-Knows file formats. Does not know tasks, models or drawing: whatever has boxes, polygons, labels or
-text is written the same way. Numbers stay numbers, labels stay what they are in every script.
+Knows file formats, and what an answer must have for each. Does not know tasks or models: whatever
+has boxes, polygons, labels or text is written the same way. Numbers stay numbers, labels stay what
+they are in every script. Sets for trainers are ``data``'s business.
 """
 
 from __future__ import annotations
@@ -9,22 +10,51 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from florence_demo.errors import InputError, printable
-from florence_demo.prediction import FloatArray, Prediction, Rings, bounds
+from florence_demo.errors import InputError
+from florence_demo.output.annotate import annotate
+from florence_demo.output.cutting import cut_out, name_of, pixels_of
+from florence_demo.output.reading_order import to_markdown, to_text
+from florence_demo.output.searchable import searchable
+from florence_demo.output.tags import kind_of
+from florence_demo.prediction import Detections, Prediction
 
-Write = Callable[[Prediction, Image.Image | None, str], bytes]
+MOST_INSTANCES = 255
+"""Things that a mask of indices can number."""
+
+MOST_CUT = 120_000_000
+"""Pixels of all cut-outs of an answer: three pictures of the largest size."""
+
+_DPI = 144  # of a picture as a page of a PDF
+
+
+@dataclass(frozen=True, eq=False)
+class Parcel:
+    """Hold what is taken home: an answer and the picture that it is about.
+
+    Attributes:
+        found: The answer.
+        picture: What was looked at.
+        name: What the files are called, without an ending.
+        file: The picture as it came; None where there is no such file.
+    """
+
+    found: Prediction
+    picture: Image.Image
+    name: str
+    file: Path | None = None
+
+
+Has = Callable[[Prediction], bool]
+Files = Callable[[Parcel], Iterator[tuple[str, bytes]]]
 
 
 @dataclass(frozen=True)
@@ -33,22 +63,74 @@ class Exporter:
 
     Attributes:
         title: What the interface calls it.
-        suffix: The ending of the file's name, dot included.
-        write: Takes the answer, the picture where there is one, and the file's name without its
-            ending; returns the bytes of the file.
+        ending: What follows the picture's name in the download's; with ".zip" it is of more files.
+        has: Says whether there is anything of an answer to write.
+        files: Yields the files, each with its name.
     """
 
     title: str
-    suffix: str
-    write: Write
+    ending: str
+    has: Has
+    files: Files
+
+    @property
+    def packed(self) -> bool:
+        """Say whether it is several files, to be put into a zip."""
+        return self.ending.endswith(".zip")
 
 
-def write_json(prediction: Prediction, image: Image.Image | None, stem: str) -> bytes:
+def one_file(title: str, ending: str, has: Has, write: Callable[[Parcel], bytes]) -> Exporter:
+    """Return the exporter of a format that is one file."""
+
+    def files(parcel: Parcel) -> Iterator[tuple[str, bytes]]:
+        yield f"{parcel.name}{ending}", write(parcel)
+
+    return Exporter(title, ending, has, files)
+
+
+def has_places(found: Prediction) -> bool:
+    """Say whether an answer has boxes or outlines."""
+    return len(found.detections) > 0
+
+
+def has_lines(found: Prediction) -> bool:
+    """Say whether an answer is lines of text with their places."""
+    things = found.detections
+    quads = all(kind_of(things, i) == "quad" for i in range(len(things)))
+    return quads and any(label.strip() for label in things.labels)
+
+
+def has_text(found: Prediction) -> bool:
+    """Say whether an answer has words that are more than names."""
+    return bool(found.text.strip()) or has_lines(found)
+
+
+def _spoken(found: Prediction) -> Prediction:
+    """Return an answer whose words are its text: names of things are no lines of it."""
+    return found if has_lines(found) else replace(found, detections=Detections.empty())
+
+
+def words_of(found: Prediction) -> str:
+    """Return what was read or said, in the order in which a person reads it; "" for nothing."""
+    return to_text(_spoken(found)).strip()
+
+
+def write_text(found: Prediction) -> bytes:
+    """Return what was read or said as a file of text."""
+    return f"{words_of(found)}\n".encode("utf-8", "replace")
+
+
+def write_markdown(found: Prediction) -> bytes:
+    """Return what was read or said as Markdown."""
+    return f"{to_markdown(_spoken(found)).strip()}\n".encode("utf-8", "replace")
+
+
+def write_json(prediction: Prediction) -> bytes:
     """Return the whole answer as JSON."""
     return _json(prediction.to_json())
 
 
-def write_csv(prediction: Prediction, image: Image.Image | None, stem: str) -> bytes:
+def write_csv(prediction: Prediction) -> bytes:
     """Return a table, one row a detection; polygons are JSON inside their cell.
 
     It begins with a byte order mark, without which Excel reads the labels in the wrong encoding.
@@ -65,115 +147,15 @@ def write_csv(prediction: Prediction, image: Image.Image | None, stem: str) -> b
     return file.getvalue().encode("utf-8-sig", "replace")
 
 
-def write_coco(prediction: Prediction, image: Image.Image | None, stem: str) -> bytes:
-    """Return COCO's detection format (cocodataset.org, "Data format", object detection).
-
-    A box without an outline gets itself as its outline, as COCO's own tools do it.
-    """
-    found = prediction.detections
-    names = _names(prediction)
-    annotations = []
-    for i, row in enumerate(found.to_json()):
-        x1, y1, x2, y2 = row["box"]
-        outline = row["polygons"] or [[x1, y1, x2, y1, x2, y2, x1, y2]]
-        annotation: dict[str, Any] = {
-            "id": i + 1,
-            "image_id": 1,
-            "category_id": names.index(_name(row["label"])) + 1,
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": _area(found.polygons[i]) if row["polygons"] else (x2 - x1) * (y2 - y1),
-            "segmentation": outline,
-            "iscrowd": 0,
-        }
-        if row["score"] is not None:
-            annotation["score"] = row["score"]
-        annotations.append(annotation)
-    width, height = prediction.size
-    return _json(
-        {
-            "info": {"description": f"{prediction.model} {prediction.task}".strip()},
-            "images": [{"id": 1, "file_name": f"{stem}.png", "width": width, "height": height}],
-            "annotations": annotations,
-            "categories": [{"id": k + 1, "name": name} for k, name in enumerate(names)],
-        }
-    )
-
-
-def write_yolo(prediction: Prediction, image: Image.Image | None, stem: str) -> bytes:
-    """Return a zip: classes.txt, labels/ with boxes and, where there are outlines, segments/.
-
-    A line is a class number and then numbers of 0 to 1: centre, width and height of a box, or the
-    points of an outline. The format has one outline an instance: parts are joined by a seam.
-    """
-    found = prediction.detections
-    names = _names(prediction)
-    size = np.array(prediction.size, np.float64)
-    boxes, segments = [], []
-    for i, label in enumerate(found.labels):
-        number = names.index(_name(label))
-        corners = np.clip(found.xyxy[i].reshape(2, 2) / size, 0, 1)
-        box = np.concatenate([corners.mean(axis=0), corners[1] - corners[0]])
-        boxes.append(_yolo_line(number, box))
-        rings = found.polygons[i]
-        around = corners.ravel()[[0, 1, 2, 1, 2, 3, 0, 3]]
-        outline = np.clip(_joined(rings) / size, 0, 1).ravel() if rings else around
-        segments.append(_yolo_line(number, outline))
-    files = {"classes.txt": names, f"labels/{stem}.txt": boxes}
-    if any(found.polygons):
-        files[f"segments/{stem}.txt"] = segments
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, lines in files.items():
-            # a fixed date: the same answer gives the same file
-            entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            text = "".join(f"{line}\n" for line in lines)
-            archive.writestr(entry, text.encode("utf-8", "replace"), zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
-
-
-def write_voc(prediction: Prediction, image: Image.Image | None, stem: str) -> bytes:
-    """Return Pascal VOC's XML; its boxes are whole pixels counted from one (VOC2012 devkit)."""
-    width, height = prediction.size
-    root = ElementTree.Element("annotation")
-    _add(root, "folder", "images")
-    _add(root, "filename", _name(f"{stem}.png"))
-    _add(
-        ElementTree.SubElement(root, "source"),
-        "database",
-        _name(prediction.model or "florence_demo"),
-    )
-    size = ElementTree.SubElement(root, "size")
-    for name, number in (("width", width), ("height", height), ("depth", 3)):
-        _add(size, name, number)
-    _add(root, "segmented", 0)
-    for label, (x1, y1, x2, y2) in zip(
-        prediction.detections.labels, prediction.detections.xyxy.tolist(), strict=True
-    ):
-        thing = ElementTree.SubElement(root, "object")
-        _add(thing, "name", _name(label))
-        _add(thing, "pose", "Unspecified")
-        _add(thing, "truncated", 0)
-        _add(thing, "difficult", 0)
-        box = ElementTree.SubElement(thing, "bndbox")
-        left, top = (min(max(math.floor(v) + 1, 1), s) for v, s in ((x1, width), (y1, height)))
-        _add(box, "xmin", left)
-        _add(box, "ymin", top)
-        _add(box, "xmax", min(max(math.ceil(x2), left), width))
-        _add(box, "ymax", min(max(math.ceil(y2), top), height))
-    ElementTree.indent(root)
-    written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return written
-
-
-def write_mask(prediction: Prediction, image: Image.Image | None, stem: str) -> bytes:
+def write_mask(prediction: Prediction) -> bytes:
     """Return an indexed PNG of the picture's size: 0 is nothing, i + 1 is detection i.
 
     An instance is the union of its parts, or its box where it has none. Small ones lie over large
     ones.
     """
     found = prediction.detections
-    if len(found) > 255:
-        raise InputError("A mask holds at most 255 instances: choose another format.")
+    if len(found) > MOST_INSTANCES:
+        raise InputError(f"A mask holds at most {MOST_INSTANCES} instances: choose another format.")
     mask = Image.new("P", prediction.size, 0)
     mask.putpalette(_mask_palette())
     draw = ImageDraw.Draw(mask)
@@ -184,35 +166,66 @@ def write_mask(prediction: Prediction, image: Image.Image | None, stem: str) -> 
         if not found.polygons[i]:
             x1, y1, x2, y2 = found.xyxy[i].round().tolist()
             draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), fill=i + 1)
-    buffer = io.BytesIO()
-    mask.save(buffer, "PNG")
-    return buffer.getvalue()
+    return _png(mask)
+
+
+def _cutouts(parcel: Parcel) -> Iterator[tuple[str, bytes]]:
+    """Yield each thing as a PNG, named by its number and its label."""
+    things = parcel.found.detections
+    for i, piece in cut_out(parcel.picture, things):
+        yield f"{i + 1:03}-{name_of(things.labels[i], 'thing')}.png", _png(piece)
+
+
+def _pdf(parcel: Parcel) -> bytes:
+    width, height = parcel.picture.size
+    points = (width * 72 / _DPI, height * 72 / _DPI)
+    return searchable(parcel.picture, parcel.found, points)
+
+
+def _few_pixels(found: Prediction) -> bool:
+    return 0 < pixels_of(found.detections, found.size) <= MOST_CUT
+
+
+def _few_outlines(found: Prediction) -> bool:
+    return any(found.detections.polygons) and len(found.detections) <= MOST_INSTANCES
 
 
 EXPORTERS: dict[str, Exporter] = {
-    "json": Exporter("Everything (JSON)", ".json", write_json),
-    "csv": Exporter("Table (CSV)", ".csv", write_csv),
-    "coco": Exporter("COCO (JSON)", ".coco.json", write_coco),
-    "yolo": Exporter("YOLO (zip)", ".yolo.zip", write_yolo),
-    "voc": Exporter("Pascal VOC (XML)", ".xml", write_voc),
-    "mask": Exporter("Instance mask (PNG)", ".mask.png", write_mask),
+    "annotated": one_file(
+        "Annotated picture (PNG)",
+        "-annotated.png",
+        has_places,
+        lambda parcel: _png(annotate(parcel.picture, parcel.found)),
+    ),
+    "text": one_file("Text (TXT)", ".txt", has_text, lambda parcel: write_text(parcel.found)),
+    "markdown": one_file(
+        "Text (Markdown)", ".md", has_text, lambda parcel: write_markdown(parcel.found)
+    ),
+    "pdf": one_file("Searchable PDF", ".pdf", has_lines, _pdf),
+    "json": one_file(
+        "The whole answer (JSON)", ".json", lambda _: True, lambda p: write_json(p.found)
+    ),
+    "csv": one_file("Table (CSV)", ".csv", has_places, lambda parcel: write_csv(parcel.found)),
+    "cutouts": Exporter("Cut-outs (PNGs)", "-cutouts.zip", _few_pixels, _cutouts),
+    "mask": one_file(
+        "Masks (indexed PNG)",
+        "-mask.png",
+        _few_outlines,
+        lambda parcel: write_mask(parcel.found),
+    ),
 }
-"""Every format, in the order the interface shows them."""
+"""Every format that is no set for trainers, in the order the interface shows them."""
+
+
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)  # a tenth larger, and four times as fast
+    return buffer.getvalue()
 
 
 def _json(value: Any) -> bytes:
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     return (text + "\n").encode("utf-8", "replace")
-
-
-def _name(label: str) -> str:
-    """Return a class name: one line, no control characters, never empty."""
-    return " ".join(printable(label).split()) or "object"
-
-
-def _names(prediction: Prediction) -> list[str]:
-    """Return the class names in the order of their first appearance."""
-    return list(dict.fromkeys(_name(label) for label in prediction.detections.labels))
 
 
 _FORMULA = "=+-@\uff1d\uff0b\uff0d\uff20"  # the last four are the wide forms
@@ -228,38 +241,6 @@ def inert(label: str) -> str:
     seen = next((c for c in label if c.isprintable() and not c.isspace()), "")
     begins = seen in set(_FORMULA) or label[:1] in set("\t\r\n")
     return ("'" if begins else "") + _CELL.sub(r"\1'\2", label)
-
-
-def _area(rings: Rings) -> float:
-    """Return the area of the union of some rings in square pixels."""
-    if len(rings) == 1:
-        x, y = rings[0].T.astype(np.float64)
-        return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
-    corners = bounds(rings)
-    left, top = np.floor(corners[:2])
-    size = (math.ceil(corners[2] - left) + 1, math.ceil(corners[3] - top) + 1)
-    mask = Image.new("1", size)
-    draw = ImageDraw.Draw(mask)
-    for ring in rings:
-        draw.polygon((ring - (left, top)).ravel().tolist(), fill=1)
-    return float(np.count_nonzero(np.asarray(mask)))
-
-
-def _joined(rings: Rings) -> FloatArray:
-    """Return one outline (k, 2) through all rings, going back to the first point after each."""
-    home = rings[0][:1]
-    parts = [rings[0]]
-    for ring in rings[1:]:
-        parts += [home, ring, ring[:1]]
-    return np.concatenate(parts)
-
-
-def _yolo_line(number: int, values: NDArray[Any]) -> str:
-    return " ".join([str(number), *(f"{value:.6f}" for value in values)])
-
-
-def _add(parent: ElementTree.Element, name: str, value: str | int) -> None:
-    ElementTree.SubElement(parent, name).text = str(value)
 
 
 def _mask_palette() -> list[int]:

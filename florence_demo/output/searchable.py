@@ -63,6 +63,15 @@ def write_searchable(
         ) from exc
 
 
+def searchable(picture: Image.Image, found: Prediction | Detections, points: Points) -> bytes:
+    """Return a searchable PDF of one picture, as ``write_searchable`` writes it."""
+    buffer = io.BytesIO()
+    document = _Document(buffer)
+    document.add_page(picture, found, points)
+    document.close()
+    return buffer.getvalue()
+
+
 class _Document:
     """Write a PDF object by object."""
 

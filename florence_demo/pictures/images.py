@@ -195,6 +195,21 @@ def as_jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+_FILE = "florence_demo.file"
+
+
+def with_file(image: Image.Image, file: Path) -> Image.Image:
+    """Return a picture that remembers its file, as it came."""
+    image.info[_FILE] = file
+    return image
+
+
+def file_of(image: Image.Image) -> Path | None:
+    """Return the file that a picture remembers, if it is still there; a path is never a word."""
+    file = image.info.get(_FILE)
+    return file if isinstance(file, Path) and file.is_file() else None
+
+
 def is_upright(path: Path, *, limits: ImageLimits = LIMITS) -> bool:
     """Return whether a file holds its picture as a person sees it, without being turned.
 

@@ -25,10 +25,10 @@ from florence_demo.engine.many import Answerer
 from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.engine.tiles import squeezed
 from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.files import disk_full_told
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
-from florence_demo.output.annotate import annotate
-from florence_demo.output.export import EXPORTERS
-from florence_demo.pictures.images import as_jpeg, display_copy
+from florence_demo.output.export import Parcel
+from florence_demo.pictures.images import as_jpeg, display_copy, file_of
 from florence_demo.pictures.web import fetch_image
 from florence_demo.prediction import Prediction
 from florence_demo.serving.config import AppConfig
@@ -37,6 +37,7 @@ from florence_demo.serving.lending import Lent, on_zero_gpu, with_gpu
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
 from florence_demo.serving.streaming import Line, stream
+from florence_demo.serving.taking_home import stem_of, take_home
 from florence_demo.tasks import TASKS, Region
 from florence_demo.trust import OPERATOR
 
@@ -61,8 +62,8 @@ TICK = 0.2
 Shown = tuple[dict[str, Any], Prediction]
 """What the answer's pane shows, and the answer itself."""
 
-ANNOTATED = "annotated picture"
-"""The download that is no exporter of ``export``: the picture with its drawing."""
+ROOM_FOR_DOWNLOADS = 64 << 20
+"""Bytes that must be free before a download is put together."""
 
 
 class Service:
@@ -320,22 +321,19 @@ class Service:
     # -- downloads --------------------------------------------------------------------------
 
     def download(self, image: Image.Image | None, found: Prediction | None, kind: str) -> str:
-        """Return a file with the answer in the chosen format.
+        """Return a file with the answer in the chosen format, called as the picture's own.
 
         Raises:
-            InputError: There is no answer yet, or the picture was changed since.
+            InputError: There is no answer yet, nothing of it in this format, or no room; or the
+                picture was changed since.
         """
         image, found = same_picture(image, found)
-        folder = self.scratch.new_served_folder()
-        stem = f"florence-{found.task}"
-        if kind == ANNOTATED:
-            target = folder / f"{stem}.png"
-            annotate(image, found.detections).save(target, compress_level=1)
-            return str(target)
-        exporter = EXPORTERS[kind]
-        target = folder / f"{stem}{exporter.suffix}"
-        target.write_bytes(exporter.write(found, image, stem))
-        return str(target)
+        if self.room() < ROOM_FOR_DOWNLOADS:
+            raise InputError("There is no room on this server for a download: try again later.")
+        file = file_of(image)
+        parcel = Parcel(found, image, stem_of(file), file)
+        with disk_full_told():
+            return str(take_home(parcel, kind, self.scratch.new_served_folder()))
 
 
 def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:

@@ -30,7 +30,7 @@ from florence_demo.errors import FlorenceDemoError, InputError, plain
 from florence_demo.files import copy_at_most, disk_full_told, opened_zip
 from florence_demo.models.catalogue import ModelSpec
 from florence_demo.pictures.images import open_image
-from florence_demo.serving.asking import Service
+from florence_demo.serving.asking import ROOM_FOR_DOWNLOADS, Service
 from florence_demo.serving.cards import SmallPictures, make_card
 
 log = logging.getLogger(__name__)
@@ -40,9 +40,6 @@ AT_ONCE = 2
 
 TOGETHER = 4
 """Pictures of a job asked about together: whoever asks about one picture waits for them."""
-
-_ROOM = 64 << 20
-"""Bytes that must be free before a download is put together."""
 
 WAITING, RUNNING, PAUSED, DONE, FAILED = "waiting", "running", "paused", "done", "failed"
 
@@ -236,7 +233,7 @@ class Jobs:
         """
         if not job.cards:
             raise InputError("There are no answers yet: wait for the first ones.")
-        if self.service.room() < _ROOM:
+        if self.service.room() < ROOM_FOR_DOWNLOADS:
             raise InputError("There is no room on this server for a download: try again later.")
         with job.packing, disk_full_told():
             folder, _ = export(job.folder / "out", name)

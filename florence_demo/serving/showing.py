@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from florence_demo.engine.engine import Engine
+from florence_demo.output.export import words_of
 from florence_demo.output.overlay import overlay
 from florence_demo.output.tags import color_of
 from florence_demo.prediction import Prediction
@@ -34,6 +35,7 @@ def shown(found: Prediction) -> dict[str, Any]:
     ]
     return {
         "sentence": found.sentence(),
+        "words": words_of(found),
         "overlay": overlay(found),
         "notices": list(found.notices),
         "rows": rows,

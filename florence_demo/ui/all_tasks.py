@@ -90,7 +90,7 @@ def all_handler(
         told = service.ask_all(image, name, options, lambda done, what: progress(done, desc=what))
         for partial, answers in told:
             if not answers:
-                kept = [gr.skip() for _ in range(6)]
+                kept = [gr.skip() for _ in range(5)]
                 yield {"sentence": partial, "busy": True} if partial else gr.skip(), *kept
                 continue
             assert image is not None
@@ -98,7 +98,7 @@ def all_handler(
             raw = "\n".join(f"{TASKS[found.task].token} {found.raw}" for _, found in answers)
             small = service.handed_out(*display_copy(image, CARD_SIDE))
             cards = make_cards(small, answers)
-            yield summary(answers), cards, parsed, raw, None, gr.update(visible=False), answers
+            yield summary(answers), cards, parsed, raw, None, answers
 
     return ask_all
 
@@ -107,4 +107,4 @@ def all_handler(
 def opened(answers: list[Shown] | None, event: gr.EventData) -> tuple[Any, ...]:
     """Show one of the answers large, as if it had been asked alone."""
     shown, found = (answers or [])[index_of(event, len(answers or ()))]
-    return shown, found.parsed, found.raw, found, gr.update(visible=True)
+    return shown, found.parsed, found.raw, found

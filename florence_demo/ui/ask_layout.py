@@ -14,13 +14,20 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.models.catalogue import Named
-from florence_demo.output.export import EXPORTERS
 from florence_demo.pictures.decoder import open_own
-from florence_demo.serving.asking import ANNOTATED, EXAMPLES, load_examples
+from florence_demo.serving.asking import EXAMPLES, load_examples
+from florence_demo.serving.taking_home import every_format
 from florence_demo.tasks import TASKS, Task
 from florence_demo.ui.all_tasks import Cards
 from florence_demo.ui.answer_editor import Correcting, lay_out_editor, lay_out_kept
-from florence_demo.ui.components import AnswerView, Canvas, ExampleStrip, SafeImage, TaskMenu
+from florence_demo.ui.components import (
+    AnswerView,
+    Canvas,
+    ExampleStrip,
+    Names,
+    SafeImage,
+    TaskMenu,
+)
 from florence_demo.ui.numbers import Number, Slider
 
 
@@ -109,8 +116,8 @@ class Answer:
 
     @property
     def outputs(self) -> list[Any]:
-        """Those that show one answer."""
-        return [self.view, self.parsed, self.raw, self.found, self.saving]
+        """Those that show one answer; what is offered to take home follows from ``found``."""
+        return [self.view, self.parsed, self.raw, self.found]
 
     @property
     def cleared(self) -> list[Any]:
@@ -216,10 +223,9 @@ def _search() -> Search:
 
 def _saving() -> tuple[gr.Row, gr.Dropdown, gr.Button, gr.Button]:
     with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
-        kind = gr.Dropdown(
-            [("Annotated picture (PNG)", ANNOTATED)]
-            + [(e.title, name) for name, e in EXPORTERS.items()],
-            value=ANNOTATED,
+        kind = Names(
+            every_format(),
+            value=every_format()[0][1],
             show_label=False,
             label="Download as",
             container=False,

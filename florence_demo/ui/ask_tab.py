@@ -20,6 +20,7 @@ from florence_demo.pictures.decoder import open_own
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import EXAMPLES, Service, load_examples
 from florence_demo.serving.gate import visitor_of
+from florence_demo.serving.taking_home import offered
 from florence_demo.tasks import TASKS, Region
 from florence_demo.ui.all_tasks import API as ALL_API
 from florence_demo.ui.all_tasks import all_handler, opened
@@ -213,12 +214,22 @@ def _connect_ends(surface: Surface, running: list[Any]) -> None:
 
 def _connect_download(service: Service, surface: Surface) -> None:
     q, answer = surface.question, surface.answer
+    # Whatever brings an answer, or takes one away, changes this state.
+    answer.found.change(_offer, answer.found, [answer.saving, answer.kind], **QUIET)
     answer.save.click(
         friendly(service.download),
         [q.picture, answer.found, answer.kind],
         answer.file,
         api_name=f"{surface.api}_download",
     ).success(None, None, None, js=press(answer.file))
+
+
+def _offer(found: Prediction | None) -> tuple[Any, Any]:
+    """Offer the formats that have something of an answer."""
+    if found is None:
+        return gr.update(visible=False), gr.skip()
+    formats = offered(found)
+    return gr.update(visible=True), gr.update(choices=formats, value=formats[0][1])
 
 
 _API = (
@@ -257,9 +268,9 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
             lambda done, what: progress(done, desc=what),
         ):
             if found is None:
-                yield shown or gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+                yield shown or gr.skip(), gr.skip(), gr.skip(), gr.skip()
             else:
-                yield shown, found.parsed, found.raw, found, gr.update(visible=True)
+                yield shown, found.parsed, found.raw, found
 
     return ask
 

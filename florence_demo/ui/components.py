@@ -22,7 +22,7 @@ from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
 from florence_demo.errors import InputError
-from florence_demo.pictures.images import as_jpeg
+from florence_demo.pictures.images import as_jpeg, with_file
 from florence_demo.pictures.room import ROOM
 from florence_demo.pictures.web import fetch_image, is_url
 from florence_demo.tasks import TASKS, Region, task_named
@@ -89,7 +89,8 @@ class SafeImage(gr.Image):
         if payload is None:
             return None
         if payload.path:
-            return ROOM.open(own_file(self, payload.path))
+            file = own_file(self, payload.path)
+            return with_file(ROOM.open(file), file)
         if payload.url and payload.url.startswith("data:"):
             return ROOM.open(payload.url)
         raise InputError("No picture arrived: upload it again.")
@@ -315,14 +316,15 @@ class AnswerView(Skeleton):
     """Show an answer in words and as a table; what is drawn of it goes to the canvas.
 
     Its value holds any of ``overlay`` (SVG, escaped), which the canvas draws, ``sentence``,
-    ``notices``, ``rows`` ([{label, sure, box, color}]), ``calibrated``, ``meta``, ``hint``,
-    ``busy``.
+    ``words`` (copied in its place), ``notices``, ``rows`` ([{label, sure, box, color}]),
+    ``calibrated``, ``meta``, ``hint``, ``busy``.
     """
 
     def __init__(self, uid: str, **kwargs: Any) -> None:
         html = (
             '<section class="fd-answer" aria-label="Answer">'
             '<p class="fd-sentence" aria-live="polite"></p>'
+            '<button type="button" class="fd-copy" aria-live="polite" hidden>Copy</button>'
             '<div class="fd-notices" role="status"></div>'
             '<div class="fd-tablebox" hidden><table class="fd-table"><thead><tr><th>#</th>'
             f'<th>What</th><th title="{_SURE}">Sure</th><th>Where (x1, y1, x2, y2)</th></tr>'

@@ -128,7 +128,7 @@ def _add(service: Service) -> Any:
         right, counted = add_corrected(service, kept, image, found, edited)
         view = {**shown(right), "hint": "", "meta": "Corrected by hand, and added to your data."}
         opened, closed = gr.update(visible=True), gr.update(visible=False)
-        answer = (view, right.parsed, right.raw, right, opened)
+        answer = (view, right.parsed, right.raw, right)
         return {}, closed, opened, *answer, opened, _told(counted)
 
     return add

@@ -22,6 +22,7 @@ from florence_demo.models.catalogue import MODELS
 from florence_demo.pictures.images import as_jpeg, open_image
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service
+from florence_demo.serving.cards import name_of
 from florence_demo.serving.gate import visitor_of
 from florence_demo.serving.jobs import (
     DONE,
@@ -34,6 +35,7 @@ from florence_demo.serving.jobs import (
     opened,
 )
 from florence_demo.serving.showing import shown
+from florence_demo.serving.taking_home import stem_of
 from florence_demo.tasks import TASKS
 from florence_demo.ui.ask_tab import Asking, switch_after
 from florence_demo.ui.components import SafeFiles, index_of
@@ -266,17 +268,18 @@ def _connect_opening(
         job = jobs.get(name)
         row = job.rows[index_of(event, len(job.rows))]
         image = opened(row)
-        file = service.scratch.keep(as_jpeg(image), "picture.jpg")
+        source = str(row["source"])
+        own = stem_of(source) + name_of(row).removeprefix(source)  # its page or second as well
+        file = service.scratch.keep(as_jpeg(image), f"{own}.jpg")
         image = open_image(file)
         picker, view = service.prepare(image)
         task, told = _chosen(row, getattr(event, "task", 0))
         to = [gr.Tabs(selected="try"), str(file), picker, task, job.config.text]
         if "error" in told:
-            hidden = gr.update(visible=False)
-            return *to, {**view, "hint": told["error"]}, None, "", None, hidden
+            return *to, {**view, "hint": told["error"]}, None, "", None
         found = Prediction.from_json({**told, "picture": fingerprint(image)})
         seen = {**view, **shown(found), "meta": found.model}
-        return *to, seen, found.parsed, found.raw, found, gr.update(visible=True)
+        return *to, seen, found.parsed, found.raw, found
 
     asking.makes_room_for(tab.gallery.pick)
     picked = tab.gallery.pick(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 
 import pytest
 from PIL import Image
@@ -130,7 +131,73 @@ def test_the_answer_is_downloaded(page, picture):
     expect(page.locator(".fd-table tbody tr").first).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download", exact=True).first.click()
-    assert download.value.suggested_filename == "florence-od.png"
+    assert download.value.suggested_filename == "picture-annotated.png"
+
+
+def _choices(page) -> list[str]:
+    page.get_by_label("Download as").first.click()
+    shown = page.get_by_role("listbox").get_by_role("option")
+    expect(shown.first).to_be_visible()
+    return [text.strip().removeprefix("✓").strip() for text in shown.all_text_contents()]
+
+
+def test_only_what_an_answer_has_is_offered(page, tmp_path):
+    file = tmp_path / "Кот №1 🐈.png"
+    Image.new("RGB", (400, 300), "teal").save(file)
+    upload(page, file)
+    choose(page, "caption")
+    ask(page)
+    kind = page.get_by_label("Download as").first
+    expect(kind).to_have_value("Text (TXT)")
+    assert _choices(page) == [
+        "Text (TXT)", "Text (Markdown)", "The whole answer (JSON)", "All of these (zip)",
+    ]  # fmt: skip
+    page.keyboard.press("Escape")
+    choose(page, "od")
+    ask(page)
+    expect(kind).to_have_value("Annotated picture (PNG)")
+    _choices(page)
+    page.get_by_role("option", name="COCO, with the picture").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download", exact=True).first.click()
+    assert download.value.suggested_filename == "Кот №1 🐈.coco.zip"
+    download.value.save_as(tmp_path / "coco.zip")
+    with zipfile.ZipFile(tmp_path / "coco.zip") as archive:
+        assert archive.read("Кот №1 🐈.png") == file.read_bytes()
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["clipboard", "the older way"])
+def test_an_answers_words_are_copied(page, picture, engines, secure):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    if not secure:
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    answer = page.get_by_role("region", name="Answer").first
+    button = answer.get_by_role("button", name="Copy", exact=True)
+    upload(page, picture)
+    expect(answer.locator(".fd-copy")).to_be_hidden()
+    choose(page, "caption")
+    ask(page)
+    expect(answer.get_by_text("A fake answer")).to_be_visible()
+    assert min(button.bounding_box()[side] for side in ("width", "height")) >= 24
+    button.focus()
+    page.keyboard.press("Enter")
+    copied = answer.get_by_role("button", name="Copied", exact=True)
+    expect(copied).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "A fake answer"
+    ask(page)
+    expect(copied).to_have_count(0)
+
+
+def test_the_parsed_answer_is_copied(page, picture):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    upload(page, picture)
+    choose(page, "caption")
+    ask(page)
+    expect(page.get_by_text("A fake answer").first).to_be_visible()
+    page.get_by_role("button", name="Parsed answer (JSON)").first.click()
+    page.locator(".json-holder").first.hover()
+    page.get_by_title("Copy").first.click()
+    assert "A fake answer" in page.evaluate("navigator.clipboard.readText()")
 
 
 def test_an_answer_is_not_offered_for_another_picture(page, picture, tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
@@ -13,15 +12,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import yaml
 from hypothesis import strategies as st
 from PIL import Image
 
 from florence_demo.codec import Piece, lex
-from florence_demo.errors import InputError
-from florence_demo.output.annotate import annotate
-from florence_demo.output.export import EXPORTERS
+from florence_demo.output.export import Parcel
 from florence_demo.output.overlay import overlay
 from florence_demo.prediction import Prediction
+from florence_demo.serving.taking_home import FORMATS
 from florence_demo.tasks import TASKS
 from tests.fuzz.doors import Door, Drive
 from tests.fuzz.mutations import TEXTS, Draw
@@ -30,6 +29,8 @@ from tests.fuzz.oracle import Breach
 _FORMULA = tuple("=+-@\t\r\n")
 _DRAWN = 2_000_000
 """Pixels up to which the answer is also drawn into its picture, to save time."""
+_UNDRAWN = ("text", "markdown", "json", "csv", "mask")
+"""Formats that need no picture."""
 
 
 @contextmanager
@@ -43,15 +44,11 @@ def opened(_folder: Path) -> Iterator[Drive]:
         _check_markup(overlay(found))
         _as_json(found.to_json())
         _as_json(found.sentence())
-        if size[0] * size[1] <= _DRAWN:
-            annotate(Image.new("RGB", size), found.detections)
-        for name, exporter in EXPORTERS.items():
-            try:
-                written = exporter.write(found, None, "a")
-            except InputError:
-                if name != "mask":  # which holds 255 things
-                    raise
-            else:
+        small = size[0] * size[1] <= _DRAWN
+        parcel = Parcel(found, Image.new("RGB", size if small else (1, 1)), "a")
+        for name, exporter in FORMATS.items():
+            if exporter.has(found) and (small or name in _UNDRAWN):
+                written = dict(exporter.files(parcel))
                 _CHECKS.get(name, lambda *_: None)(written, found)
 
     drive(_packed("BOXES", "cat<loc_1><loc_2><loc_3><loc_4>", (200, 100)))
@@ -85,8 +82,9 @@ def _as_json(value: Any) -> None:
     json.dumps(value, allow_nan=False)
 
 
-def _check_csv(written: bytes, found: Prediction) -> None:
+def _check_csv(files: dict[str, bytes], found: Prediction) -> None:
     """A spreadsheet must find a row for each thing, and no formula."""
+    (written,) = files.values()
     csv.field_size_limit(10_000_000)
     rows = list(csv.reader(io.StringIO(written.decode("utf-8-sig"), newline="")))
     if len(rows) != 1 + len(found.detections):
@@ -103,32 +101,38 @@ def _check_csv(written: bytes, found: Prediction) -> None:
             raise Breach(f"the CSV has the row {row!r:.100}")
 
 
-def _check_zip(written: bytes, found: Prediction) -> None:
-    with zipfile.ZipFile(io.BytesIO(written)) as archive:
-        lines = archive.read("labels/a.txt").decode().splitlines()
-        names = archive.read("classes.txt").decode().split("\n")
-    if len(lines) != len(found.detections) or any(
-        int(line.split()[0]) >= len(names) - 1 for line in lines
-    ):
+def _learned(found: Prediction) -> int:
+    """Return how many things a trainer gets: those with an area."""
+    sides = found.detections.xyxy[:, 2:] - found.detections.xyxy[:, :2]
+    return int((sides > 0).all(axis=1).sum())
+
+
+def _check_yolo(files: dict[str, bytes], found: Prediction) -> None:
+    lines = files["labels/train/a.txt"].decode().splitlines()
+    names = yaml.safe_load(files["data.yaml"])["names"]
+    if len(lines) != _learned(found) or any(int(line.split()[0]) not in names for line in lines):
         raise Breach("YOLO's lines are not those of the things")
 
 
-def _check_xml(written: bytes, found: Prediction) -> None:
-    if len(ElementTree.fromstring(written).findall("object")) != len(found.detections):
+def _check_xml(files: dict[str, bytes], found: Prediction) -> None:
+    things = ElementTree.fromstring(files["Annotations/a.xml"]).findall("object")
+    if len(things) != _learned(found):
         raise Breach("the XML has another number of objects")
 
 
-def _check_json(written: bytes, _found: Prediction) -> None:
-    json.loads(written.decode(), parse_constant=lambda c: _odd(c))
+def _check_json(files: dict[str, bytes], _found: Prediction) -> None:
+    for name, written in files.items():
+        if name.endswith(".json"):
+            json.loads(written.decode(), parse_constant=lambda c: _odd(c))
 
 
 def _odd(constant: str) -> None:
     raise Breach(f"the JSON holds {constant}")
 
 
-_CHECKS: dict[str, Callable[[bytes, Prediction], None]] = {
-    "csv": _check_csv, "yolo": _check_zip, "voc": _check_xml, "json": _check_json,
-    "coco": _check_json,
+_CHECKS: dict[str, Callable[[dict[str, bytes], Prediction], None]] = {
+    "csv": _check_csv, "yolo": _check_yolo, "voc": _check_xml, "json": _check_json,
+    "coco": _check_json, "labelme": _check_json,
 }  # fmt: skip
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
+import pypdfium2
 import pytest
 from PIL import Image
 
 from florence_demo.errors import InputError
-from florence_demo.output.export import EXPORTERS
+from florence_demo.output.export import EXPORTERS, Parcel, words_of, write_json
 from florence_demo.prediction import Detections, Prediction
 
 SIZE = (200, 100)
@@ -47,6 +46,10 @@ MIXED = Detections(
     np.array([0.9, 0.25], np.float32),
     np.array([0.8, 1.0], np.float32),
 )
+LINES = Detections.from_polygons(
+    [[np.array([[10, y], [90, y], [90, y + 20], [10, y + 20]], np.float32)] for y in (40, 10)],
+    ["* below", "Größe 猫"],
+)
 ANSWERS = {
     "empty": answer(),
     "text only": answer(text="a caption, with “quotes” & <tags>\nand a line"),
@@ -62,14 +65,10 @@ ANSWERS = {
     "parts": answer(PARTS),
     "scores": answer(MIXED),
     "outside": answer(Detections(np.array([[-5, -5, 250, 130]], np.float32), ("far",))),
+    "lines": answer(LINES),
+    "sentence": answer(boxes("cat"), text="A cat."),
     "no area": answer(Detections(np.array([[50, 50, 50, 50]], np.float32), ("dot",))),
 }
-
-
-def read_zip(data: bytes) -> dict[str, str]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        assert archive.testzip() is None
-        return {name: archive.read(name).decode("utf-8") for name in archive.namelist()}
 
 
 def read_mask(data: bytes) -> np.ndarray:
@@ -78,51 +77,130 @@ def read_mask(data: bytes) -> np.ndarray:
     return np.asarray(mask)
 
 
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def pages(data: bytes) -> str:
+    document = pypdfium2.PdfDocument(data)
+    return document[0].get_textpage().get_text_range()
+
+
+def table(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+
+
 READERS: dict[str, Callable[[bytes], Any]] = {
+    "annotated": opened,
+    "text": bytes.decode,
+    "markdown": bytes.decode,
+    "pdf": pages,
     "json": json.loads,
-    "csv": lambda data: list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))),
-    "coco": json.loads,
-    "yolo": read_zip,
-    "voc": ElementTree.fromstring,
+    "csv": table,
+    "cutouts": opened,
     "mask": read_mask,
 }
-COUNTS: dict[str, Callable[[Any], int]] = {
-    "json": lambda read: len(read["detections"]),
-    "csv": len,
-    "coco": lambda read: len(read["annotations"]),
-    "yolo": lambda read: len(read["labels/a b.txt"].splitlines()),
-    "voc": lambda read: len(read.findall("object")),
-}
+PICTURE = Image.new("RGB", SIZE, "teal")
 
 
 def export(kind: str, prediction: Prediction) -> Any:
-    return READERS[kind](EXPORTERS[kind].write(prediction, None, "a b"))
+    """Return what a format's own reader finds in its file; of several files, by their names."""
+    exporter = EXPORTERS[kind]
+    read = {
+        name: READERS[kind](data)
+        for name, data in exporter.files(Parcel(prediction, PICTURE, "a b"))
+    }
+    return read if exporter.packed else read[f"a b{exporter.ending}"]
+
+
+CONTENT = {
+    "empty": {"json"},
+    "text only": {"json", "text", "markdown"},
+    "lines": {"json", "text", "markdown", "pdf", "csv", "annotated", "cutouts", "mask"},
+    "parts": {"json", "csv", "annotated", "cutouts", "mask"},
+    "no area": {"json", "csv", "annotated"},
+    "sentence": {"json", "csv", "annotated", "cutouts", "text", "markdown"},
+}
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-@pytest.mark.parametrize("kind", EXPORTERS)
-def test_it_parses_back_with_as_many_things(kind: str, name: str) -> None:
-    read = export(kind, ANSWERS[name])
-    if kind in COUNTS:
-        assert COUNTS[kind](read) == len(ANSWERS[name].detections)
+def test_a_format_is_offered_where_there_is_something_for_it(name: str) -> None:
+    has = {kind for kind, exporter in EXPORTERS.items() if exporter.has(ANSWERS[name])}
+    assert has == CONTENT.get(name, has)
+    assert "csv" in has or not len(ANSWERS[name].detections)
+    for kind in has:
+        assert export(kind, ANSWERS[name]) is not None
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_as_many_things_come_back(name: str) -> None:
+    count = len(ANSWERS[name].detections)
+    assert len(export("json", ANSWERS[name])["detections"]) == count
+    assert len(export("csv", ANSWERS[name])) == count
 
 
 @pytest.mark.parametrize("kind", EXPORTERS)
-def test_the_picture_changes_nothing_and_twice_gives_the_same(kind: str) -> None:
-    write = EXPORTERS[kind].write
-    with_picture = write(ANSWERS["scores"], Image.new("RGB", SIZE), "a")
-    assert with_picture == write(ANSWERS["scores"], None, "a")
+def test_twice_gives_the_same(kind: str) -> None:
+    parcel = Parcel(ANSWERS["lines"], PICTURE, "a")
+    assert dict(EXPORTERS[kind].files(parcel)) == dict(EXPORTERS[kind].files(parcel))
 
 
-def test_suffixes_and_titles_differ() -> None:
-    assert len({e.suffix for e in EXPORTERS.values()}) == len(EXPORTERS)
+def test_too_much_is_not_offered() -> None:
+    whole = np.array([[0, 0, *SIZE]] * 10, np.float32)
+    found = replace(answer(Detections(whole, ("a",) * 10)), size=(6300, 6300))
+    assert EXPORTERS["cutouts"].has(found)
+    large = replace(found, detections=Detections(whole * 31, ("a",) * 10))
+    assert not EXPORTERS["cutouts"].has(large)
+    many = Detections.from_polygons([[square(0, 0, 9)]] * 256, ["a"] * 256)
+    assert not EXPORTERS["mask"].has(answer(many))
+
+
+def test_text_is_in_reading_order_and_names_are_no_text() -> None:
+    assert export("text", ANSWERS["lines"]) == "Größe 猫\n* below\n"
+    assert export("markdown", ANSWERS["lines"]) == "Größe 猫 \\* below\n"
+    assert export("text", ANSWERS["sentence"]) == "A cat.\n"
+    assert words_of(ANSWERS["boxes"]) == ""
+
+
+def test_the_pdf_holds_the_words() -> None:
+    assert [line.strip() for line in export("pdf", ANSWERS["lines"]).splitlines()] == [
+        "Größe 猫",
+        "* below",
+    ]
+
+
+def test_a_cut_out_is_transparent_outside_of_its_outline() -> None:
+    read = export("cutouts", ANSWERS["parts"])
+    assert list(read) == ["001-cat.png", "002-dog.png"]
+    cat = read["001-cat.png"]
+    assert (cat.mode, cat.size) == ("RGBA", (60, 60))
+    assert cat.getpixel((30, 30)) == (0, 128, 128, 255)
+    assert cat.getpixel((55, 5))[3] == 0
+    boxed = export("cutouts", ANSWERS["scores"])["002-box.png"]
+    assert (boxed.mode, boxed.size) == ("RGB", (80, 70))
+
+
+def test_a_cut_out_has_a_name_that_every_disk_takes() -> None:
+    things = answer(boxes("../../etc", "", "猫" * 400, "a/b\\c:*?\x00"))
+    assert list(export("cutouts", things)) == [
+        "001-------etc.png",
+        "002-thing.png",
+        f"003-{'猫' * 40}.png",
+        "004-a-b-c----.png",
+    ]
+
+
+def test_endings_and_titles_differ() -> None:
+    assert len({e.ending for e in EXPORTERS.values()}) == len(EXPORTERS)
     assert len({e.title for e in EXPORTERS.values()}) == len(EXPORTERS)
-    assert all(e.suffix.startswith(".") for e in EXPORTERS.values())
+    assert all(e.ending[0] in ".-" for e in EXPORTERS.values())
 
 
 def test_json_is_the_whole_answer() -> None:
     prediction = ANSWERS["unicode"]
-    data = EXPORTERS["json"].write(prediction, None, "a")
+    data = write_json(prediction)
     assert json.loads(data) == prediction.to_json()
     assert "猫".encode() in data
 
@@ -163,75 +241,6 @@ def test_csv_keeps_a_lone_carriage_return_in_its_cell() -> None:
     assert [row["index"] for row in rows] == ["0", "1", "2"]
 
 
-def test_coco_is_consistent() -> None:
-    read = export("coco", ANSWERS["parts"])
-    cat, dog = read["annotations"]
-    assert read["images"] == [{"id": 1, "file_name": "a b.png", "width": 200, "height": 100}]
-    assert read["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
-    assert (cat["category_id"], dog["category_id"]) == (1, 2)
-    assert cat["bbox"] == [0, 0, 60, 60]
-    assert [len(ring) for ring in cat["segmentation"]] == [8, 8]
-    assert cat["area"] == pytest.approx(40 * 40 * 2 - 20 * 20, rel=0.06)  # the union, counted once
-    assert dog["area"] == 2500
-
-
-def test_coco_boxes_have_an_outline_and_their_score() -> None:
-    cat, box = export("coco", ANSWERS["scores"])["annotations"]
-    assert box["segmentation"] == [[100, 20, 180, 20, 180, 90, 100, 90]]
-    assert box["area"] == 80 * 70
-    assert (cat["score"], box["score"]) == (pytest.approx(0.9), 0.25)
-    assert "score" not in export("coco", ANSWERS["boxes"])["annotations"][0]
-
-
-def test_yolo_numbers_are_shares_of_the_picture() -> None:
-    read = export("yolo", ANSWERS["scores"])
-    assert read["classes.txt"].splitlines() == ["cat", "box"]
-    assert read["labels/a b.txt"].splitlines() == [
-        "0 0.150000 0.300000 0.300000 0.600000",
-        "1 0.700000 0.550000 0.400000 0.700000",
-    ]
-    box = read["segments/a b.txt"].splitlines()[1].split()
-    assert [float(v) for v in box] == [1, 0.5, 0.2, 0.9, 0.2, 0.9, 0.9, 0.5, 0.9]
-    assert set(export("yolo", ANSWERS["boxes"])) == {"classes.txt", "labels/a b.txt"}
-
-
-def test_yolo_joins_parts_by_a_seam_of_no_area() -> None:
-    apart = Detections.from_polygons(
-        [[square(0, 0, 20), square(50, 50, 20), square(100, 0, 20)]], "a"
-    )
-    line = export("yolo", answer(apart))["segments/a b.txt"].split()
-    x, y = np.array(line[1:], float).reshape(-1, 2).T * np.array([SIZE]).T
-    area = abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
-    assert area == pytest.approx(3 * 20 * 20, abs=0.1)
-
-
-@pytest.mark.parametrize("name", ["outside", "no area", "boxes"])
-def test_yolo_stays_within_the_picture(name: str) -> None:
-    values = export("yolo", ANSWERS[name])["labels/a b.txt"].split()[1:5]
-    assert all(0 <= float(v) <= 1 for v in values)
-
-
-def test_voc_has_whole_pixels_counted_from_one() -> None:
-    root = export("voc", ANSWERS["boxes"])
-    assert [root.findtext(f"size/{n}") for n in ("width", "height", "depth")] == ["200", "100", "3"]
-    box = root.find("object/bndbox")
-    assert [int(e.text) for e in box] == [11, 21, 60, 81]
-    far = export("voc", ANSWERS["outside"]).find("object/bndbox")
-    assert [int(e.text) for e in far] == [1, 1, 200, 100]
-
-
-@pytest.mark.parametrize("name", ["unicode", "markup"])
-def test_voc_names_come_back_as_they_were(name: str) -> None:
-    names = [e.text for e in export("voc", ANSWERS[name]).iterfind("object/name")]
-    assert names == list(ANSWERS[name].detections.labels)
-
-
-def test_things_without_a_name_get_one_where_the_format_needs_it() -> None:
-    assert export("voc", ANSWERS["no names"]).findtext("object/name") == "object"
-    assert export("coco", ANSWERS["no names"])["categories"] == [{"id": 1, "name": "object"}]
-    assert export("yolo", ANSWERS["no names"])["classes.txt"] == "object\n"
-
-
 def test_the_mask_holds_the_union_of_parts() -> None:
     mask = export("mask", ANSWERS["parts"])
     assert mask[30, 30] == mask[5, 5] == mask[55, 55] == 1
@@ -251,11 +260,3 @@ def test_more_instances_than_a_mask_can_number_are_refused() -> None:
     many = answer(boxes(*["a"] * 256))
     with pytest.raises(InputError, match="255"):
         export("mask", many)
-    assert len(export("coco", many)["annotations"]) == 256
-
-
-def test_voc_is_xml_whatever_the_model_is_called() -> None:
-    odd = replace(answer(), model="¼E\x14f\x00\ud800<b>&")
-    tree = ElementTree.fromstring(EXPORTERS["voc"].write(odd, None, "a\x01b"))
-    assert tree.findtext("source/database") == "¼E f <b>&"
-    assert tree.findtext("filename") == "a b.png"

@@ -129,7 +129,7 @@ def test_a_card_opens_as_if_it_had_been_asked_alone():
     given = service()
     shown = answers(given)
     at = [task.name for task in PICTURE_TASKS].index("od")
-    pane, parsed, raw, found, _ = opened(shown, SimpleNamespace(index=at))
+    pane, parsed, raw, found = opened(shown, SimpleNamespace(index=at))
     *_, (alone, _) = given.ask(IMAGE, "od", "", None, "nano", QUICK)
     assert pane == alone
     assert parsed.keys() == {TASKS["od"].token}

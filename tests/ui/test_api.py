@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 
 import pytest
 from gradio_client import Client, handle_file
@@ -55,6 +56,15 @@ def test_every_task_answers(client, picture, task):
 def test_the_defaults_are_enough(client, picture):
     shown, *_ = client.predict(image=picture, task="od", api_name="/ask")
     assert shown["sentence"] == "3 objects: 2 × cat, car"
+
+
+def test_the_answer_is_taken_home(client, picture):
+    client.predict(image=picture, task="od", api_name="/ask")
+    file = client.predict(image=picture, kind="yolo", api_name="/ask_download")
+    with zipfile.ZipFile(file) as archive:
+        assert "images/train/picture.png" in archive.namelist()
+    with pytest.raises(AppError, match="choose another"):
+        client.predict(image=picture, kind="pdf", api_name="/ask_download")
 
 
 def test_everything_is_asked_at_once(client, picture):

@@ -27,6 +27,23 @@ document.addEventListener('fd-look', ({detail}) => {
     element.querySelector(`tr[data-index="${detail.index}"]`)?.scrollIntoView({block: 'nearest'});
   }
 });
+const copy = async text => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Pages that came without https have no clipboard, but still the older way.
+    const area = make('textarea', text, element);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+};
+find('.fd-copy').addEventListener('click', async () => {
+  const value = props.value || {};
+  await copy(value.words || value.sentence || '');
+  find('.fd-copy').textContent = 'Copied';
+  find('.fd-copy').focus();
+});
 const sync = () => {
   const value = props.value || {};
   const detail = {uid, overlay: value.overlay || ''};
@@ -35,6 +52,8 @@ const sync = () => {
   find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
   find('.fd-sentence').classList.toggle('fd-busy', Boolean(value.busy));
   find('.fd-sentence').setAttribute('aria-busy', Boolean(value.busy));
+  find('.fd-copy').hidden = !value.sentence || Boolean(value.busy);
+  find('.fd-copy').textContent = 'Copy';
   const notices = find('.fd-notices');
   notices.replaceChildren();
   (value.notices || []).forEach(text => make('p', text, notices));

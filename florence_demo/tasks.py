@@ -51,6 +51,7 @@ class Task:
         after: Name of the task whose text answer becomes this one's text.
         named: Whether each place of its answer has a name.
         placed: Name of the task whose answer says the same and where, if this one's does not.
+        lists: Whether its text may be a list of names, each of which is asked for by itself.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Task:
     after: str | None = None
     named: bool = True
     placed: str | None = None
+    lists: bool = False
 
     @property
     def asks(self) -> Needs:
@@ -298,7 +300,8 @@ _ALL = (
         BOXES_OR_POLYGONS,
         needs="text",
         text_label="What to find",
-        example="car",
+        example="car, red ball",
+        lists=True,
     ),
     Task(
         "referring_expression_segmentation",
@@ -312,6 +315,7 @@ _ALL = (
         text_label="What to cut out",
         example="the dog",
         named=False,
+        lists=True,
     ),
     Task(
         "region_to_segmentation",

@@ -49,7 +49,7 @@ class Columns(Skeleton):
     def __init__(self, **kwargs: Any) -> None:
         html = (
             '<section class="fd-compare" aria-label="Answers side by side">'
-            '<p class="fd-compare-hint"></p>'
+            f'<p class="fd-compare-hint">{_HINT}</p>'
             '<p class="fd-legend-words fd-note" hidden>Beside <b></b>: <ins>words that only this'
             " model writes</ins> <del>words that are missing here</del></p>"
             '<div class="fd-columns" aria-live="polite"></div></section>'
@@ -118,6 +118,8 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
         show_progress="minimal",
     )
     running.failure(None, columns, columns, js=_ended("Not answered: the message says why."))
+    # What is still being answered is not about another picture.
+    laid.picture.input(None, None, None, cancels=[running], queue=False)
     stopped = _ended("Stopped.")
     laid.stop.click(None, columns, columns, js=stopped, cancels=[running], queue=False)
     # A fine-tuning may have ended since.
@@ -200,7 +202,7 @@ def _prepared(service: Service) -> Callable[..., tuple[Any, ...]]:
     @friendly
     def prepared(image: Image.Image | None) -> tuple[Any, ...]:
         picker, view = service.prepare(image)
-        return picker, {"picture": view["picture"], "hint": _HINT}
+        return picker, {"picture": view["picture"]}
 
     return prepared
 

@@ -3,6 +3,8 @@
 const root = element.querySelector('.fd-compare');
 const list = element.querySelector('.fd-columns');
 const legend = element.querySelector('.fd-legend-words');
+const hint = element.querySelector('.fd-compare-hint');
+const begin = hint.textContent;
 let picture = null;
 const make = (tag, name, text, parent) => {
   const node = document.createElement(tag);
@@ -67,7 +69,7 @@ const sync = () => {
   list.replaceChildren();
   columns.forEach(draw);
   root.setAttribute('aria-busy', String(Boolean(value.busy)));
-  root.querySelector('.fd-compare-hint').textContent = columns.length ? '' : value.hint || '';
+  hint.textContent = columns.length ? '' : value.hint || begin;
   legend.hidden = !columns.some(column => column.words.length);
   legend.querySelector('b').textContent = value.against || '';
 };

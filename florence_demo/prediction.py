@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
+Numbers = NDArray[np.floating[Any]]
 Rings = tuple[FloatArray, ...]
 """The parts of one instance, each (k, 2) float32 pixels; an instance is the union of its parts."""
 
@@ -143,6 +144,17 @@ def bounds(rings: Iterable[FloatArray]) -> FloatArray:
     return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
 
 
+def box_iou(a: Numbers, b: Numbers) -> NDArray[np.float64]:
+    """Return the intersection over union (n, m) of boxes (n, 4) and (m, 4)."""
+    one, two = a[:, None].astype(np.float64), b[None].astype(np.float64)
+    sides = np.minimum(one[..., 2:], two[..., 2:]) - np.maximum(one[..., :2], two[..., :2])
+    shared = np.clip(sides, 0, None).prod(-1)
+    areas = [(x[..., 2:] - x[..., :2]).clip(0).prod(-1) for x in (one, two)]
+    union = areas[0] + areas[1] - shared
+    iou: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    return iou
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Hold one answer of a model about one picture, as everything after the model sees it.
@@ -166,6 +178,7 @@ class Prediction:
             right on pictures like those of the model's training.
         picture: Digest of the picture's pixels, so that no other one is taken for it; "" where
             unknown.
+        names: The names that were asked for, where they were several; they are the labels.
     """
 
     task: str
@@ -184,9 +197,15 @@ class Prediction:
     notices: tuple[str, ...] = field(default=())
     calibrated: bool = False
     picture: str = ""
+    names: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """Return the answer in one plain sentence: "3 objects: 2 × cat, car"."""
+        """Return the answer in one plain sentence: "3 objects: 2 × cat, car".
+
+        Of names that were asked for: "2 × cat, car; no dog".
+        """
+        if self.names:
+            return self._of_names()
         count = len(self.detections)
         if not count:
             return self.text or "Nothing was found."
@@ -200,6 +219,15 @@ class Prediction:
         more = len(named) - len(listed)
         rest = f" and {more} more" if more > 0 else ""
         return f"{count} object{'' if count == 1 else 's'}: {', '.join(listed)}{rest}"
+
+    def _of_names(self) -> str:
+        found = Counter(self.detections.labels)
+        # A person may have given a thing another name since.
+        names = dict.fromkeys((*self.names, *found))
+        there = [f"{found[n]} × {n}" if found[n] > 1 else n for n in names if found[n]]
+        gone = [f"no {name}" for name in names if not found[name]]
+        said = "; ".join(", ".join(part) for part in (there, gone) if part)
+        return said if there else f"{said[:1].upper()}{said[1:]}"
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Prediction:
@@ -217,6 +245,7 @@ class Prediction:
                     "size": (int(width), int(height)),
                     "detections": Detections.from_json(given["detections"]),
                     "notices": tuple(given.get("notices", ())),
+                    "names": tuple(given.get("names", ())),
                 }
             )
         except (TypeError, KeyError, AttributeError) as exc:
@@ -240,4 +269,5 @@ class Prediction:
             "looped": self.looped,
             "notices": list(self.notices),
             "calibrated": self.calibrated,
+            "names": list(self.names),
         }

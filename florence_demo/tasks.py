@@ -51,6 +51,7 @@ class Task:
         after: Name of the task whose text answer becomes this one's text.
         named: Whether each place of its answer has a name.
         placed: Name of the task whose answer says the same and where, if this one's does not.
+        lists: Whether its text may be a list of names, each of which is asked for by itself.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Task:
     after: str | None = None
     named: bool = True
     placed: str | None = None
+    lists: bool = False
 
     @property
     def asks(self) -> Needs:
@@ -292,19 +294,20 @@ _ALL = (
         "open_vocabulary_detection",
         "Find one kind of thing",
         _WORDS,
-        "Type a name, such as “red car”; every one of them gets a box.",
+        "Type a name, or a list such as “cat, red car”; every one of them gets a box.",
         "<OPEN_VOCABULARY_DETECTION>",
         "Locate {input} in the image.",
         BOXES_OR_POLYGONS,
         needs="text",
         text_label="What to find",
-        example="car",
+        example="car, red ball",
+        lists=True,
     ),
     Task(
         "referring_expression_segmentation",
         "Cut out what you name",
         _WORDS,
-        "Type what you mean, such as “the left dog”; its outline is drawn.",
+        "Type what you mean, such as “the left dog”, or a list with commas; outlines are drawn.",
         "<REFERRING_EXPRESSION_SEGMENTATION>",
         "Locate {input} in the image with mask",
         POLYGONS,
@@ -312,6 +315,7 @@ _ALL = (
         text_label="What to cut out",
         example="the dog",
         named=False,
+        lists=True,
     ),
     Task(
         "region_to_segmentation",

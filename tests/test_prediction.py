@@ -84,7 +84,7 @@ def test_a_prediction_comes_back_from_json():
     )
     said = Prediction(
         "od", "Find", "a<loc_1>", "", (90, 60), found, {"<OD>": {}}, "m", "cpu", 1.5, 7, True,
-        notices=("Beware.",), calibrated=True,
+        notices=("Beware.",), calibrated=True, names=("a", "b"),
     )  # fmt: skip
     told = json.loads(json.dumps(said.to_json()))
     back = Prediction.from_json(told)

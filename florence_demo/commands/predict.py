@@ -28,13 +28,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--page", type=int, default=1, help="which page of a PDF (default: 1)")
     parser.add_argument("--task", default="caption", help="see `python -m florence_demo tasks`")
-    parser.add_argument("--text", default="", help="words, for a task that needs them")
-    parser.add_argument("--region", type=_region, help="x1,y1,x2,y2 in pixels")
+    parser.add_argument(
+        "--text", default="", help="words, for a task that needs them; names to find: “cat, dog”"
+    )
+    parser.add_argument(
+        "--region",
+        type=_region,
+        action="append",
+        default=[],
+        metavar="X1,Y1,X2,Y2",
+        help="a box in pixels; given several times, each of the boxes is asked about",
+    )
     parser.add_argument(
         "--tiles",
         metavar="auto|RxC",
         help="look closely: also at overlapping tiles of the picture, as many as suit its size and"
         " the model, or rows by columns such as 3x4",
+    )
+    parser.add_argument(
+        "--merge",
+        type=float,
+        metavar="IOU",
+        help="of boxes of one name that overlap this much, such as 0.7, keep the surest",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--save", type=Path, metavar="OUT", help="write the annotated picture")
@@ -51,11 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """Answer about each picture; the status is 1 where some failed, 2 where the only one did."""
-    from florence_demo.engine.closely import Look, look_closely
+    from florence_demo.engine.closely import Look
     from florence_demo.engine.engine import Engine
+    from florence_demo.engine.question import Question, ask
     from florence_demo.engine.request import Options
     from florence_demo.models.loading import load_model
     from florence_demo.output.annotate import annotate
+    from florence_demo.output.merging import check_merge, with_merged
     from florence_demo.pictures.images import save_picture
 
     task = task_named(args.task)
@@ -63,9 +80,10 @@ def command(args: argparse.Namespace) -> int:
         raise InputError("--save takes one picture: ask for them one by one.")
     options = Options(args.max_new_tokens, args.beams, loop_guard=args.loop_guard)
     options.check()
-    look = Look(task, args.text, args.tiles, options) if args.tiles is not None else None
-    if look:
-        look.check()
+    if args.merge is not None:
+        check_merge(args.merge)
+    if args.tiles is not None:
+        Look(task, args.text, args.tiles, options).check()
         if args.region:
             raise InputError("--region goes without --tiles: leave one of them out.")
     trust = replace(OPERATOR, pickle=args.allow_pickle)
@@ -75,10 +93,11 @@ def command(args: argparse.Namespace) -> int:
     for source in args.images:
         try:
             image = _opened(source, args.page)
-            if look:
-                found = look_closely(engine, image, look, on_step=_telling())
-            else:
-                found = engine.predict(image, task, args.text, args.region, options)
+            question = Question(image, task, args.text, tuple(args.region), args.tiles or "")
+            step = _telling() if args.tiles or question.parts > 1 else None
+            found = ask(engine, question, options, on_step=step)
+            if args.merge is not None:
+                found = with_merged(found, args.merge)
             if args.save:
                 save_picture(annotate(image, found.detections), args.save)
         except InputError as exc:

@@ -14,10 +14,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from florence_demo.codec import BOXES, BOXES_OR_POLYGONS, QUADS, Decoded
-from florence_demo.engine.engine import MAX_BATCH
+from florence_demo.codec import BOXES, BOXES_OR_POLYGONS, QUADS
 from florence_demo.engine.lines import merge_lines
-from florence_demo.engine.request import USUAL, OnStep, Options, Request, Stopped
+from florence_demo.engine.parts import Responder, as_one, in_parts
+from florence_demo.engine.request import USUAL, OnStep, Options, Request
 from florence_demo.engine.things import View, merge_things
 from florence_demo.engine.tiles import AUTO, Plan, Tile, check_tiles, plan, squeezed
 from florence_demo.errors import InputError
@@ -32,21 +32,12 @@ _MERGE: dict[str, Callable[[Sequence[View], Plan], Detections]] = {
 """How answers of a kind are merged; those of other kinds are about the whole picture alone."""
 
 
-class Looker(Protocol):
-    """Answer several questions at once: the engine, or a fake in a test."""
+class Looker(Responder, Protocol):
+    """Answer several questions at once, and say how much of a picture is seen."""
 
     @property
     def side(self) -> int:
         """Return how many pixels a side the model sees."""
-
-    def predict_batch(
-        self,
-        requests: Sequence[Request],
-        options: Options = USUAL,
-        *,
-        on_step: OnStep | None = None,
-    ) -> list[Prediction]:
-        """Return the answers in the order of the questions."""
 
 
 @dataclass(frozen=True)
@@ -126,26 +117,17 @@ def _answers(
     asked: tuple[Look, Sequence[Tile]],
     on_step: OnStep | None,
 ) -> Iterator[Prediction]:
-    """Yield the answer about each part of a picture, as many at a time as the engine batches."""
+    """Return the answer about each part of a picture, cut out when its turn comes."""
     look, places = asked
-    for at in range(0, len(places), MAX_BATCH):
-        part = places[at : at + MAX_BATCH]
-        said = f"{at} of {len(places)} looks at the picture are done."
-        step = _telling(on_step, said) if on_step else None
-        if step and not step(lambda: Decoded("", Detections.empty(), None)):
-            raise Stopped
-        requests = [
-            Request(
-                image if tile == (0, 0, *image.size) else image.crop(tile), look.asked, look.text
-            )
-            for tile in part
-        ]
-        yield from looker.predict_batch(requests, look.options, on_step=step)
+    requests = (
+        Request(image if tile == (0, 0, *image.size) else image.crop(tile), look.asked, look.text)
+        for tile in places
+    )
 
+    def said(done: int) -> str:
+        return f"{done} of {len(places)} looks at the picture are done."
 
-def _telling(on_step: OnStep, said: str) -> OnStep:
-    """Return what offers how far the work is, instead of one tile's answer so far."""
-    return lambda _partial: on_step(lambda: Decoded(said, Detections.empty(), None))
+    return in_parts(looker, requests, look.options, on_step, said)
 
 
 def _moved(found: Detections, tile: Tile) -> Detections:
@@ -161,15 +143,14 @@ def _moved(found: Detections, tile: Tile) -> Detections:
 def _prediction(
     look: Look, cut: Plan, answers: Sequence[Prediction], found: Detections, side: int
 ) -> Prediction:
-    whole, task = answers[0], look.task
+    task = look.task
     text = "\n".join(found.labels) if look.asked.answer is QUADS else ""
     # A task whose answer is words alone has no places to show.
     shown = Detections.empty() if task.placed else found
     names = ["the whole", *(f"tile {x1},{y1} to {x2},{y2}" for x1, y1, x2, y2 in cut.tiles)]
     raws = (f"{name}: {each.raw}" for name, each in zip(names, answers, strict=True))
-    with_places = [each for each in answers if len(each.detections)]
-    return replace(
-        whole,
+    return as_one(
+        answers,
         task=task.name,
         prompt=task.build_prompt(look.text, None, cut.size),
         raw="\n".join(raws),
@@ -177,12 +158,7 @@ def _prediction(
         size=cut.size,
         detections=shown,
         parsed=task.parse(task.answer.value(text, shown)),
-        seconds=sum(each.seconds for each in answers),
-        tokens=sum(each.tokens for each in answers),
-        truncated=any(each.truncated for each in answers),
-        looped=any(each.looped for each in answers),
         notices=tuple(_notices(cut, answers, found, side)),
-        calibrated=bool(with_places) and all(each.calibrated for each in with_places),
     )
 
 

@@ -35,14 +35,13 @@ if TYPE_CHECKING:
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint, in_rgb
 from florence_demo.engine.many import Asked, ask_many
 from florence_demo.engine.notices import Course, notices_of
+from florence_demo.engine.parts import MAX_BATCH as MAX_BATCH
 from florence_demo.engine.pieces import Cutter
+from florence_demo.engine.question import Question, ask
 from florence_demo.engine.request import OnStep, Request, Stopped
 from florence_demo.engine.seen import Seen, encode_seen
 
 log = logging.getLogger(__name__)
-
-MAX_BATCH = 16
-"""Most questions of several callers decoded together, and pictures encoded together."""
 
 
 @dataclass(eq=False)
@@ -91,7 +90,7 @@ class Engine:
         picture: Source,
         task: str,
         text: str = "",
-        region: Region | None = None,
+        region: Region | Sequence[Region] | None = None,
         options: Options = USUAL,
     ) -> Prediction:
         """Answer one question about a picture from anywhere but the web.
@@ -99,14 +98,15 @@ class Engine:
         Args:
             picture: A path, bytes, a Pillow image or an array.
             task: Name of the task, "od".
-            text: Words, for a task that needs them.
-            region: x1, y1, x2, y2 in pixels, for a task that needs a region.
+            text: Words, for a task that needs them; "cat, dog" is a list where it takes one.
+            region: x1, y1, x2, y2 in pixels, for a task that needs a region, or several such.
             options: How the answer is searched.
 
         Raises:
             InputError: There is no such task, or the input does not fit it or the model.
         """
-        return self.predict(open_image(picture), task_named(task), text, region, options)
+        question = Question.of(open_image(picture), task_named(task), text, region)
+        return ask(self, question, options)
 
     def ask_many(
         self,

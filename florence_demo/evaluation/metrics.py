@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 from florence_demo.prediction import Detections, FloatArray, Rings, bounds
+from florence_demo.prediction import box_iou as box_iou
 
 Judgement = tuple[float, float]
 """What was gained, and what was possible."""
@@ -136,17 +137,6 @@ def names_right(text: str, truth: str, vocabulary: tuple[str, ...]) -> Judgement
     """
     named = named_objects(truth, vocabulary)
     return (float(named_objects(text, vocabulary) == named), 1.0) if named else (0.0, 0.0)
-
-
-def box_iou(a: FloatArray, b: FloatArray) -> NDArray[np.float64]:
-    """Return the intersection over union (n, m) of boxes (n, 4) and (m, 4)."""
-    one, two = a[:, None].astype(np.float64), b[None].astype(np.float64)
-    sides = np.minimum(one[..., 2:], two[..., 2:]) - np.maximum(one[..., :2], two[..., :2])
-    shared = np.clip(sides, 0, None).prod(-1)
-    areas = [(x[..., 2:] - x[..., :2]).clip(0).prod(-1) for x in (one, two)]
-    union = areas[0] + areas[1] - shared
-    iou: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
-    return iou
 
 
 def match(iou: NDArray[np.float64], least: float = 0.5) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from florence_demo.prediction import Detections, Prediction
+from florence_demo.prediction import Detections, Prediction, box_iou
 
 Box = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ class Tracks:
         free = [track for track in self._tracks if id(track) not in used]
         if not free or not len(boxes):
             return
-        overlap = _overlaps(np.array([place(track) for track in free]), boxes)
+        overlap = box_iou(np.array([place(track) for track in free]), boxes)
         same = np.array([[track.name == name for name in names] for track in free])
         overlap[~same] = 0
         for flat in np.argsort(-overlap, axis=None, kind="stable"):
@@ -94,14 +94,3 @@ class Tracks:
             if i not in tied and id(free[t]) not in used:
                 tied[i] = free[t]
                 used.add(id(free[t]))
-
-
-def _overlaps(a: Box, b: Box) -> Box:
-    """Return the intersection over union (n, m) of boxes (n, 4) and (m, 4)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (high - low).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
-    union = areas[0][:, None] + areas[1][None, :] - shared
-    overlap: Box = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return overlap

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from florence_demo.engine.closely import Look, look_closely
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.many import Answerer
+from florence_demo.engine.question import Question, Regions, as_regions, ask
 from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.engine.tiles import squeezed
 from florence_demo.errors import FlorenceDemoError, InputError
@@ -192,7 +192,7 @@ class Service:
         image: Image.Image | None,
         task: str,
         text: str,
-        region: Region | None,
+        region: Regions,
         model: Named,
         options: Options,
         progress: Callable[[float, str], None] | None = None,
@@ -206,8 +206,9 @@ class Service:
         Args:
             image: The picture.
             task: Name of the task.
-            text: Words; dropped where the task takes none, since the page hides the box then.
-            region: Box in pixels; dropped likewise.
+            text: Words, or a list of names where the task takes one; dropped where it takes no
+                words, since the page hides the box then.
+            region: Box in pixels, or several; dropped likewise.
             model: What ``check_model`` returned, or a folder that this program made or listed.
             options: How the answer is searched.
             progress: Told about downloads.
@@ -217,16 +218,13 @@ class Service:
         if image is None:
             raise InputError("There is no picture yet: upload one, or press an example.")
         chosen = TASKS[task]
-        text = text if chosen.asks == "text" else ""
-        region = region if chosen.asks == "region" else None
+        text = (text if chosen.asks == "text" else "") or ""
+        regions = as_regions(region) if chosen.asks == "region" else ()
         # Wrong input is told before a model is loaded for it.
-        if not chosen.after:
-            chosen.build_prompt(text or "", region, image.size)
+        Question(image, chosen, text, regions, tiles).check()
         options.check()
-        if tiles:
-            Look(chosen, text or "", tiles).check()
         engine = self.engines.get(model, progress)
-        question = (model, image, task, text or "", region, options, tiles)
+        question = (model, image, task, text, regions, options, tiles)
         for found, growing in self._answers(self._predict, question):
             if found is not None:
                 yield show(found, engine), found
@@ -281,17 +279,14 @@ class Service:
         image: Image.Image,
         task: str,
         text: str,
-        region: Region | None,
+        regions: tuple[Region, ...],
         options: Options,
         tiles: str,
         *,
         on_step: OnStep | None = None,
     ) -> Prediction:
-        engine = self.engines.get(model)
-        if tiles:
-            look = Look(TASKS[task], text, tiles, options)
-            return look_closely(engine, image, look, on_step=on_step)
-        return engine.predict(image, TASKS[task], text, region, options, on_step=on_step)
+        question = Question(image, TASKS[task], text, regions, tiles)
+        return ask(self.engines.get(model), question, options, on_step=on_step)
 
     def _predict_all_here(
         self,

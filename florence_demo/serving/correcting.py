@@ -63,6 +63,12 @@ def corrected(image: Image.Image, found: Prediction, given: Any) -> Example:
         InputError: The value is no answer to this question, in one sentence.
     """
     task = _plain(TASKS[found.task])
+    # A row of data has one question.
+    if found.names or (task.needs == "region" and "\n" in found.prompt):
+        raise InputError(
+            "This answers several questions in one go: ask for one name, or about one box, to put"
+            " its answer right."
+        )
     value = given if isinstance(given, dict) else {}
     text, region = TASKS[found.task].asked(found.prompt, found.size)
     row = Example(image, task.name, text, region, where="your answer")

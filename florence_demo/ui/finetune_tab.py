@@ -6,6 +6,7 @@ it lives, so that a page loaded anew, or another visitor's, finds it again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import gradio as gr
 
 from florence_demo.data.chosen import Upload
 from florence_demo.errors import InputError
+from florence_demo.models.catalogue import spec_at
 from florence_demo.serving.asking import Service
 from florence_demo.training.runs import Run, Runs
 from florence_demo.ui.checkpoint_tab import CheckpointTab
+from florence_demo.ui.compare_tab import CompareTab
 from florence_demo.ui.handlers import friendly, naming
 from florence_demo.ui.pickers import (
     FOLDER,
@@ -25,6 +28,7 @@ from florence_demo.ui.pickers import (
     UPLOAD,
     DataPicker,
     build_data_picker,
+    choice_of,
     model_choices,
 )
 from florence_demo.ui.run_panel import EMPTY, run_panel
@@ -38,8 +42,16 @@ NOT_HERE = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class After:
+    """Hold the tabs to which a trained model leads: where it is asked, and where compared."""
+
+    checkpoints: CheckpointTab
+    compare: CompareTab
+
+
 def build_finetune_tab(
-    service: Service, app: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, after: CheckpointTab
+    service: Service, app: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, after: After
 ) -> DataPicker | None:
     """Lay out the tab, connect it, and return where its data is chosen; None where it is off.
 
@@ -47,8 +59,8 @@ def build_finetune_tab(
         service: The page's.
         app: The page, to look for a run when it is loaded.
         tab: The tab itself, to look again when it is opened.
-        tabs: The page's tabs, to go to the one for checkpoints.
-        after: That tab, to choose the trained model there.
+        tabs: The page's tabs, to go to another one.
+        after: Those to go to, to choose the trained model there.
     """
     if not service.config.training:
         gr.Markdown(NOT_HERE)
@@ -81,10 +93,12 @@ def build_finetune_tab(
                 stop = gr.Button("Stop and keep what it learned", variant="stop", visible=False)
                 resume = gr.Button("Resume", visible=False)
                 go = gr.Button("Open in Fine-tuned checkpoints", variant="primary", visible=False)
-    watch = _Watch(service, runs, panel, [start, stop, resume, go])
+                beside = gr.Button("Compare with where it started", visible=False)
+    watch = _Watch(service, runs, panel, [start, stop, resume, go, beside])
     connect_settings(service, picker, settings, Told(samples, cost), app)
     _connect_start(watch, picker, settings, start, name)
-    _connect_rest(watch, (stop, resume, go), tabs, after)
+    _connect_rest(watch, (stop, resume))
+    _connect_after(watch, (go, beside), tabs, after)
     # Another visitor may have started a run since this page was loaded, and ended one.
     looks = [app.load, tab.select, watch.timer.tick]
     # No look waits for another: it costs the reading of two small files.
@@ -129,7 +143,7 @@ class _Watch:
                 value="Stopping …" if run and run.stopping else "Stop and keep what it learned",
             ),
             gr.update(visible=bool(run and run.resumable)),
-            gr.update(visible=bool(run and run.trained)),
+            *[gr.update(visible=bool(run and run.trained))] * 2,
             gr.Timer(active=live),
             mark,
         )
@@ -166,13 +180,8 @@ _SEE_THE_RUN = """
 """
 
 
-def _connect_rest(
-    watch: _Watch,
-    buttons: tuple[gr.Button, gr.Button, gr.Button],
-    tabs: gr.Tabs,
-    after: CheckpointTab,
-) -> None:
-    stop, resume, go = buttons
+def _connect_rest(watch: _Watch, buttons: tuple[gr.Button, gr.Button]) -> None:
+    stop, resume = buttons
     runs = watch.runs
 
     @friendly
@@ -185,13 +194,6 @@ def _connect_rest(
         """Go on with the last fine-tuning from its last checkpoint."""
         return watch.show(runs.resume())
 
-    @friendly
-    def open_result() -> tuple[Any, ...]:
-        run = runs.current()
-        if run is None or not run.trained:
-            raise InputError("There is no trained model yet: start a run, or wait for its end.")
-        return gr.Tabs(selected="checkpoints"), *after.choose(run.name)
-
     def training_status() -> dict[str, Any]:
         """Tell how far the fine-tuning is: state, steps, losses, speed, memory, numbers."""
         run = runs.current()
@@ -203,8 +205,37 @@ def _connect_rest(
     told: dict[str, Any] = {"show_progress": "hidden"}
     stop.click(stop_training, None, watch.outputs, api_name="stop_training", **told)
     resume.click(resume_training, None, watch.outputs, api_name="resume_training", **told)
-    go.click(open_result, None, [tabs, *after.outputs], api_visibility="private")
     gr.api(training_status, api_name="training_status")
+
+
+def _connect_after(
+    watch: _Watch, buttons: tuple[gr.Button, gr.Button], tabs: gr.Tabs, after: After
+) -> None:
+    """Lead from a trained model to where it is asked, and to where it is compared."""
+    go, beside = buttons
+    there = after.checkpoints
+
+    def trained() -> Run:
+        run = watch.runs.current()
+        if run is None or not run.trained:
+            raise InputError("There is no trained model yet: start a run, or wait for its end.")
+        return run
+
+    @friendly
+    def open_result() -> tuple[Any, ...]:
+        return gr.Tabs(selected="checkpoints"), *there.choose(trained().name)
+
+    @friendly
+    def compare_result() -> tuple[Any, ...]:
+        run = trained()
+        models = [
+            choice_of(watch.service, each) for each in (run.config().model, spec_at(run.folder))
+        ]
+        return gr.Tabs(selected="compare"), *after.compare.choose(models)
+
+    go.click(open_result, None, [tabs, *there.outputs], api_visibility="private")
+    shown = [tabs, *after.compare.outputs]
+    beside.click(compare_result, None, shown, api_visibility="private")
 
 
 _TOLD = (

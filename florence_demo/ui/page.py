@@ -19,10 +19,11 @@ from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
+from florence_demo.ui.compare_tab import build_compare_tab
 from florence_demo.ui.components import SafeImage
 from florence_demo.ui.correcting import connect_learning
 from florence_demo.ui.evaluate_tab import build_evaluate_tab
-from florence_demo.ui.finetune_tab import build_finetune_tab
+from florence_demo.ui.finetune_tab import After, build_finetune_tab
 from florence_demo.ui.handlers import OurFault, message
 from florence_demo.ui.many_tab import build_many_tab
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
@@ -160,8 +161,10 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                 build_many_tab(service, many, tabs, asking)
             with gr.Tab("Fine-tuned checkpoints", id="checkpoints") as opened:
                 checkpoints = build_checkpoint_tab(service, opened)
+            with gr.Tab("Compare", id="compare") as comparing:
+                after = After(checkpoints, build_compare_tab(service, comparing))
             with gr.Tab("Fine-tune", id="finetune") as finetune:
-                picker = build_finetune_tab(service, app, finetune, tabs, checkpoints)
+                picker = build_finetune_tab(service, app, finetune, tabs, after)
             with gr.Tab("Evaluate", id="evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
         connect_learning(service, app, asking.surface, tabs, picker)

@@ -21,8 +21,9 @@ from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
 from florence_demo.data.saved_sets import is_revision
 from florence_demo.data.source import DataSource
 from florence_demo.errors import InputError
-from florence_demo.models.catalogue import ASSETS, MODELS, ModelSpec, spec_at
+from florence_demo.models.catalogue import ASSETS, MODELS, ModelSpec, Named, spec_at, spec_of
 from florence_demo.serving.asking import Service
+from florence_demo.trust import OPERATOR
 from florence_demo.ui.components import SafeFiles
 from florence_demo.ui.handlers import friendly
 
@@ -65,6 +66,24 @@ def model_of(service: Service, value: Any) -> ModelSpec:
     if name.startswith(_OWN):
         return spec_at(checkpoint_under(service.config.checkpoints, name.removeprefix(_OWN)))
     return service.check_model(name)
+
+
+def choice_of(service: Service, model: Named) -> str:
+    """Return the value by which a model is chosen: ``model_of`` takes it.
+
+    Raises:
+        FlorenceDemoError: The page does not offer it.
+    """
+    spec = spec_of(model, OPERATOR)
+    if spec.folder is None or spec.name in MODELS:
+        return spec.name
+    root = service.config.checkpoints.absolute()
+    if not spec.folder.is_relative_to(root):
+        raise InputError(
+            f"“{spec.title}” is not under {root.name}/, so it cannot be chosen on the page: put its"
+            " folder there."
+        )
+    return f"{_OWN}{spec.folder.relative_to(root)}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
 CSS_FILES = tuple(
-    Path(__file__).with_name(name) for name in ("page.css", "editor.css", "many.css", "runs.css")
+    Path(__file__).with_name(name)
+    for name in ("page.css", "editor.css", "many.css", "runs.css", "compare.css")
 )
 
 

@@ -94,6 +94,14 @@ def test_a_model_learns_is_found_again_and_opened(page):
     expect(page.get_by_label("A folder under checkpoints/")).to_have_value("forms-tiny")
     expect(page.get_by_text("in the native layout", exact=False)).to_be_visible()
 
+    tab = open_tab(page)
+    tab.get_by_role("button", name="Compare with where it started").click()
+    expect(page.get_by_role("tab", name="Compare", exact=True)).to_have_attribute(
+        "aria-selected", "true"
+    )
+    chosen = page.locator("[role=tabpanel]:visible").locator(".token")
+    expect(chosen).to_have_text([re.compile("tiny"), re.compile("forms-tiny")])
+
 
 def test_a_run_that_is_killed_leaves_the_page_answering(page, root):
     tab = open_tab(page)

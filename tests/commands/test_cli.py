@@ -60,6 +60,23 @@ def test_predict_looks_closely(picture, engine, capsys):
     assert engine.batches == [3, 1], "a small picture is asked about as ever"
 
 
+def test_predict_asks_for_names_boxes_and_merges(picture, engine, capsys):
+    asked = ["predict", picture, "--json", "--task"]
+    assert main([*asked, "open_vocabulary_detection", "--text", "cat, dog"]) == 0
+    assert main([*asked, "region_to_ocr", "--region", "1,1,9,9", "--region", "2,2,30,20"]) == 0
+    names, boxes = map(json.loads, capsys.readouterr().out.splitlines())
+    assert engine.batches == [2, 2]
+    assert names["names"] == ["cat", "dog"]
+    assert [d["label"] for d in names["detections"]] == ["cat", "dog"]
+    assert [d["box"] for d in boxes["detections"]] == [[1, 1, 9, 9], [2, 2, 30, 20]]
+    twice = "<loc_100><loc_100><loc_500><loc_500>"
+    engine.raw["BOXES"] = f"cat{twice}cat{twice}dog{twice}"
+    assert main(["predict", picture, "--task", "od", "--merge", "0.7"]) == 0
+    told = capsys.readouterr()
+    assert told.out == "2 objects: cat, dog\n"
+    assert told.err == "1 overlapping box merged at IoU 0.7.\n"
+
+
 def test_predict_saves_the_annotated_picture(picture, tmp_path):
     target = tmp_path / "out.png"
     assert main(["predict", picture, "--task", "od", "--save", str(target)]) == 0
@@ -90,6 +107,15 @@ def test_a_failed_picture_does_not_stop_the_others(picture, tmp_path, capsys):
         pytest.param(["--tiles", "3x1", "--task", "od"], "too small", id="tiles too small"),
         pytest.param(
             ["--tiles", "auto", "--task", "od", "--region", "1,2,3,4"], "--region goes", id="both"
+        ),
+        pytest.param(["--merge", "70", "--task", "od"], "above 0 and at most 1", id="percent"),
+        pytest.param(
+            ["--task", "open_vocabulary_detection", "--text", ",".join(map(str, range(99)))],
+            "99 names, 50 are allowed",
+            id="too many names",
+        ),
+        pytest.param(
+            ["--task", "region_to_ocr", *["--region", "1,1,9,9"] * 21], "21 boxes", id="boxes"
         ),
         pytest.param(["--save", "/nowhere/x.png"], "cannot be written", id="no such folder"),
     ],

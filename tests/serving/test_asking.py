@@ -60,13 +60,29 @@ def test_what_a_task_does_not_take_is_left_out():
         pytest.param("od", None, "", None, "no picture", id="no picture"),
         pytest.param("docvqa", IMAGE, "", None, "needs words", id="no question"),
         pytest.param("region_to_ocr", IMAGE, "", None, "draw a box", id="no region"),
+        pytest.param("region_to_ocr", IMAGE, "", [(1, 1, 9, 9)] * 21, "21 boxes", id="boxes"),
+        pytest.param(
+            "open_vocabulary_detection", IMAGE, ", ".join(map(str, range(200))), None,
+            "200 names, 50 are allowed", id="many names",
+        ),
     ],
-)
+)  # fmt: skip
 def test_bad_input_is_told_before_a_model_is_loaded(task, image, text, region, words):
     given = service()
     with pytest.raises(InputError, match=words):
         answer(given, task, image, text, region)
     assert given.engines.names == []
+
+
+def test_a_list_of_names_and_several_boxes_are_one_answer_each():
+    given = service()
+    shown, found = answer(given, "open_vocabulary_detection", text="cat, dog; CAT")
+    assert given.engines.engine.batches == [2]
+    assert shown["sentence"] == "cat, dog"
+    assert len({row["color"] for row in shown["rows"]}) == 2
+    _, found = answer(given, "region_to_ocr", region=[(1, 1, 9, 9), (9, 9, 40, 40)])
+    assert given.engines.engine.batches == [2, 2]
+    assert found.detections.labels == ("A fake answer", "A fake answer")
 
 
 def test_a_large_picture_can_be_looked_at_closely():

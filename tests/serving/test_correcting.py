@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from florence_demo.codec import QUADS, TEXT
+from florence_demo.engine.question import Question, ask
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
@@ -50,6 +51,19 @@ def test_an_answer_left_as_it_is_comes_back_the_same(name):
         ]
     # The question is the one that was asked.
     assert truth.prompt == found.prompt
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "regions"),
+    [
+        pytest.param("open_vocabulary_detection", "cat, dog", (), id="names"),
+        pytest.param("region_to_category", "", ((1, 1, 9, 9), (2, 2, 90, 90)), id="boxes"),
+    ],
+)
+def test_an_answer_to_several_questions_is_no_row(task, text, regions):
+    found = ask(FakeEngine(), Question(IMAGE, TASKS[task], text, regions))
+    with pytest.raises(InputError, match="ask for one name, or about one box"):
+        corrected(IMAGE, found, editable(found))
 
 
 BOX = {"label": "cat", "box": [10, 20, 110, 220]}

@@ -99,6 +99,7 @@ def test_the_api_page_lists_what_a_person_can_do_and_no_more(client):
         "/ask_checkpoint_all",
         "/ask_checkpoint_fetch",
         "/ask_checkpoint_download",
+        "/compare",
         "/describe_checkpoint",
         "/upload_checkpoint",
         "/hub_checkpoint",
@@ -137,3 +138,45 @@ def test_a_training_that_makes_no_sense_is_one_sentence(client):
         client.predict(data="upload", api_name="/start_training")
     with pytest.raises(AppError, match="No run is going on"):
         client.predict(api_name="/stop_training")
+
+
+def test_a_list_of_names_is_one_answer(client, picture):
+    shown, parsed, raw, *_ = client.predict(
+        image=picture,
+        task="open_vocabulary_detection",
+        text="cat, dog",
+        api_name="/ask",
+    )
+    assert shown["sentence"] == "cat, dog"
+    assert parsed["<OPEN_VOCABULARY_DETECTION>"]["bboxes_labels"] == ["cat", "dog"]
+    assert [line.partition(":")[0] for line in raw.splitlines()] == ["cat", "dog"]
+
+
+def test_models_are_compared(client, picture):
+    shown = client.predict(image=picture, task="od", models=["nano", "base"], api_name="/compare")
+    assert shown["against"].startswith("nano")
+    assert not shown["busy"]
+    assert [column["sentence"] for column in shown["columns"]] == ["3 objects: 2 × cat, car"] * 2
+    assert shown["columns"][1]["counts"] == [["Both", 3, ""], ["Only the first", 0, ""],
+                                             ["Only here", 0, ""]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param({"models": ["nano"]}, "two to four", id="one"),
+        pytest.param({"models": ["nano", "base", "large", "base-ft", "large-ft"]}, "5", id="five"),
+        pytest.param({"models": ["nano", "base"], "task": "docvqa"}, "needs words", id="no words"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(client, picture, arguments, words):
+    with pytest.raises(AppError, match=words):
+        client.predict(**{"image": picture, "task": "od", **arguments}, api_name="/compare")
+
+
+def test_a_model_that_may_not_be_named_says_so_in_its_column(client, picture):
+    models = ["nano", "/etc", "checkpoint: ../.."]
+    shown = client.predict(image=picture, task="od", models=models, api_name="/compare")
+    good, *bad = shown["columns"]
+    assert good["sentence"]
+    assert all("There is no" in column["problem"] for column in bad)

@@ -24,6 +24,7 @@ from florence_demo.ui.pickers import (
     DataPicker,
     _hub_source,
     build_data_picker,
+    choice_of,
     model_choices,
     model_of,
 )
@@ -77,6 +78,21 @@ def test_no_other_folder_can_be_named_as_a_model(tmp_path: Path, name: str | Non
     (tmp_path / "secret").mkdir()
     with pytest.raises(FlorenceDemoError):
         model_of(service(tmp_path), name)
+
+
+def test_a_model_is_chosen_by_the_value_that_names_it(tmp_path: Path) -> None:
+    given = service(tmp_path)
+    run = tmp_path / "checkpoints" / "runs" / "mine"
+    run.mkdir(parents=True)
+    cases = {"nano": "nano", "base-ft": "base-ft", "owner/name@v2": "owner/name@v2"}
+    cases |= {str(run): "checkpoint: runs/mine"}
+    assert {name: choice_of(given, name) for name in cases} == cases
+    assert choice_of(given, spec_at(run)) == "checkpoint: runs/mine"
+    assert model_of(given, choice_of(given, spec_at(run))) == spec_at(run)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with pytest.raises(InputError, match="not under checkpoints/"):
+        choice_of(given, spec_at(elsewhere))
 
 
 def test_every_kind_of_data_is_found(tmp_path: Path) -> None:

@@ -1,0 +1,299 @@
+"""The tab "Compare": one question, two to four models, their answers side by side.
+
+Knows components and their values. Asking and matching are ``serving.compare``'s work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from florence_demo.engine.question import Question, as_regions
+from florence_demo.engine.request import Options
+from florence_demo.errors import InputError
+from florence_demo.machine import in_bytes
+from florence_demo.serving.asking import Service
+from florence_demo.serving.compare import MOST, Column, Contender, compare
+from florence_demo.tasks import TASKS, Region, task_named
+from florence_demo.ui.components import RegionPicker, SafeImage, Skeleton, TaskMenu
+from florence_demo.ui.handlers import friendly, friendly_stream
+from florence_demo.ui.numbers import Slider
+from florence_demo.ui.pickers import QUIET, model_choices, model_of
+
+_HINT = "Put a picture in, choose two to four models and press Compare."
+_NAMES = 6
+"""Names of things that a count lists."""
+
+_API = (
+    "Ask several models the same about one picture. image: the picture; task: name of the task;"
+    " text: words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, for tasks"
+    " that take a region; models: two to four names. Returns a column for each model."
+)
+
+
+class Columns(Skeleton):
+    """Show answers side by side.
+
+    Its value holds any of ``picture`` (a file; kept when absent), ``columns`` ([{title, busy,
+    problem, sentence, words, overlay, notices, counts, meta}]), ``against`` (the title of the
+    column that the others are compared with), ``busy``, ``hint``.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        html = (
+            '<section class="fd-compare" aria-label="Answers side by side">'
+            f'<p class="fd-compare-hint">{_HINT}</p>'
+            '<p class="fd-legend-words fd-note" hidden>Beside <b></b>: <ins>words that only this'
+            " model writes</ins> <del>words that are missing here</del></p>"
+            '<div class="fd-columns" aria-live="polite"></div></section>'
+        )
+        holds = "A column for each model: title, sentence, words, counts, problem"
+        super().__init__(html, "compare.js", holds, label="Answers side by side", **kwargs)
+
+
+@dataclass(frozen=True, eq=False)
+class CompareTab:
+    """Hold what another tab needs to choose models in this one.
+
+    Attributes:
+        outputs: The components that show the choice.
+        choose: From models, as ``model_choices`` names them, to their values.
+    """
+
+    outputs: list[Any]
+    choose: Callable[[Sequence[str]], tuple[Any, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Tab:
+    """Hold the tab's components."""
+
+    picture: SafeImage
+    picker: RegionPicker
+    menu: TaskMenu
+    words: gr.Textbox
+    models: gr.Dropdown
+    beams: Slider
+    tokens: Slider
+    start: gr.Button
+    stop: gr.Button
+    columns: Columns
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What is asked of whom, in the order in which the handler takes the values."""
+        asked = [self.picture, self.menu, self.words, self.picker]
+        return [*asked, self.models, self.beams, self.tokens]
+
+
+def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
+    """Lay out the tab and connect it.
+
+    Args:
+        service: The page's.
+        tab: The tab itself, to look for new models when it is opened.
+    """
+    laid = _laid_out(service)
+    columns = laid.columns
+    arrived = laid.picture.input(_prepared(service), laid.picture, [laid.picker, columns], **QUIET)
+    for event in (laid.menu.change, arrived.then):
+        event(None, [laid.menu, laid.picker], [laid.words, laid.picker], js=_switch())
+    running = gr.on([laid.start.click, laid.words.submit], None, None, columns, js=_BEGUN).then(
+        _compare_handler(service),
+        laid.inputs,
+        columns,
+        api_name="compare",
+        api_description=_API,
+        # Each of a comparison's models may have to be loaded.
+        concurrency_limit=2,
+        concurrency_id="compare",
+        show_progress_on=columns,
+        show_progress="minimal",
+    )
+    running.failure(None, columns, columns, js=_ended("Not answered: the message says why."))
+    # What is still being answered is not about another picture.
+    laid.picture.input(None, None, None, cancels=[running], queue=False)
+    stopped = _ended("Stopped.")
+    laid.stop.click(None, columns, columns, js=stopped, cancels=[running], queue=False)
+    # A fine-tuning may have ended since.
+    tab.select(lambda: gr.update(choices=model_choices(service)), None, laid.models, **QUIET)
+
+    def choose(names: Sequence[str]) -> tuple[Any, ...]:
+        return (gr.update(choices=model_choices(service), value=list(names)),)
+
+    return CompareTab([laid.models], choose)
+
+
+def _laid_out(service: Service) -> _Tab:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            picture = SafeImage(
+                label="Your picture",
+                type="pil",
+                sources=["upload", "clipboard", "webcam"],
+                height=260,
+                elem_classes="fd-picture",
+                buttons=["fullscreen"],
+            )
+            picker = RegionPicker(visible=False)
+        with gr.Column(scale=7, min_width=300):
+            menu = TaskMenu("caption", uid="compare")
+            words = gr.Textbox("", label="Words", visible=False, lines=1, max_lines=4)
+            models = gr.Dropdown(
+                model_choices(service),
+                value=[service.config.model],
+                label="Models to compare",
+                info="Two to four; the others are compared with the first.",
+                multiselect=True,
+                max_choices=MOST,
+                allow_custom_value=True,
+            )
+            with gr.Accordion("Advanced", open=False):
+                beams = Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
+                tokens = Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
+            with gr.Row():
+                start = gr.Button("Compare", variant="primary", size="lg", scale=3)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+    columns = Columns()
+    return _Tab(picture, picker, menu, words, models, beams, tokens, start, stop, columns)
+
+
+_BEGUN = "() => ({busy: true, hint: 'Asking …'})"
+_SWITCH = """
+(task, picker) => {
+  const ask = __ASKS__[task] || {};
+  const update = extra => ({...extra, __type__: 'update'});
+  return [
+    update({visible: ask.needs === 'text', label: ask.label || 'Words',
+            placeholder: ask.example ? 'For example: ' + ask.example : ''}),
+    update({visible: ask.needs === 'region' && Boolean(picker && picker.picture)}),
+  ];
+}
+"""
+
+
+def _switch() -> str:
+    """Return the script that shows the inputs which a task needs."""
+    asks = {
+        t.name: {"needs": t.asks, "label": t.text_label, "example": t.example}
+        for t in TASKS.values()
+    }
+    return _SWITCH.replace("__ASKS__", json.dumps(asks))
+
+
+def _ended(hint: str) -> str:
+    """Return the script for an end without all answers: those that came stay."""
+    told = json.dumps(hint)
+    return (
+        "(shown) => !shown || !shown.busy ? shown : {...shown, busy: false,"
+        f" hint: {told}, columns: (shown.columns || []).map(c => c.meta || c.problem ? c :"
+        f" {{...c, busy: false, problem: {told}}})}}"
+    )
+
+
+def _prepared(service: Service) -> Callable[..., tuple[Any, ...]]:
+    @friendly
+    def prepared(image: Image.Image | None) -> tuple[Any, ...]:
+        picker, view = service.prepare(image)
+        return picker, {"picture": view["picture"]}
+
+    return prepared
+
+
+def _compare_handler(service: Service) -> Callable[..., Iterator[Any]]:
+    @friendly_stream
+    def compare_models(
+        image: Image.Image | None,
+        task: str,
+        text: str = "",
+        region: Region | Sequence[Region] | None = None,
+        models: list[str] | None = None,
+        beams: float = 3,
+        max_new_tokens: float = 1024,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[Any]:
+        if image is None:
+            raise InputError("There is no picture yet: upload one.")
+        asked = task_named(task)
+        question = Question(
+            image,
+            asked,
+            (text or "") if asked.asks == "text" else "",
+            as_regions(region) if asked.asks == "region" else (),
+        )
+        contenders = [
+            Contender(_title(service, name), partial(model_of, service, name))
+            for name in (models if isinstance(models, list) else [])
+        ]
+        options = Options.given(max_new_tokens, beams)
+        last: tuple[Column, ...] = ()
+        for columns in compare(
+            service, question, contenders, options, lambda done, what: progress(done, desc=what)
+        ):
+            last = columns or last
+            yield gr.skip() if columns is None else shown_side_by_side(columns)
+        yield {**shown_side_by_side(last), "busy": False}
+
+    return compare_models
+
+
+def _title(service: Service, name: Any) -> str:
+    titles = {value: title for title, value in model_choices(service)}
+    return titles.get(str(name), str(name)[:100])
+
+
+def shown_side_by_side(columns: Sequence[Column]) -> dict[str, Any]:
+    """Return what the tab shows of some columns."""
+    against = next((column.title for column in columns if column.found is not None), "")
+    first = next((column for column in columns if column.found is not None), None)
+    return {
+        "busy": True,
+        "against": against,
+        "columns": [_shown(column, first) for column in columns],
+    }
+
+
+def _shown(column: Column, first: Column | None) -> dict[str, Any]:
+    found = column.found
+    meta = f"{found.seconds:.2f} s · {in_bytes(column.memory)} of weights" if found else ""
+    return {
+        "title": column.title,
+        "busy": not found and not column.problem,
+        "problem": column.problem,
+        "sentence": column.shown.get("sentence", column.growing),
+        "words": [list(word) for word in column.words],
+        "overlay": column.shown.get("overlay", ""),
+        "notices": column.shown.get("notices", []),
+        "counts": _counts(column, first),
+        "meta": meta,
+    }
+
+
+def _counts(column: Column, first: Column | None) -> list[tuple[str, int, str]]:
+    """Return what two answers have in common: a title, a count, some names."""
+    if column.things is None or column.found is None or first is None or first.found is None:
+        return []
+    mine, theirs = column.found.detections.labels, first.found.detections.labels
+    return [
+        ("Both", len(column.things.both), ""),
+        (
+            "Only the first",
+            len(column.things.first),
+            _named([theirs[i] for i in column.things.first]),
+        ),
+        ("Only here", len(column.things.here), _named([mine[i] for i in column.things.here])),
+    ]
+
+
+def _named(labels: Sequence[str]) -> str:
+    named = Counter(label for label in labels if label)
+    said = [f"{n} × {name}" if n > 1 else name for name, n in named.most_common(_NAMES)]
+    more = len(named) - len(said)
+    return ", ".join(said) + (f" and {more} more" if more > 0 else "")

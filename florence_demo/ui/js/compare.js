@@ -1,0 +1,87 @@
+// Answers side by side. Words are written as text; only the overlay is markup, escaped where it was
+// made. The picture stays until another one comes.
+const root = element.querySelector('.fd-compare');
+const list = element.querySelector('.fd-columns');
+const legend = element.querySelector('.fd-legend-words');
+const hint = element.querySelector('.fd-compare-hint');
+const begin = hint.textContent;
+let picture = null;
+const make = (tag, name, text, parent) => {
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text) node.textContent = text;
+  parent.append(node);
+  return node;
+};
+const TAGS = {same: 'span', first: 'del', here: 'ins'};
+const sentence = (column, box) => {
+  const said = make('p', 'fd-sentence', '', box);
+  if (column.words.length) {
+    column.words.forEach(([kind, text]) => {
+      make(TAGS[kind], '', text, said);
+      said.append(' ');
+    });
+  } else {
+    said.textContent = column.sentence;
+  }
+  said.classList.toggle('fd-busy', column.busy);
+};
+const figure = (column, box) => {
+  if (!column.overlay || !picture) return;
+  const frame = make('div', 'fd-figure', '', box);
+  const image = make('img', '', '', frame);
+  image.alt = `What ${column.title} found`;
+  image.src = picture.url;
+  make('div', 'fd-layer', '', frame).innerHTML = column.overlay;
+};
+const counts = (column, box) => {
+  if (!column.counts.length) return;
+  const facts = make('dl', 'fd-counts', '', box);
+  column.counts.forEach(([title, count, names]) => {
+    const row = make('div', '', '', facts);
+    make('dt', '', title, row);
+    const value = make('dd', '', String(count), row);
+    if (names) make('span', 'fd-note', names, value);
+  });
+};
+const draw = column => {
+  const box = make('article', 'fd-column', '', list);
+  make('h3', '', column.title, box);
+  if (column.problem) {
+    make('p', 'fd-alert', column.problem, box);
+    return;
+  }
+  if (!column.sentence) {
+    make('p', 'fd-note', 'Waiting for its answer …', box);
+    return;
+  }
+  sentence(column, box);
+  figure(column, box);
+  counts(column, box);
+  const notices = make('div', 'fd-notices', '', box);
+  column.notices.forEach(text => make('p', '', text, notices));
+  make('p', 'fd-meta', column.meta, box);
+};
+const sync = () => {
+  const value = props.value || {};
+  if ('picture' in value) picture = value.picture;
+  const columns = value.columns || [];
+  list.replaceChildren();
+  columns.forEach(draw);
+  root.setAttribute('aria-busy', String(Boolean(value.busy)));
+  hint.textContent = columns.length ? '' : value.hint || begin;
+  legend.hidden = !columns.some(column => column.words.length);
+  legend.querySelector('b').textContent = value.against || '';
+};
+// What is pointed at in one column is lit in that column alone.
+const light = event => {
+  const node = event.target.closest('[data-index]');
+  const column = event.target.closest('.fd-column');
+  if (!node || !column) return;
+  const on = event.type === 'mouseover' || event.type === 'focusin';
+  column.querySelectorAll(`[data-index="${node.dataset.index}"]`)
+    .forEach(each => each.classList.toggle('fd-on', on));
+};
+['mouseover', 'mouseout', 'focusin', 'focusout'].forEach(kind => element.addEventListener(kind, light));
+watch('value', sync);
+sync();

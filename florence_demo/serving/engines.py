@@ -17,8 +17,8 @@ from florence_demo.engine.engine import Engine
 from florence_demo.machine import release_memory
 from florence_demo.models.catalogue import MODELS, ModelSpec, Named, spec_of
 from florence_demo.models.devices import choose_device
+from florence_demo.models.fetching import Progress
 from florence_demo.models.finding import Found, find
-from florence_demo.models.hub import Progress
 from florence_demo.models.loading import load, switch_model
 from florence_demo.trust import OPERATOR, Trust
 

@@ -24,7 +24,7 @@ from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.many import Answerer
 from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.engine.tiles import squeezed
-from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.annotate import annotate
 from florence_demo.output.export import EXPORTERS
@@ -34,6 +34,7 @@ from florence_demo.prediction import Prediction
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.lending import Lent, on_zero_gpu, with_gpu
+from florence_demo.serving.loading import Loads
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
 from florence_demo.serving.streaming import Line, stream
@@ -85,6 +86,7 @@ class Service:
             dtype=config.dtype,
             trust=self.config.trust(),
         )
+        self.loads = Loads(lambda model, told: self.engines.get(model, told))
         self._predict = with_gpu(self._predict_here)
         self._predict_all = with_gpu(self._predict_all_here)
         self._predict_many = with_gpu(self._predict_many_here)
@@ -92,7 +94,9 @@ class Service:
     def warm_up(self) -> None:
         """Load the first model so that the first answer does not wait for it."""
         try:
-            self.engines.get(self.given)
+            # As one of those who wait: who comes meanwhile joins, and none of them stops it.
+            with self.loads.joined(self.given) as load:
+                load.result()
         except FlorenceDemoError as exc:
             log.warning("%s", exc)
 
@@ -224,7 +228,15 @@ class Service:
         options.check()
         if tiles:
             Look(chosen, text or "", tiles).check()
-        engine = self.engines.get(model, progress)
+        try:
+            for engine, words in self.loads.awaited(model, progress, TICK):
+                if engine is None:
+                    yield {"sentence": words, "busy": True}, None
+        except CheckpointError as exc:
+            # The message goes after a while, this stays.
+            yield {"hint": str(exc)}, None
+            raise
+        assert engine is not None
         question = (model, image, task, text or "", region, options, tiles)
         for found, growing in self._answers(self._predict, question):
             if found is not None:
@@ -255,7 +267,10 @@ class Service:
         if image is None:
             raise InputError("There is no picture yet: upload one, or press an example.")
         options.check()
-        engine = self.engines.get(model, progress)
+        for engine, words in self.loads.awaited(model, progress, TICK):
+            if engine is None:
+                yield words, []
+        assert engine is not None
         for found, growing in self._answers(self._predict_all, (model, image, options)):
             if found is not None:
                 yield "", [(show(each, engine), each) for each in found]

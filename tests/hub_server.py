@@ -156,6 +156,8 @@ def hub_server(monkeypatch: pytest.MonkeyPatch, cache: Any) -> Iterator[Hub]:
     template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    # What a test holds back is no hub that hangs.
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 120)
     monkeypatch.setattr("florence_demo.models.fetching.PAUSES", ())
     try:
         yield hub

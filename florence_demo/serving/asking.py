@@ -134,6 +134,19 @@ class Service:
             {"picture": dict(shown), "hint": hint},
         )
 
+    def unfamiliar(self, image: Image.Image, model: Named) -> bool:
+        """Say whether a picture is of a kind that a model was not trained on.
+
+        The model is loaded for that; what it sees of the picture is kept for the question.
+
+        Raises:
+            CheckpointError: The model cannot be loaded.
+        """
+        if on_zero_gpu():  # a look would cost the visitor a GPU
+            return False
+        with self.loads.joined(model) as load:
+            return not load.result().knows(image)
+
     def handed_out(self, data: bytes, mime: str) -> dict[str, Any]:
         """Return an encoded picture as a file that the page may show."""
         name = f"picture.{mime.split('/')[1]}"

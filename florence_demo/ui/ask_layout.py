@@ -21,6 +21,7 @@ from florence_demo.tasks import TASKS
 from florence_demo.ui.all_tasks import Cards
 from florence_demo.ui.answer_editor import Correcting, lay_out_editor
 from florence_demo.ui.components import AnswerView, ExampleStrip, RegionPicker, SafeImage, TaskMenu
+from florence_demo.ui.model_offer import ModelOffer, lay_out_offer
 from florence_demo.ui.numbers import Number, Slider
 
 CHANGE = "Change the picture"
@@ -61,6 +62,7 @@ class Question:
         picture: The upload.
         picker: The same picture, to draw a region on.
         change: Turns from the one to the other.
+        offer: Offers a better model, None where the model cannot be changed.
         address: Fetches a picture from the web.
         menu: The tasks.
         words: Of tasks that take some.
@@ -73,6 +75,7 @@ class Question:
     picture: SafeImage
     picker: RegionPicker
     change: gr.Button
+    offer: ModelOffer | None
     address: gr.Textbox
     menu: TaskMenu
     words: gr.Textbox
@@ -171,6 +174,7 @@ def _question(model: Model, api: str, task: str) -> Question:
     )
     picker = RegionPicker(visible=False)
     change = gr.Button(CHANGE, size="sm", visible=False)
+    offer = lay_out_offer() if model.render else None
     with gr.Accordion("Take a picture from the web", open=False):
         address = gr.Textbox(
             label="Address of a picture",
@@ -202,7 +206,7 @@ def _question(model: Model, api: str, task: str) -> Question:
             Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing"),
             Number(0, precision=0, label="Seed of drawing"),
         )
-    return Question(picture, picker, change, address, menu, words, ask, stop, every, search)
+    return Question(picture, picker, change, offer, address, menu, words, ask, stop, every, search)
 
 
 def _answer(api: str, found: gr.State) -> Answer:

@@ -27,6 +27,7 @@ from florence_demo.ui.ask_layout import CHANGE, Model, Surface, lay_out
 from florence_demo.ui.components import ExampleStrip, index_of
 from florence_demo.ui.correcting import close_editor, connect_correcting
 from florence_demo.ui.handlers import friendly, friendly_stream, press
+from florence_demo.ui.model_offer import connect_offer
 from florence_demo.ui.pickers import QUIET
 
 # Which inputs a task shows, decided in the browser so that it never waits behind an answer.
@@ -121,6 +122,8 @@ def build_surface(
     _connect_ends(surface, running)
     connect_correcting(service, surface)
     _connect_download(service, surface)
+    if surface.question.offer is not None:
+        connect_offer(service, surface.question.offer, surface.question.picture, model.component)
     asking = Asking(surface, running)
     for event in arrivals:
         asking.makes_room_for(event)

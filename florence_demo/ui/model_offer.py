@@ -103,9 +103,13 @@ def connect_offer(service: Service, offer: ModelOffer, picture: Any, model: Any)
         concurrency_limit=None,
     )
     offer.stop.click(
-        lambda: _said(STOPPED), None, offer.outputs, cancels=taken, queue=False,
-        api_visibility="private", show_progress="hidden",
-    )  # fmt: skip
+        lambda: _said(STOPPED),
+        None,
+        offer.outputs,
+        cancels=taken,
+        api_visibility="private",
+        show_progress="hidden",
+    )
 
 
 _LOOK: dict[str, Any] = {"concurrency_limit": 2, "concurrency_id": "offer"}

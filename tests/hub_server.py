@@ -25,6 +25,8 @@ class Hub:
 
     Attributes:
         files: Those of the repository, by name.
+        name: What the repository is called.
+        commit: Its only one.
         url: Where it is.
         cut: Of a file, the bytes after which each connection in turn is closed.
         hold: Of a file, the bytes after which it waits for ``go``.
@@ -35,6 +37,8 @@ class Hub:
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
+    name: str = "owner/name"
+    commit: str = COMMIT
     url: str = ""
     cut: dict[str, list[int]] = field(default_factory=dict)
     hold: dict[str, int] = field(default_factory=dict)
@@ -57,7 +61,7 @@ class Hub:
             if len(data) >= LARGE:
                 one["lfs"] = {"sha256": self.digest(name), "size": len(data), "pointerSize": 9}
             siblings.append(one)
-        return {"id": "owner/name", "modelId": "owner/name", "sha": COMMIT, "siblings": siblings}
+        return {"id": self.name, "modelId": self.name, "sha": self.commit, "siblings": siblings}
 
     def tree(self) -> list[dict[str, Any]]:
         listed: list[dict[str, Any]] = []
@@ -81,10 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         path = urlsplit(self.path).path
         self.hub.asked.append(f"{self.command} {path}")
-        if path.startswith("/api/models/owner/name"):
+        if path.startswith(f"/api/models/{self.hub.name}"):
             told = self.hub.tree() if "/tree/" in path else self.hub.info()
             self._answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
-        elif path.startswith("/owner/name/resolve/") and path.split("/")[-1] in self.hub.files:
+        elif (
+            path.startswith(f"/{self.hub.name}/resolve/") and path.split("/")[-1] in self.hub.files
+        ):
             self._file(path.split("/")[-1])
         else:
             self._answer(404, b"", {"X-Error-Code": "RepoNotFound"})
@@ -106,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
         self.send_response(206 if wanted else 200)
         self.send_header("ETag", f'"{hub.digest(name)}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", hub.commit)
         self.send_header("Content-Length", str(len(data) - start))
         if wanted:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")

@@ -24,6 +24,8 @@ if __name__ == "__main__":
 with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  # must come before torch where GPUs are shared
 
+from florence_demo.models.catalogue import AUTO
+from florence_demo.models.devices import usual_model
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import openness
 from florence_demo.serving.scratch import Scratch
@@ -40,6 +42,8 @@ def main() -> None:
     keep_heap()
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for client in ("httpx", "httpx2"):  # a line for each of a download's requests
+        logging.getLogger(client).setLevel(logging.WARNING)
     # "kill" ends the process as Ctrl-C does, so that nothing stays behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = os.environ.get("GRADIO_TEMP_DIR")
@@ -48,6 +52,8 @@ def main() -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(scratch.served)
     service = Service(_config(args), scratch=scratch)
     app = build_app(service=service)
+    if args.model == AUTO:
+        log.info("%s is chosen at first: %s. --model names another.", *usual_model(args.device))
     for line in openness(service.config, args.host, bool(args.auth)):
         log.info("%s", line)
     try:
@@ -67,10 +73,15 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     on_space = "SPACE_ID" in os.environ
-    # A Space starts this file without flags; its owner can set a variable.
+    # A Space starts this file without flags; its owner can set variables.
     asked = os.environ.get("FLORENCE_TRAINING")
     parser = argparse.ArgumentParser(description="Florence-2 in the browser")
-    parser.add_argument("--model", default="nano", help="name, folder or hub id (default: nano)")
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("FLORENCE_MODEL") or AUTO,
+        help="name, folder or hub id (default: FLORENCE_MODEL, or auto: base-ft on a Space or with"
+        " a GPU, else nano)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16, int8")
     parser.add_argument("--max-models", type=int, default=1, help="models in memory beside nano")

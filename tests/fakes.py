@@ -32,6 +32,7 @@ class FakeEngine:
         self.error = error
         self.asked: list[tuple] = []
         self.batches: list[int] = []
+        self.strange: list[tuple[int, int]] = []
         self.loaded = SimpleNamespace(
             title="fake",
             device=SimpleNamespace(type="cpu"),
@@ -62,6 +63,9 @@ class FakeEngine:
     def prepare(self, image):
         return image
 
+    def knows(self, image):
+        return image.size not in self.strange
+
     def predict_batch(self, requests, options=None, *, on_step=None):
         self.batches.append(len(requests))
         return [self.predict(r.image, r.task, r.text, r.region, options) for r in requests]
@@ -90,8 +94,11 @@ class FakeEngines:
     def __init__(self, engine: FakeEngine | None = None):
         self.engine = engine or FakeEngine()
         self.names: list[str] = []
+        self.arriving = {}  # by a model's spec, what tells how it arrives
 
     def get(self, name, progress=None):
+        if progress and name in self.arriving:
+            self.arriving[name](progress)
         self.names.append(name)
         return self.engine
 

@@ -200,7 +200,8 @@ def test_importing_is_cheap(module):
 
 def test_the_app_starts_without_what_it_does_not_need():
     code = (
-        "import sys, app; from florence_demo.ui import build_app; build_app();"
+        "import sys, app; from florence_demo.ui import AppConfig, build_app;"
+        " build_app(AppConfig(model='nano'));"
         "print([m for m in sys.modules if m.startswith(('florence_demo.nano',"
         " 'florence_demo.benchmark', 'florence_demo.commands', 'torch.'))])"
     )

@@ -132,7 +132,7 @@ def _start() -> Iterator[Row]:
     url = f"http://127.0.0.1:{port}/"
     start = time.perf_counter()
     app = subprocess.Popen(
-        [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port)],
+        [sys.executable, "app.py", "--model", "nano", "--host", "127.0.0.1", "--port", str(port)],
         cwd=ROOT,
         env={**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"},
         stdout=subprocess.DEVNULL,

@@ -297,6 +297,20 @@ class Engine:
         """
         return Seen(image.size, fingerprint(image), self._pixels([image]))
 
+    def knows(self, image: Image.Image) -> bool:
+        """Say whether a picture is like those of the training; True where nothing tells.
+
+        What the model sees of it is kept for the question that follows.
+        """
+        if self._familiarity is None:
+            return True
+        question = Request(image, TASKS["caption"])
+        with self._batcher.at_rest():
+            if self.retired:
+                return True
+            features = self._encode([_Job(question, [], USUAL, _Caller(None), fingerprint(image))])
+            return self._familiarity.knows(features[0].float().cpu().numpy())
+
     def hand_over(self, change: Callable[[LoadedModel], LoadedModel]) -> Engine:
         """Return an engine for the changed model; this one answers no more.
 

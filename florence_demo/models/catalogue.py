@@ -128,6 +128,12 @@ _CATALOGUE = (
 )
 
 
+AUTO = "auto"
+"""Asks for the model that suits the machine; see ``devices.usual_model``."""
+
+DOWNLOADS: dict[Size, str] = {"base": "0.5 GB", "large": "1.6 GB"}
+"""What a model of each of Microsoft's sizes takes to download, for a person."""
+
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _CATALOGUE}
 
 

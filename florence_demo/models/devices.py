@@ -1,7 +1,9 @@
-"""Where a model goes and in which number format."""
+"""Where a model goes and in which number format, and which model suits the machine."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 from typing import TYPE_CHECKING
 
 from florence_demo import machine
@@ -20,6 +22,33 @@ def short_dtype(dtype: torch.dtype) -> str:
     return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(
         str(dtype).removeprefix("torch."), str(dtype).removeprefix("torch.")
     )
+
+
+def usual_model(device: str = "auto") -> tuple[str, str]:
+    """Return the name of the model that suits the machine, and why.
+
+    Args:
+        device: Where it is to run, as for ``choose_device``.
+    """
+    if "SPACE_ID" in os.environ:
+        return "base-ft", "visitors of a Space bring photographs"
+    if has_cuda(device):
+        return "base-ft", "this machine has a GPU"
+    return "nano", "it answers at once, without a download and without a GPU"
+
+
+def has_cuda(device: str = "auto") -> bool:
+    """Say whether a model would run on an NVIDIA GPU."""
+    if device != "auto" and not device.startswith("cuda"):
+        return False
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        # Without a driver torch need not be asked: its import takes longer than the page's start.
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def choose_device(wanted: str = "auto") -> torch.device:

@@ -25,7 +25,8 @@ from florence_demo.models.catalogue import (
     model_names,
     spec_of,
 )
-from florence_demo.models.hub import Progress, download
+from florence_demo.models.fetching import DownloadStopped, Progress
+from florence_demo.models.hub import download
 from florence_demo.trust import Trust
 
 log = logging.getLogger(__name__)
@@ -197,6 +198,8 @@ class _Elsewhere:
             try:
                 base = spec_of_base(self.info.base, self.trust)
                 yield folder_of(base, self.trust, self.progress)
+            except DownloadStopped:
+                raise
             except CheckpointError as exc:
                 log.info("no tokenizer from the base of %s: %s", self.info.path.name, exc)
 

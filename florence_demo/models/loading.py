@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import ModelSpec, Named
 from florence_demo.models.devices import choose_device, choose_dtype, short_dtype
+from florence_demo.models.fetching import Progress
 from florence_demo.models.finding import Found, find
-from florence_demo.models.hub import Progress
 from florence_demo.trust import OPERATOR, Trust
 
 if TYPE_CHECKING:

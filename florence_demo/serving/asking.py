@@ -24,7 +24,7 @@ from florence_demo.engine.many import Answerer
 from florence_demo.engine.question import Question, Regions, as_regions, ask
 from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.engine.tiles import squeezed
-from florence_demo.errors import FlorenceDemoError, InputError
+from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
 from florence_demo.files import disk_full_told
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.export import Parcel
@@ -34,6 +34,7 @@ from florence_demo.prediction import Prediction
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.lending import Lent, on_zero_gpu, with_gpu
+from florence_demo.serving.loading import Loads
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
 from florence_demo.serving.streaming import Line, stream
@@ -86,6 +87,7 @@ class Service:
             dtype=config.dtype,
             trust=self.config.trust(),
         )
+        self.loads = Loads(lambda model, told: self.engines.get(model, told))
         self._predict = with_gpu(self._predict_here)
         self._predict_all = with_gpu(self._predict_all_here)
         self._predict_many = with_gpu(self._predict_many_here)
@@ -93,7 +95,9 @@ class Service:
     def warm_up(self) -> None:
         """Load the first model so that the first answer does not wait for it."""
         try:
-            self.engines.get(self.given)
+            # As one of those who wait: who comes meanwhile joins, and none of them stops it.
+            with self.loads.joined(self.given) as load:
+                load.result()
         except FlorenceDemoError as exc:
             log.warning("%s", exc)
 
@@ -130,6 +134,19 @@ class Service:
             {"picture": shown, "size": list(image.size), "box": None},
             {"hint": hint},
         )
+
+    def unfamiliar(self, image: Image.Image, model: Named) -> bool:
+        """Say whether a picture is of a kind that a model was not trained on.
+
+        The model is loaded for that; what it sees of the picture is kept for the question.
+
+        Raises:
+            CheckpointError: The model cannot be loaded.
+        """
+        if on_zero_gpu():  # a look would cost the visitor a GPU
+            return False
+        with self.loads.joined(model) as load:
+            return not load.result().knows(image)
 
     def handed_out(self, data: bytes, mime: str) -> dict[str, Any]:
         """Return an encoded picture as a file that the page may show."""
@@ -223,7 +240,15 @@ class Service:
         # Wrong input is told before a model is loaded for it.
         Question(image, chosen, text, regions, tiles).check()
         options.check()
-        engine = self.engines.get(model, progress)
+        try:
+            for engine, words in self.loads.awaited(model, progress, TICK):
+                if engine is None:
+                    yield {"sentence": words, "busy": True}, None
+        except CheckpointError as exc:
+            # The message goes after a while, this stays.
+            yield {"hint": str(exc)}, None
+            raise
+        assert engine is not None
         question = (model, image, task, text, regions, options, tiles)
         for found, growing in self._answers(self._predict, question):
             if found is not None:
@@ -254,7 +279,10 @@ class Service:
         if image is None:
             raise InputError("There is no picture yet: upload one, or press an example.")
         options.check()
-        engine = self.engines.get(model, progress)
+        for engine, words in self.loads.awaited(model, progress, TICK):
+            if engine is None:
+                yield words, []
+        assert engine is not None
         for found, growing in self._answers(self._predict_all, (model, image, options)):
             if found is not None:
                 yield "", [(show(each, engine), each) for each in found]

@@ -21,7 +21,7 @@ from florence_demo.engine.request import Options
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.evaluation.metrics import match
 from florence_demo.models.catalogue import Named
-from florence_demo.models.hub import Progress
+from florence_demo.models.fetching import Progress
 from florence_demo.prediction import Detections, Prediction, box_iou
 from florence_demo.serving.asking import Service
 from florence_demo.tasks import TASKS

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from florence_demo.data.source import DATA_LIMITS, DataLimits
+from florence_demo.models.catalogue import AUTO
+from florence_demo.models.devices import usual_model
 from florence_demo.serving.gate import Rules
 from florence_demo.trust import VISITOR, Trust
 
@@ -19,7 +21,7 @@ class AppConfig:
     """Hold how the app is served.
 
     Attributes:
-        model: Name of the model chosen at first.
+        model: Name of the model chosen at first; "auto" is the one that suits the machine.
         device: "auto", "cpu", "cuda".
         dtype: "auto", "fp32", "bf16", "fp16", "int8".
         max_models: Models kept in memory beside nano.
@@ -39,7 +41,7 @@ class AppConfig:
         disk: Bytes that uploads and everything else temporary may take.
     """
 
-    model: str = "nano"
+    model: str = AUTO
     device: str = "auto"
     dtype: str = "auto"
     max_models: int = 1
@@ -58,9 +60,9 @@ class AppConfig:
     def resolved(self) -> AppConfig:
         """Return the settings with everything decided that others imply."""
         training = not self.public if self.training is None else self.training
-        if self.public:
-            return replace(self, open_hub=False, allow_pickle=False, training=training)
-        return replace(self, training=training)
+        model = usual_model(self.device)[0] if self.model == AUTO else self.model
+        given = replace(self, model=model, training=training)
+        return replace(given, open_hub=False, allow_pickle=False) if self.public else given
 
     def trust(self) -> Trust:
         """Return what a visitor may name, and what a model may do that a visitor opens."""

@@ -17,10 +17,14 @@ from florence_demo.engine.engine import Engine
 from florence_demo.machine import release_memory
 from florence_demo.models.catalogue import MODELS, ModelSpec, Named, spec_of
 from florence_demo.models.devices import choose_device
+from florence_demo.models.fetching import Progress
 from florence_demo.models.finding import Found, find
-from florence_demo.models.hub import Progress
+from florence_demo.models.hub import in_cache
 from florence_demo.models.loading import load, switch_model
 from florence_demo.trust import OPERATOR, Trust
+
+_LOOK = 0.5
+"""Seconds between two looks of who waits for another's download, and may be stopped."""
 
 
 class EngineCache:
@@ -49,7 +53,8 @@ class EngineCache:
         self._engines: OrderedDict[ModelSpec, Engine] = OrderedDict()
         self._stamps: dict[ModelSpec, object] = {}
         self._lock = threading.Lock()
-        self._loading = threading.Lock()
+        self._arriving = threading.Lock()
+        self._opening = threading.Lock()
 
     def get(self, model: Named, progress: Progress | None = None) -> Engine:
         """Return the engine of a model, loading it at first use.
@@ -65,17 +70,21 @@ class EngineCache:
         engine = self._held(spec)
         if engine is not None:
             return engine
-        # One load at a time; models in memory go on answering meanwhile.
-        with self._loading, _nothing_left():
-            engine = self._held(spec)
-            if engine is None:
-                stamp, device = _stamp(spec.folder), choose_device(self.device)
+        with _nothing_left():
+            stamp, device = _stamp(spec.folder), choose_device(self.device)
+            with self._turn(spec, progress):
                 found = find(spec, self.trust, progress)
-                engine = self._switched(found) or Engine(load(found, device, self.dtype, progress))
-                with self._lock:
-                    self._make_room(spec)
-                    self._engines[spec], self._stamps[spec] = engine, stamp
-                release_memory()
+            # One is opened at a time; models in memory go on answering meanwhile.
+            with self._opening:
+                engine = self._held(spec)
+                if engine is None:
+                    engine = self._switched(found) or Engine(
+                        load(found, device, self.dtype, progress)
+                    )
+                    with self._lock:
+                        self._make_room(spec)
+                        self._engines[spec], self._stamps[spec] = engine, stamp
+                    release_memory()
             return engine
 
     def loaded(self) -> list[Engine]:
@@ -91,6 +100,20 @@ class EngineCache:
         if found:
             release_memory()
         return found
+
+    @contextmanager
+    def _turn(self, spec: ModelSpec, progress: Progress | None) -> Iterator[None]:
+        """Let one model arrive from the hub at a time; those that are here wait for none."""
+        if spec.folder is not None or in_cache(spec.source, spec.revision):
+            yield
+            return
+        while not self._arriving.acquire(timeout=_LOOK):
+            if progress:
+                progress(0.0, "Another download goes first: waiting for it")
+        try:
+            yield
+        finally:
+            self._arriving.release()
 
     def _held(self, spec: ModelSpec) -> Engine | None:
         """Return a model in memory, unless its folder holds other weights by now."""

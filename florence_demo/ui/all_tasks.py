@@ -13,6 +13,7 @@ import gradio as gr
 from PIL import Image
 
 from florence_demo.engine.request import Options
+from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import Named
 from florence_demo.output.overlay import overlay
 from florence_demo.pictures.images import display_copy
@@ -88,17 +89,22 @@ def all_handler(
         options = Options.given(max_new_tokens, beams)
         name = resolve(model_name)
         told = service.ask_all(image, name, options, lambda done, what: progress(done, desc=what))
-        for partial, answers in told:
-            if not answers:
-                kept = [gr.skip() for _ in range(5)]
-                yield {"sentence": partial, "busy": True} if partial else gr.skip(), *kept
-                continue
-            assert image is not None
-            parsed = {word: each for _, found in answers for word, each in found.parsed.items()}
-            raw = "\n".join(f"{TASKS[found.task].token} {found.raw}" for _, found in answers)
-            small = service.handed_out(*display_copy(image, CARD_SIDE))
-            cards = make_cards(small, answers)
-            yield summary(answers), cards, parsed, raw, None, answers
+        kept = [gr.skip() for _ in range(5)]
+        try:
+            for partial, answers in told:
+                if not answers:
+                    yield {"sentence": partial, "busy": True} if partial else gr.skip(), *kept
+                    continue
+                assert image is not None
+                parsed = {w: each for _, found in answers for w, each in found.parsed.items()}
+                raw = "\n".join(f"{TASKS[found.task].token} {found.raw}" for _, found in answers)
+                small = service.handed_out(*display_copy(image, CARD_SIDE))
+                cards = make_cards(small, answers)
+                yield summary(answers), cards, parsed, raw, None, answers
+        except CheckpointError as exc:
+            # The message goes after a while, this stays.
+            yield {"hint": str(exc)}, *kept
+            raise
 
     return ask_all
 

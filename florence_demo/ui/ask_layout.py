@@ -28,6 +28,7 @@ from florence_demo.ui.components import (
     SafeImage,
     TaskMenu,
 )
+from florence_demo.ui.model_offer import ModelOffer, lay_out_offer
 from florence_demo.ui.numbers import Number, Slider
 
 
@@ -64,6 +65,7 @@ class Question:
     Attributes:
         picture: The upload.
         picker: The same picture as the server read it, with the answer, to draw a region on.
+        offer: Offers a better model, None where the model cannot be changed.
         address: Fetches a picture from the web.
         menu: The tasks.
         words: Of tasks that take some.
@@ -75,6 +77,7 @@ class Question:
 
     picture: SafeImage
     picker: Canvas
+    offer: ModelOffer | None
     address: gr.Textbox
     menu: TaskMenu
     words: gr.Textbox
@@ -157,6 +160,7 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
         with gr.Column(scale=16, min_width=320, elem_classes="fd-left"):
             picture, canvas = _picture(), Canvas(api)
             editing = lay_out_editor(api)
+            offer = lay_out_offer() if model.render else None
             strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
             address = _address()
         with gr.Column(scale=9, min_width=320, elem_classes="fd-right"):
@@ -174,7 +178,7 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
             parsed, raw = _forms()
     cards, answers = Cards(), gr.State(None)
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
-    question = Question(picture, canvas, address, menu, words, ask, stop, every, search)
+    question = Question(picture, canvas, offer, address, menu, words, ask, stop, every, search)
     answer = Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
     return Surface(api, model, question, answer, strip)
 

@@ -25,9 +25,10 @@ from florence_demo.tasks import TASKS, Region
 from florence_demo.ui.all_tasks import API as ALL_API
 from florence_demo.ui.all_tasks import all_handler, opened
 from florence_demo.ui.ask_layout import Model, Surface, lay_out
-from florence_demo.ui.components import ExampleStrip, index_of
+from florence_demo.ui.components import AWAY, BROUGHT, ExampleStrip, index_of
 from florence_demo.ui.correcting import close_editor, connect_correcting
 from florence_demo.ui.handlers import friendly, friendly_stream, press
+from florence_demo.ui.model_offer import connect_offer
 from florence_demo.ui.pickers import QUIET
 
 # What a task and a picture show, decided in the browser so that it never waits behind an answer.
@@ -52,8 +53,6 @@ _STOPPED = _END.replace("__HINT__", "Stopped.")
 _NOT_ANSWERED = _END.replace(
     "__HINT__", "Not answered: the message says why. Nothing is lost; ask again."
 )
-_AWAY = "() => [null, {}, {}]"
-_BROUGHT = "(canvas) => canvas.brought || null"
 
 
 def _asks() -> str:
@@ -115,6 +114,8 @@ def build_surface(
     _connect_ends(surface, running)
     connect_correcting(service, surface)
     _connect_download(service, surface)
+    if surface.question.offer is not None:
+        connect_offer(service, surface.question.offer, surface.question.picture, model.component)
     asking = Asking(surface, running)
     for event in arrivals:
         asking.makes_room_for(event)
@@ -138,9 +139,9 @@ def _connect_picture(service: Service, surface: Surface) -> list[Any]:
         concurrency_id="fetch",
     )
     switch_after(fetched.then, surface)
-    gone = q.picker.away(None, None, [q.picture, q.picker, view], js=_AWAY)
+    gone = q.picker.away(None, None, [q.picture, q.picker, view], js=AWAY)
     switch_after(gone.then, surface)
-    brought = q.picker.bring(None, q.picker, q.picture, js=_BROUGHT).then(
+    brought = q.picker.bring(None, q.picker, q.picture, js=BROUGHT).then(
         friendly(service.prepare), q.picture, [q.picker, view], **QUIET
     )
     switch_after(brought.then, surface)

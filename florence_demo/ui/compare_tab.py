@@ -22,7 +22,7 @@ from florence_demo.machine import in_bytes
 from florence_demo.serving.asking import Service
 from florence_demo.serving.compare import MOST, Column, Contender, compare
 from florence_demo.tasks import TASKS, Region, task_named
-from florence_demo.ui.components import RegionPicker, SafeImage, Skeleton, TaskMenu
+from florence_demo.ui.components import AWAY, BROUGHT, Canvas, SafeImage, Skeleton, TaskMenu
 from florence_demo.ui.handlers import friendly, friendly_stream
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET, model_choices, model_of
@@ -76,7 +76,7 @@ class _Tab:
     """Hold the tab's components."""
 
     picture: SafeImage
-    picker: RegionPicker
+    picker: Canvas
     menu: TaskMenu
     words: gr.Textbox
     models: gr.Dropdown
@@ -103,8 +103,13 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
     laid = _laid_out(service)
     columns = laid.columns
     arrived = laid.picture.input(_prepared(service), laid.picture, [laid.picker, columns], **QUIET)
-    for event in (laid.menu.change, arrived.then):
-        event(None, [laid.menu, laid.picker], [laid.words, laid.picker], js=_switch())
+    shown = [laid.words, laid.picker, laid.picture]
+    gone = laid.picker.away(None, None, [laid.picture, laid.picker, columns], js=AWAY)
+    brought = laid.picker.bring(None, laid.picker, laid.picture, js=BROUGHT).then(
+        _prepared(service), laid.picture, [laid.picker, columns], **QUIET
+    )
+    for event in (laid.menu.change, arrived.then, gone.then, brought.then):
+        event(None, [laid.menu, laid.picker], shown, js=_switch())
     running = gr.on([laid.start.click, laid.words.submit], None, None, columns, js=_BEGUN).then(
         _compare_handler(service),
         laid.inputs,
@@ -119,7 +124,8 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
     )
     running.failure(None, columns, columns, js=_ended("Not answered: the message says why."))
     # What is still being answered is not about another picture.
-    laid.picture.input(None, None, None, cancels=[running], queue=False)
+    for event in (laid.picture.input, laid.picker.away, laid.picker.bring):
+        event(None, None, None, cancels=[running], queue=False)
     stopped = _ended("Stopped.")
     laid.stop.click(None, columns, columns, js=stopped, cancels=[running], queue=False)
     # A fine-tuning may have ended since.
@@ -142,7 +148,7 @@ def _laid_out(service: Service) -> _Tab:
                 elem_classes="fd-picture",
                 buttons=["fullscreen"],
             )
-            picker = RegionPicker(visible=False)
+            picker = Canvas("compare")
         with gr.Column(scale=7, min_width=300):
             menu = TaskMenu("caption", uid="compare")
             words = gr.Textbox("", label="Words", visible=False, lines=1, max_lines=4)
@@ -173,7 +179,8 @@ _SWITCH = """
   return [
     update({visible: ask.needs === 'text', label: ask.label || 'Words',
             placeholder: ask.example ? 'For example: ' + ask.example : ''}),
-    update({visible: ask.needs === 'region' && Boolean(picker && picker.picture)}),
+    {...picker, draw: ask.needs === 'region'},
+    update({visible: picker && picker.picture ? 'hidden' : true}),
   ];
 }
 """
@@ -201,8 +208,8 @@ def _ended(hint: str) -> str:
 def _prepared(service: Service) -> Callable[..., tuple[Any, ...]]:
     @friendly
     def prepared(image: Image.Image | None) -> tuple[Any, ...]:
-        picker, view = service.prepare(image)
-        return picker, {"picture": view["picture"]}
+        picker, _ = service.prepare(image)
+        return picker, {"picture": picker.get("picture")}
 
     return prepared
 

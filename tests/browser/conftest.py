@@ -44,7 +44,7 @@ def engines() -> FakeEngines:
 def address(engines, tmp_path_factory):
     root = tmp_path_factory.mktemp("files") / "checkpoints"
     shutil.copytree(ASSETS / "nano", root / "mine")
-    config = AppConfig(checkpoints=root, data=root.with_name("data"))
+    config = AppConfig(model="nano", checkpoints=root, data=root.with_name("data"))
     app = build_app(config, Service(config, engines))
     _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield url

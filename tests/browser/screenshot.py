@@ -63,9 +63,9 @@ def main() -> None:
         parser.error("no Chromium found: name one with CHROMIUM=")
     with tempfile.TemporaryDirectory() as served:
         os.environ["GRADIO_TEMP_DIR"] = served
-        from florence_demo.ui import build_app
+        from florence_demo.ui import AppConfig, build_app
 
-        app = build_app()
+        app = build_app(AppConfig(model="nano"))
         _, address, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
         shot = take(address, chromium, args.example, tuple(args.size))
         app.close()

@@ -10,7 +10,7 @@ from florence_demo.errors import CheckpointError
 from florence_demo.machine import in_bytes
 from florence_demo.models import devices as models
 from florence_demo.models.catalogue import MODELS, spec_of
-from florence_demo.models.devices import BF16_FROM, choose_device, choose_dtype
+from florence_demo.models.devices import BF16_FROM, choose_device, choose_dtype, usual_model
 from florence_demo.models.loading import load_model
 from florence_demo.serving.engines import EngineCache
 from florence_demo.trust import OPERATOR, VISITOR
@@ -118,3 +118,30 @@ def test_a_model_that_is_dropped_leaves_nothing():
     model = weakref.ref(cache.get("nano").loaded.model)
     assert cache.drop("nano")
     assert model() is None
+
+
+# Which model suits the machine
+
+
+SUITS = {
+    "a processor": ({}, False, "auto", "nano"),
+    "a GPU": ({}, True, "auto", "base-ft"),
+    "a GPU that is not to be used": ({}, True, "cpu", "nano"),
+    "a second GPU": ({}, True, "cuda:1", "base-ft"),
+    "a Space": ({"SPACE_ID": "owner/name"}, False, "auto", "base-ft"),
+}
+
+
+@pytest.mark.parametrize(("told", "gpu", "device", "name"), SUITS.values(), ids=SUITS)
+def test_a_model_suits_the_machine(monkeypatch, told, gpu, device, name):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    for key, value in told.items():
+        monkeypatch.setenv(key, value)
+
+    def library(_name: str) -> None:
+        if not gpu:
+            raise OSError("no driver")
+
+    monkeypatch.setattr(models.ctypes, "CDLL", library)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    assert usual_model(device)[0] == name

@@ -334,6 +334,19 @@ def test_a_public_page_opens_little():
     assert AppConfig().resolved().training
 
 
+@pytest.mark.parametrize("suits", ["nano", "base-ft"])
+def test_the_model_that_suits_the_machine_is_chosen_once(monkeypatch, suits):
+    monkeypatch.setattr(
+        "florence_demo.serving.config.usual_model", lambda device: (suits, f"it runs on {device}")
+    )
+    given = Service(AppConfig(device="cpu"), FakeEngines())
+    monkeypatch.undo()
+    assert given.config.model == suits
+    assert given.config.resolved().model == suits
+    assert given.given.name == suits
+    assert AppConfig(model="large").resolved().model == "large"
+
+
 @pytest.mark.parametrize(
     ("config", "host", "auth", "words"),
     [

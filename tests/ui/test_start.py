@@ -60,3 +60,22 @@ def test_the_first_event_does_not_import_pyplot() -> None:
 
 def test_garbage_is_looked_for_once_the_model_is_there() -> None:
     _run(WARM_UP)
+
+
+CHOSEN = """
+import os, sys
+import app
+sys.argv = ["app.py"]
+os.environ.pop("SPACE_ID", None)
+os.environ.pop("FLORENCE_MODEL", None)
+assert app._config(app._arguments()).model == "auto"
+assert "torch" not in sys.modules
+os.environ["FLORENCE_MODEL"] = "large-ft"
+assert app._config(app._arguments()).model == "large-ft"
+sys.argv += ["--model", "base"]
+assert app._config(app._arguments()).model == "base"
+"""
+
+
+def test_the_owner_chooses_the_model() -> None:
+    _run(CHOSEN)

@@ -66,7 +66,8 @@ def _set(name: str) -> Files:
         with tempfile.TemporaryDirectory() as around:
             # In a set a picture has its file's name.
             suffix = parcel.file.suffix[:_SUFFIX] if parcel.file else ".png"
-            own = Path(around, f"{parcel.name}{suffix}")
+            own = Path(around, "picture", f"{parcel.name}{suffix}")
+            own.parent.mkdir()
             if parcel.file:
                 shutil.copyfile(parcel.file, own)
             else:

@@ -101,6 +101,15 @@ def test_a_set_is_read_back_with_the_picture_as_it_came(kind, name, photo, tmp_p
     assert np.abs(read.xyxy - found.detections.xyxy).max() <= 0.51
 
 
+@pytest.mark.parametrize("name", ["set", "in", "data", "classes", "a.b", "_annotations.coco"])
+@pytest.mark.parametrize("kind", SETS)
+def test_no_name_of_a_picture_is_in_a_sets_way(kind, name, photo, tmp_path):
+    own = photo.rename(photo.with_name(name))
+    packed = taken(ANSWERS["boxes"], kind, own, tmp_path / "out")
+    (row,) = open_data(str(unpacked(packed)), tasks=("od",))
+    assert len(row.detections) == 3
+
+
 def test_coco_is_read_by_the_fields_own_tools(photo, tmp_path):
     from faster_coco_eval import COCO
 

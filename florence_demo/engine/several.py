@@ -162,12 +162,16 @@ def ask_regions(
         boxes = np.array([check_region(region, size) for region in regions], np.float32)
         labels = tuple(" ".join(each.text.split()) for each in answers)
         found, text = Detections(boxes, labels), "\n".join(each.text for each in answers)
+        repeated = [each.detections for each in answers]
+        # A model may repeat the box behind its words, which tells how sure it is.
+        if all(len(each) == 1 for each in repeated):
+            found = replace(together(repeated), xyxy=boxes, labels=labels)
         # Words have no form for several places; that of boxes with labels does.
         value = BOXES.value("", found)
     else:
         found = together([each.detections for each in answers])
         value = task.answer.value("", found)
-    return as_one(
+    one = as_one(
         answers,
         **_written(titles, answers),
         text=text,
@@ -175,6 +179,7 @@ def ask_regions(
         parsed=task.parse(value),
         notices=tuple(_notices(titles, answers)),
     )
+    return replace(one, calibrated=one.calibrated and found.scores is not None)
 
 
 def _written(titles: Sequence[str], answers: Sequence[Prediction]) -> dict[str, str]:

@@ -235,8 +235,9 @@ def _compare_handler(service: Service) -> Callable[..., Iterator[Any]]:
             (text or "") if asked.asks == "text" else "",
             as_regions(region) if asked.asks == "region" else (),
         )
+        titles = {value: title for title, value in model_choices(service)}
         contenders = [
-            Contender(_title(service, name), partial(model_of, service, name))
+            Contender(titles.get(str(name), str(name)[:100]), partial(model_of, service, name))
             for name in (models if isinstance(models, list) else [])
         ]
         options = Options.given(max_new_tokens, beams)
@@ -251,18 +252,12 @@ def _compare_handler(service: Service) -> Callable[..., Iterator[Any]]:
     return compare_models
 
 
-def _title(service: Service, name: Any) -> str:
-    titles = {value: title for title, value in model_choices(service)}
-    return titles.get(str(name), str(name)[:100])
-
-
 def shown_side_by_side(columns: Sequence[Column]) -> dict[str, Any]:
     """Return what the tab shows of some columns."""
-    against = next((column.title for column in columns if column.found is not None), "")
     first = next((column for column in columns if column.found is not None), None)
     return {
         "busy": True,
-        "against": against,
+        "against": first.title if first else "",
         "columns": [_shown(column, first) for column in columns],
     }
 

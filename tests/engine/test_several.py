@@ -215,6 +215,7 @@ def test_outlines_of_several_boxes_are_one_answer():
 def test_a_box_without_an_answer_keeps_its_place():
     found = ask(Fake(), Question(IMAGE, NAME, "", ((7, 0, 9, 9), (1, 1, 9, 9))))
     assert found.detections.labels == ("", "8 wide")
+    assert (found.detections.scores, found.calibrated) == (None, False)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +300,7 @@ def test_the_embedded_model_names_each_of_several_boxes(nano):
     picture = ASSETS / "examples" / "truck.webp"
     seen = nano.ask(picture, "od", options=Options(num_beams=1)).detections
     found = nano.ask(picture, NAME.name, region=seen.xyxy)
-    assert len(found.detections) == len(seen)
+    assert found.detections.xyxy.tolist() == seen.xyxy.tolist()
+    assert found.detections.scores is not None, "nano repeats the box behind its words"
     alone = [nano.ask(picture, NAME.name, region=box).text for box in seen.xyxy]
     assert found.text.split("\n") == alone

@@ -26,7 +26,7 @@ from florence_demo.errors import InputError, printable
 
 _FORMATS = (
     "write the answers into the job's folder as json, csv, coco, yolo, voc, labelme, txt, metadata,"
-    " jsonl, webdataset, parquet, annotated, cutouts, masks"
+    " jsonl, webdataset, parquet, text, markdown, pdf, film, annotated, cutouts, masks"
 )
 _TOLD = 20
 """Failures told one by one; all of them are in the rows."""

@@ -32,7 +32,7 @@ _LARGER = 1.35
 _HEADING, _TITLE = 1.4, 2.0
 _HEADING_ROWS = 3
 _FULL = 0.6  # of the longest row: one that ends before it ended on purpose
-_MOST = 1000  # lines whose columns are looked for
+_MOST = 2000  # lines whose columns are looked for
 
 
 @dataclass(frozen=True)

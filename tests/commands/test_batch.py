@@ -13,6 +13,7 @@ import pytest
 
 from florence_demo.__main__ import main
 from florence_demo.batch import models
+from florence_demo.batch.exporting import FORMATS
 from florence_demo.data.batches import ROWS_FILE, rows_in
 from tests.batch.job import Answers, draw, model
 
@@ -41,6 +42,13 @@ def test_a_job_and_its_status(tmp_path, engine, capsys):
     assert "1 failed: --retry-failed" in told.err
     assert main(["batch", "export", out, "--to", "yolo", "--min-score", "0.5"]) == 0
     assert (tmp_path / "out" / "yolo" / "data.yaml").is_file()
+
+
+def test_the_help_names_every_format(capsys):
+    with pytest.raises(SystemExit):
+        main(["batch", "--help"])
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert [name for name in FORMATS if name not in said.replace(",", " ").split()] == []
 
 
 def test_rows_go_to_stdout_and_nothing_else_does(tmp_path, engine, capfdbinary):
@@ -92,6 +100,7 @@ ASKED = """
 import os, signal, sys
 from florence_demo.__main__ import main
 from florence_demo.batch import models
+from florence_demo.batch.exporting import FORMATS
 from tests.batch.job import Answers, model
 
 class Asked(Answers):

@@ -16,7 +16,7 @@ from florence_demo.batch.rows import line_of
 from florence_demo.batch.sources import all_items, check_sources, page_numbers, parts_of
 from florence_demo.data.places import count_pages_of, entries_of
 from florence_demo.data.saved_sets import open_pictures
-from florence_demo.engine.many import Answerer, usual_batch
+from florence_demo.engine.many import Answerer
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.machine import in_bytes
 
@@ -96,7 +96,7 @@ def plan(config: BatchConfig, engine: Answerer) -> Plan:
     """
     answering = Answering.of(engine, config)
     check_sources(config)
-    size = min(_SAMPLE, config.batch_size or usual_batch(engine))
+    size = min(_SAMPLE, config.batch_size or answering.usual_batch)
     items = list(islice(all_items(config), size))
     answering.rows([answering.read(item) for item in items[:1]])  # the first one is slower
     began = time.perf_counter()

@@ -21,7 +21,7 @@ from florence_demo.batch.reading import Look, Ready, nobody_looks, read_item
 from florence_demo.batch.rows import RowFile, RowStream, within
 from florence_demo.batch.sources import Item, all_items, check_sources
 from florence_demo.data.batches import RUN_FILE, Row, errors_of, key_of
-from florence_demo.engine.many import Answerer, reading_ahead, usual_batch, weight_of
+from florence_demo.engine.many import Answerer, reading_ahead, weight_of
 from florence_demo.errors import InputError, plain
 from florence_demo.files import is_disk_full, write_json
 from florence_demo.machine import versions
@@ -102,7 +102,7 @@ def run(config: BatchConfig, model: Model, watch: Watch | None = None) -> Outcom
         CheckpointError: The model cannot be opened.
     """
     watch = watch or Watch()
-    asked = config.asked()
+    config.asked()
     check_sources(config)
     items = all_items(config)
     first = next(items, None)
@@ -113,7 +113,7 @@ def run(config: BatchConfig, model: Model, watch: Watch | None = None) -> Outcom
         rows = watch.out
         assert rows is not None, "a job without a folder needs a stream for its rows"
         engine = model.open()
-        answering = Answering(engine, asked, config.min_score)
+        answering = Answering.of(engine, config)
         return _Job(config, answering, rows, watch, config.batch_size).go(items)
     file = RowFile(config.out)
     try:
@@ -121,7 +121,7 @@ def run(config: BatchConfig, model: Model, watch: Watch | None = None) -> Outcom
         file.begin(anew=config.overwrite, retry=config.retry_failed)
         engine = model.open()
         size = config.batch_size or told.get("batch_size")
-        job = _Job(config, Answering(engine, asked, config.min_score), file, watch, size)
+        job = _Job(config, Answering.of(engine, config), file, watch, size)
         job.about = {
             "settings": config.identity(model.weights),
             "job": config.to_json(),
@@ -190,7 +190,7 @@ class _Job:
     before: float = 0.0
 
     def __post_init__(self) -> None:
-        self.size = self.wanted or usual_batch(self.answering.engine)
+        self.size = self.wanted or self.answering.usual_batch
         self.answered = self.skipped = self.lost = 0
         self.stopped = ""
         self.began = self._told = time.monotonic()

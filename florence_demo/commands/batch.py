@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", default=",".join(default.tasks), help="one, or od,caption,ocr")
     parser.add_argument("--text", default=default.text, help="words, for tasks that need them")
+    parser.add_argument(
+        "--tiles", default=default.tiles, metavar="auto|RxC", help="look closely at large pictures"
+    )
     parser.add_argument("--out", metavar="DIR", help="the job's folder; - is stdout")
     parser.add_argument("--to", nargs="+", default=[], metavar="FORMAT", help=_FORMATS)
     parser.add_argument("--recursive", action="store_true", help="folders within folders too")
@@ -87,6 +90,7 @@ def config_from_args(args: argparse.Namespace) -> BatchConfig:
         workers=args.workers,
         overwrite=args.overwrite,
         retry_failed=args.retry_failed,
+        tiles=args.tiles,
     )
 
 

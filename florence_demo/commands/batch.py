@@ -22,7 +22,7 @@ from florence_demo.batch.config import BatchConfig, Which
 from florence_demo.commands.options import add_model
 from florence_demo.data.batches import errors_of
 from florence_demo.engine.request import Options
-from florence_demo.errors import InputError, printable
+from florence_demo.errors import FlorenceDemoError, InputError, printable
 
 _FORMATS = (
     "write the answers into the job's folder as json, csv, coco, yolo, voc, labelme, txt, metadata,"
@@ -98,7 +98,7 @@ def command(args: argparse.Namespace) -> int:
     """Run the job; the status is 1 where some pictures failed or are not done yet."""
     if args.sources[0] == "export" and args.out is None:
         return _export(args)
-    if args.out is None:
+    if not args.out:
         raise InputError("Where do the answers go? Name a folder with --out DIR, or - for stdout.")
     from florence_demo.batch.exporting import check_formats
     from florence_demo.batch.models import model_of
@@ -122,28 +122,37 @@ def command(args: argparse.Namespace) -> int:
     with _Bar(config) as bar, _stops() as stopped:
         outcome = run(config, model_of(config), Watch(bar.tell, stopped.is_set, out))
     print(_said(outcome, args.out), file=sys.stderr)
+    written = 0
     if config.out is not None and not outcome.stopped:
-        _write(config.out, args.to, 0.0)
-    return 1 if outcome.failed or outcome.stopped else 0
+        written = _write(config.out, args.to, 0.0)
+    return 1 if outcome.failed or outcome.stopped or written < len(args.to) else 0
 
 
 def _export(args: argparse.Namespace) -> int:
     """Write the answers of a job that is done, or of one as far as it is."""
     if len(args.sources) != 2 or not args.to:
         raise InputError("Say which job, and as what: batch export DIR --to coco yolo.")
-    _write(Path(args.sources[1]), args.to, args.min_score)
-    return 0
+    written = _write(Path(args.sources[1]), args.to, args.min_score)
+    return 0 if written == len(args.to) else 1 if written else 2
 
 
-def _write(job: Path, names: list[str], min_score: float) -> None:
+def _write(job: Path, names: list[str], min_score: float) -> int:
+    """Write answers as each of some formats, and return how many could be: no one ends others."""
     from florence_demo.batch.exporting import check_formats, export
 
     check_formats(names)
+    written = 0
     for name in names:
-        folder, problems = export(job, name, min_score)
+        try:
+            folder, problems = export(job, name, min_score)
+        except FlorenceDemoError as exc:
+            print(printable(f"{name}: {exc}"), file=sys.stderr)
+            continue
+        written += 1
         for problem in problems[:_TOLD]:
             print(problem, file=sys.stderr)
         print(printable(str(folder)))
+    return written
 
 
 def _said(outcome: Any, out: str) -> str:
@@ -154,7 +163,9 @@ def _said(outcome: Any, out: str) -> str:
     if outcome.failed:
         said += f"; {outcome.failed:,} failed: --retry-failed asks them again"
     if outcome.stopped:
-        said += f". {outcome.stopped.rstrip('.')}. Give the same command again to go on"
+        said += f". {outcome.stopped.rstrip('.')}"
+        if "again" not in outcome.stopped:
+            said += ". Give the same command again to go on"
     return f"{said}." + ("" if out == "-" else f" The answers are in {printable(out)}.")
 
 

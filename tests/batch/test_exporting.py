@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from florence_demo.batch.exporting import FORMATS, export, mirrored
-from florence_demo.batch.run import run
+from florence_demo.batch.run import read_run, run
 from florence_demo.data.batches import ROWS_FILE, rows_in
 from florence_demo.data.reading import open_data, parse_source
 from florence_demo.errors import FlorenceDemoError, InputError
@@ -98,6 +98,16 @@ def test_what_was_read_is_no_class_where_things_were_asked(tmp_path, tasks, clas
     folder, _ = export(tmp_path / "out", "coco")
     rows = open_data(str(folder), tasks=("od",))
     assert {label for row in rows for label in row.detections.labels} == classes
+
+
+def test_a_folder_whose_name_is_no_utf8(tmp_path):
+    draw(tmp_path / "in", 1)
+    out = tmp_path / "out\udcff"
+    run(job(tmp_path / "in", out, tasks=("od", "caption")), model(Marks()))
+    assert read_run(out)["job"]["out"] == str(out)
+    for name in FORMATS:
+        if name not in ("pdf", "film"):
+            assert any(export(out, name)[0].rglob("*.*")), name
 
 
 def test_coco_has_scores(done):

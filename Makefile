@@ -3,7 +3,7 @@
 # make check  lint and types
 # make fuzz   five minutes of hostile input at every door; ARGS="--seconds 60 --door pictures"
 # make bench  measure speed
-# make batch-demo     sixty scenes as a job, killed in the middle, gone on with, measured
+# make batch-demo     sixty scenes, a PDF and a video as a job, killed in the middle, gone on with, measured
 # make finetune-demo  teach nano to read ticked forms
 # make forgetting-demo  what it forgets by that, and what a share of other tasks keeps
 PYTHON ?= python3

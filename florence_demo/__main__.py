@@ -79,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        print("Ended at once.", file=sys.stderr)
+        return 130  # as a shell tells of what SIGINT ended
     except OSError as exc:
         if not exc.filename:
             raise

@@ -175,7 +175,13 @@ def copy_at_most(source: IO[bytes], target: Path, most: int, too_large: Florence
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one; NaN becomes null."""
-    write_text(path, json.dumps(finite(values), ensure_ascii=False, indent=1))
+    told = finite(values)
+    said = json.dumps(told, ensure_ascii=False, indent=1)
+    try:
+        said.encode()
+    except UnicodeEncodeError:  # a name that is no UTF-8: written so, it comes back as it was
+        said = json.dumps(told, indent=1)
+    write_text(path, said)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from florence_demo.batch.closely import Closely
 from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.reading import Ready, read_item
 from florence_demo.batch.sources import Item
 from florence_demo.data.batches import Row
-from florence_demo.engine.many import Answerer, Asked, ask_each
+from florence_demo.engine.many import Answerer, Asked, ask_each, usual_batch
 from florence_demo.errors import InputError
 from florence_demo.prediction import Prediction
+
+_MOST_CLOSELY = 8
+"""Pictures looked at closely that are held for one part: whole ones, and each a batch by itself."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,15 @@ class Answering:
         Raises:
             InputError: A setting of the job cannot be used.
         """
-        return cls(engine, config.asked(), config.min_score)
+        asked = config.asked()
+        seeing = Closely.of(engine, config.tiles) if config.tiles else engine
+        return cls(seeing, asked, config.min_score)
+
+    @property
+    def usual_batch(self) -> int:
+        """How many items are asked about at once where nobody says it."""
+        most = usual_batch(self.engine)
+        return min(most, _MOST_CLOSELY) if isinstance(self.engine, Closely) else most
 
     def read(self, item: Item) -> Ready:
         """Return an item made ready for the model, whether or not it has a row."""

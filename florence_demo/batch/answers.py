@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from florence_demo.codec import QUADS, TEXT
 from florence_demo.data.batches import ROWS_FILE, Row, found_in, picture_of, rows_in
 from florence_demo.data.example import Example
 from florence_demo.errors import DatasetError, InputError, plain
@@ -24,6 +25,7 @@ from florence_demo.output.tracks import Tracks
 from florence_demo.pictures.images import open_image
 from florence_demo.pictures.web import is_url
 from florence_demo.prediction import Detections, Prediction
+from florence_demo.tasks import TASKS
 
 _MAX_NAME = 200
 
@@ -97,12 +99,16 @@ class Export:
         for row in self.with_pictures():
             picture, where = picture_of(row), plain(row["source"])
             answers = [a for a in row["answers"].values() if "error" not in a]
-            found = [found_in(answer, self.min_score) for answer in answers]
-            named = next((f for f in found if any(f.labels)), Detections.empty())
+            named = next((f for f in self._marked(answers) if any(f.labels)), Detections.empty())
             yield Example(picture, "od", detections=_all_named(named), where=where)
             words = next((a["text"] for a in answers if a["text"] and not a["detections"]), "")
             if words:
                 yield Example(picture, "caption", answer=words, where=where)
+
+    def _marked(self, answers: Sequence[dict[str, Any]]) -> Iterator[Detections]:
+        """Yield what answers mark; what was read is no name of a thing where things were asked."""
+        things = [a for a in answers if TASKS[a["task"]].answer not in (TEXT, QUADS)]
+        return (found_in(answer, self.min_score) for answer in things or answers)
 
     def opened(self) -> Iterator[tuple[PurePosixPath, Image.Image, list[tuple[str, Prediction]]]]:
         """Yield each picture with its mirrored name and its answers; one that fails is told."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from florence_demo.engine.closely import Look
 from florence_demo.engine.many import Asked
 from florence_demo.engine.request import USUAL, Options
 from florence_demo.errors import InputError
@@ -56,6 +57,7 @@ class BatchConfig:
         workers: Threads that open pictures; None is what suits the machine.
         overwrite: Begin anew where answers are there.
         retry_failed: Ask again what failed.
+        tiles: "auto" or rows by columns, where large pictures are looked at closely; "" where not.
     """
 
     sources: tuple[str, ...]
@@ -73,6 +75,7 @@ class BatchConfig:
     workers: int | None = None
     overwrite: bool = False
     retry_failed: bool = False
+    tiles: str = ""
 
     def asked(self) -> Asked:
         """Return what is asked about each picture, all settings checked.
@@ -90,7 +93,10 @@ class BatchConfig:
                 raise InputError(f"{name} must be a whole number {bound}.")
         if not 0 <= self.min_score <= 1:
             raise InputError("--min-score must be a number between 0 and 1.")
-        return Asked.of(self.tasks, self.text, self.options)
+        asked = Asked.of(self.tasks, self.text, self.options)
+        for task in asked.tasks if self.tiles else ():
+            Look(task, self.text, self.tiles, self.options).check()
+        return asked
 
     def identity(self, weights: str) -> dict[str, Any]:
         """Return what decides about an answer beside its picture.
@@ -101,6 +107,7 @@ class BatchConfig:
         return {
             "tasks": list(self.tasks),
             "text": self.text,
+            "tiles": self.tiles,
             "options": asdict(self.options),
             "min_score": self.min_score,
             "every": self.which.every,

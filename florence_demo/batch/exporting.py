@@ -141,7 +141,11 @@ def _parquet(export: Export) -> None:
     kinds["tracks"] = pa.list_(pa.int32())
     schema = pa.schema([("source", pa.string()), ("sha256", pa.string()), *kinds.items()])
     export.target.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(export.target / "answers.parquet", schema) as out:
+    # Opened here: the library takes no path that is no UTF-8.
+    with (
+        (export.target / "answers.parquet").open("wb") as file,
+        pq.ParquetWriter(file, schema) as out,
+    ):
         block: list[dict[str, Any]] = []
         for row, task, answer in export.answers():
             block.append({**_cells(row, task, answer), "tracks": export.tracks_of(row, task)})

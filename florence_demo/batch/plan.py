@@ -5,18 +5,20 @@ Knows names, and a first part of the job as a sample. Writes nothing.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from florence_demo.batch.answering import Answering
 from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.rows import line_of
-from florence_demo.batch.sources import all_items, check_sources, page_numbers, parts_of
-from florence_demo.data.places import count_pages_of, entries_of
+from florence_demo.batch.sources import all_items, check_sources, packed_in, page_numbers, parts_of
+from florence_demo.data.places import count_pages_of
 from florence_demo.data.saved_sets import open_pictures
-from florence_demo.engine.many import Answerer, usual_batch
+from florence_demo.engine.many import Answerer
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.machine import in_bytes
 
@@ -33,6 +35,7 @@ class Plan:
         kinds: What is opened, and how many of each.
         each: Seconds a picture, by a sample.
         bytes: Of a row, by a sample.
+        free: Bytes of disk left where the answers go; None where they go to no disk.
     """
 
     pictures: int
@@ -40,6 +43,7 @@ class Plan:
     kinds: dict[str, int]
     each: float
     bytes: float
+    free: int | None = None
 
     def sentences(self) -> list[str]:
         """Return what a person should read."""
@@ -48,12 +52,23 @@ class Plan:
         if self.films:
             lines.append(f"{self.films:,} videos on top; how many frames only opening them tells.")
         took = f"{self.each * self.pictures / 60:,.0f} minutes"
-        rows = in_bytes(self.bytes * self.pictures)
+        rows = self.bytes * self.pictures
+        disk = "" if self.free is None else f"; {in_bytes(self.free)} of disk are free there"
         lines.append(
-            f"About {took} ({self.each:.2f} s each, by a sample) and {rows} of answers."
-            " Nothing was written."
+            f"About {took} ({self.each:.2f} s each, by a sample) and {in_bytes(rows)} of"
+            f" answers{disk}. Nothing was written."
         )
+        if self.free is not None and rows > self.free:
+            lines.append("That is more than there is room for: make room, or name another --out.")
         return lines
+
+
+def _free(out: Path | None) -> int | None:
+    """Return the bytes left where a folder is or will be."""
+    if out is None:
+        return None
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def count(config: BatchConfig) -> int | None:
@@ -75,7 +90,7 @@ def _counted(config: BatchConfig) -> tuple[int, Counter[str]]:
                 pages = count_pages_of(part.file)
                 total += len(page_numbers(config.which.pages, pages))
             elif part.kind == "zip":
-                total += len(entries_of(part.file))
+                total += sum(1 for _ in packed_in(part))
             elif part.kind == "set":
                 total += len(open_pictures(part.path, part.part, config.which.column))
             elif part.kind != "film":
@@ -96,7 +111,7 @@ def plan(config: BatchConfig, engine: Answerer) -> Plan:
     """
     answering = Answering.of(engine, config)
     check_sources(config)
-    size = min(_SAMPLE, config.batch_size or usual_batch(engine))
+    size = min(_SAMPLE, config.batch_size or answering.usual_batch)
     items = list(islice(all_items(config), size))
     answering.rows([answering.read(item) for item in items[:1]])  # the first one is slower
     began = time.perf_counter()
@@ -104,4 +119,4 @@ def plan(config: BatchConfig, engine: Answerer) -> Plan:
     each = (time.perf_counter() - began) / max(1, len(items))
     written = sum(len(line_of(row)) for row in rows) / max(1, len(items))
     total, kinds = _counted(config)
-    return Plan(total, kinds["film"], dict(kinds), each, written)
+    return Plan(total, kinds["film"], dict(kinds), each, written, _free(config.out))

@@ -23,7 +23,7 @@ from florence_demo.batch.reading import Look, Ready, nobody_looks, read_item
 from florence_demo.batch.rows import RowFile, RowStream, within
 from florence_demo.batch.sources import Item, all_items, check_sources
 from florence_demo.data.batches import RUN_FILE, Row, errors_of, key_of
-from florence_demo.engine.many import Answerer, reading_ahead, usual_batch, weight_of
+from florence_demo.engine.many import Answerer, reading_ahead, weight_of
 from florence_demo.errors import InputError, plain
 from florence_demo.files import is_disk_full, write_json
 from florence_demo.machine import versions
@@ -105,17 +105,17 @@ def run(config: BatchConfig, model: Model, watch: Watch | None = None) -> Outcom
         CheckpointError: The model cannot be opened.
     """
     watch = watch or Watch()
-    asked = config.asked()
+    config.asked()
     items = first_and_others(config)
     if config.out is None:
         assert watch.out is not None, "a job without a folder needs a stream for its rows"
-        answering = Answering(model.open(), asked, config.min_score)
+        answering = Answering.of(model.open(), config)
         return _Job(answering, Progress(config, watch.out, watch), config.batch_size).go(items)
     with opened(config, model.weights) as (file, told):
         engine = model.open()
         progress = Progress(config, file, watch, before=float(told.get("seconds", 0.0)))
         size = config.batch_size or told.get("batch_size")
-        job = _Job(Answering(engine, asked, config.min_score), progress, size)
+        job = _Job(Answering.of(engine, config), progress, size)
         progress.about = about(config, model.weights, engine.loaded.describe(), job.size)
         return job.go(items)
 
@@ -285,7 +285,7 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.rows = self.progress.rows
-        self.size = self.wanted or usual_batch(self.answering.engine)
+        self.size = self.wanted or self.answering.usual_batch
 
     def go(self, items: Iterator[Item]) -> Outcome:
         """Answer part by part until all is done or somebody asks to stop."""

@@ -23,7 +23,7 @@ from florence_demo.batch.rows import content_of
 from florence_demo.batch.run import Model
 from florence_demo.batch.sources import Item
 from florence_demo.data.batches import Row, key_of
-from florence_demo.engine.many import Answerer, reading_ahead, usual_batch, weight_of
+from florence_demo.engine.many import Answerer, reading_ahead, weight_of
 from florence_demo.errors import FlorenceDemoError, InputError, plain
 from florence_demo.pictures.ahead import read_ahead
 from florence_demo.pictures.images import open_at_once
@@ -117,6 +117,7 @@ class Worker:
         open_at_once(work.threads)
         try:
             self._answering = Answering.of(self._opened(), work.config)
+            self._size = work.config.batch_size or self._answering.usual_batch
         except FlorenceDemoError as exc:
             self._problem = f"A worker cannot open the model: {exc}"
 
@@ -125,7 +126,6 @@ class Worker:
         if model.weights != self._work.weights:
             raise InputError("its files differ from those here; give all machines the same ones.")
         engine = model.open()
-        self._size = self._work.config.batch_size or usual_batch(engine)
         self._model: str = engine.loaded.describe()
         return engine
 

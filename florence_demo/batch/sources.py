@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from florence_demo.batch.config import BatchConfig, Which
+from florence_demo.data.batches import ROWS_FILE, RUN_FILE
 from florence_demo.data.columns import ROLES
 from florence_demo.data.listings import utf8_of
 from florence_demo.data.places import Place, count_pages_of, entries_of, frames_of
@@ -37,6 +38,7 @@ LISTS, TABLES = (".txt", ".lst"), (".csv", ".tsv")
 ARCHIVES = (".zip",)
 _HIDDEN = (".", "__MACOSX")
 _MAX_LIST = 1 << 30
+_PACKED = "Documents and videos in a zip are not opened: unpack it, and name the folder."
 _COLUMNS = (*ROLES["image"], "url", "image_url", "uri", "link")
 
 
@@ -181,6 +183,8 @@ def _check_apart(source: Path, out: Path) -> None:
 
 def _parts(source: str, label: str, config: BatchConfig) -> Iterator[Part]:
     path = Path(source)
+    if not source:
+        raise InputError("A source has no name: name a picture, a folder or a list.")
     try:
         folder, file = path.is_dir(), path.is_file()
     except (OSError, ValueError) as exc:
@@ -256,18 +260,27 @@ def _walk(root: Path, label: str, config: BatchConfig) -> Iterator[Part]:
             found = sorted(
                 (e for e in entries if not e.name.startswith(_HIDDEN)), key=lambda e: e.name
             )
-        folders = [e.name for e in found if e.is_dir()]
+        if inner and {ROWS_FILE, RUN_FILE} <= {e.name for e in found}:
+            return  # another job's: its pictures are copies
+        folders = [e.name for e in found if _is_folder(e)]
         for entry in found:
             known = Path(entry.name).suffix.lower() in (*PICTURES, *DOCUMENTS, *FILMS)
-            if known and not entry.is_dir():  # a broken link too: it is told
+            if known and entry.name not in folders:  # a broken link too: it is told
                 yield _part(f"{label}{inner}{entry.name}", entry.path)
         for name in folders if config.which.recursive else ():
             try:
                 yield from walk(folder / name, f"{inner}{name}/")
-            except PermissionError as exc:
-                yield Part(f"{label}{inner}{name}", str(exc.filename), "missing")
+            except OSError as exc:
+                yield Part(f"{label}{inner}{name}", str(exc.filename or folder / name), "missing")
 
     yield from walk(root, "")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -363,11 +376,24 @@ def _film(part: Part, which: Which) -> Iterator[Item]:
         yield Item(part.name, place, 0, number, seconds, digest, picture)
 
 
-def _archive(part: Part, which: Which) -> Iterator[Item]:
+def packed_in(part: Part) -> Iterator[str]:
+    """Yield the names of a zip's entries that a job tells of.
+
+    Raises:
+        InputError: It is no zip that can be opened.
+    """
     for name in entries_of(part.file):
-        hidden = any(p.startswith(_HIDDEN) for p in PurePosixPath(name).parts)
-        if not hidden and PurePosixPath(name).suffix.lower() in PICTURES:
-            yield Item(part.name + name, Place("zip", part.path, name))
+        path = PurePosixPath(name)
+        hidden = any(p.startswith(_HIDDEN) for p in path.parts)
+        if not hidden and path.suffix.lower() in (*PICTURES, *DOCUMENTS, *FILMS):
+            yield name
+
+
+def _archive(part: Part, which: Which) -> Iterator[Item]:
+    for name in packed_in(part):
+        picture = PurePosixPath(name).suffix.lower() in PICTURES
+        error = "" if picture else _PACKED
+        yield Item(part.name + name, Place("zip", part.path, name), error=error)
 
 
 def _set(part: Part, which: Which) -> Iterator[Item]:

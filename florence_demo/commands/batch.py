@@ -22,11 +22,11 @@ from florence_demo.batch.config import BatchConfig, Which
 from florence_demo.commands.options import add_model
 from florence_demo.data.batches import errors_of
 from florence_demo.engine.request import Options
-from florence_demo.errors import InputError, printable
+from florence_demo.errors import FlorenceDemoError, InputError, printable
 
 _FORMATS = (
     "write the answers into the job's folder as json, csv, coco, yolo, voc, labelme, txt, metadata,"
-    " jsonl, webdataset, parquet, annotated, cutouts, masks"
+    " jsonl, webdataset, parquet, text, markdown, pdf, film, annotated, cutouts, masks"
 )
 _TOLD = 20
 """Failures told one by one; all of them are in the rows."""
@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", default=",".join(default.tasks), help="one, or od,caption,ocr")
     parser.add_argument("--text", default=default.text, help="words, for tasks that need them")
+    parser.add_argument(
+        "--tiles", default=default.tiles, metavar="auto|RxC", help="look closely at large pictures"
+    )
     parser.add_argument("--out", metavar="DIR", help="the job's folder; - is stdout")
     parser.add_argument("--to", nargs="+", default=[], metavar="FORMAT", help=_FORMATS)
     parser.add_argument("--recursive", action="store_true", help="folders within folders too")
@@ -93,6 +96,7 @@ def config_from_args(args: argparse.Namespace) -> BatchConfig:
         workers=args.workers,
         overwrite=args.overwrite,
         retry_failed=args.retry_failed,
+        tiles=args.tiles,
     )
 
 
@@ -100,7 +104,7 @@ def command(args: argparse.Namespace) -> int:
     """Run the job; the status is 1 where some pictures failed or are not done yet."""
     if args.sources[0] == "export" and args.out is None:
         return _export(args)
-    if args.out is None:
+    if not args.out:
         raise InputError("Where do the answers go? Name a folder with --out DIR, or - for stdout.")
     from florence_demo.batch.exporting import check_formats
     from florence_demo.batch.models import model_of
@@ -124,9 +128,11 @@ def command(args: argparse.Namespace) -> int:
     with _Bar(config) as bar, _stops() as stopped:
         outcome = _run(args, config, Watch(bar.tell, stopped.is_set, out))
     print(_said(outcome, args.out), file=sys.stderr)
+    written = 0
     if config.out is not None and not outcome.stopped:
-        _write(config.out, _formats(args, outcome), 0.0)
-    return 1 if outcome.failed or outcome.stopped else 0
+        formats = _formats(args, outcome)
+        written = _write(config.out, formats, 0.0)
+    return 1 if outcome.failed or outcome.stopped or written < len(args.to) else 0
 
 
 def _run(args: argparse.Namespace, config: BatchConfig, watch: Any) -> Any:
@@ -156,19 +162,27 @@ def _export(args: argparse.Namespace) -> int:
     """Write the answers of a job that is done, or of one as far as it is."""
     if len(args.sources) != 2 or not args.to:
         raise InputError("Say which job, and as what: batch export DIR --to coco yolo.")
-    _write(Path(args.sources[1]), args.to, args.min_score)
-    return 0
+    written = _write(Path(args.sources[1]), args.to, args.min_score)
+    return 0 if written == len(args.to) else 1 if written else 2
 
 
-def _write(job: Path, names: list[str], min_score: float) -> None:
+def _write(job: Path, names: list[str], min_score: float) -> int:
+    """Write answers as each of some formats, and return how many could be: no one ends others."""
     from florence_demo.batch.exporting import check_formats, export
 
     check_formats(names)
+    written = 0
     for name in names:
-        folder, problems = export(job, name, min_score)
+        try:
+            folder, problems = export(job, name, min_score)
+        except FlorenceDemoError as exc:
+            print(printable(f"{name}: {exc}"), file=sys.stderr)
+            continue
+        written += 1
         for problem in problems[:_TOLD]:
             print(problem, file=sys.stderr)
         print(printable(str(folder)))
+    return written
 
 
 def _said(outcome: Any, out: str) -> str:
@@ -179,7 +193,9 @@ def _said(outcome: Any, out: str) -> str:
     if outcome.failed:
         said += f"; {outcome.failed:,} failed: --retry-failed asks them again"
     if outcome.stopped:
-        said += f". {outcome.stopped.rstrip('.')}. Give the same command again to go on"
+        said += f". {outcome.stopped.rstrip('.')}"
+        if "again" not in outcome.stopped:
+            said += ". Give the same command again to go on"
     return f"{said}." + ("" if out == "-" else f" The answers are in {printable(out)}.")
 
 

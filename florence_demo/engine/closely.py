@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -32,6 +32,7 @@ _MERGE: dict[str, Callable[[Sequence[View], Plan], Detections]] = {
 """How answers of a kind are merged; those of other kinds are about the whole picture alone."""
 
 
+@runtime_checkable
 class Looker(Responder, Protocol):
     """Answer several questions at once, and say how much of a picture is seen."""
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from florence_demo.engine.reading_order import reading_order
 from florence_demo.engine.things import Pool, View, pooled
 from florence_demo.engine.tiles import Plan
+from florence_demo.output.reading_order import order_of
 from florence_demo.prediction import Detections, FloatArray
 
 _NEAR = 0.02
@@ -86,8 +86,8 @@ def merge_lines(views: Sequence[View], plan: Plan) -> Detections:
     order = sorted(small, key=lambda x: _rank(x, views, plan))
     kept = _without_repeats([*large, *order], _OUT)
     joined = _without_repeats(sorted(_joined(kept), key=_length, reverse=True), np.inf)
-    found = [joined[i] for i in reading_order([x.quad for x in joined])]
-    return _detections(found)
+    found = _detections(joined)
+    return found.select(order_of(found))
 
 
 def join_texts(first: str, second: str, common: tuple[float, float]) -> str:

@@ -32,7 +32,7 @@ _LARGER = 1.35
 _HEADING, _TITLE = 1.4, 2.0
 _HEADING_ROWS = 3
 _FULL = 0.6  # of the longest row: one that ends before it ended on purpose
-_MOST = 1000  # lines whose columns are looked for
+_MOST = 2000  # lines whose columns are looked for
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,9 @@ def _columns(lines: Sequence[_Line], usual: float) -> tuple[int, float]:
     taken: list[_Piece] = []  # of the x axis what has text, each apart from the next
     gutters: list[_Piece] = []
     found = (0, 0.0)
+    # Half of what columns of prose hold is wide: beyond these lines there can be none.
+    prose = np.cumsum([line.width >= _COLUMN * usual for line in lines])
+    most = int(np.flatnonzero(2 * prose >= np.arange(1, len(lines) + 1)).max(initial=-1)) + 1
 
     def check(closed: Sequence[_Piece], count: int) -> None:
         nonlocal found
@@ -214,7 +217,7 @@ def _columns(lines: Sequence[_Line], usual: float) -> tuple[int, float]:
             if _are_columns(lines[:count], (start + end) / 2, usual):
                 found = (count, (start + end) / 2)
 
-    for count, line in enumerate(lines):
+    for count, line in enumerate(lines[: most + 1] if most else ()):
         piece = (line.left, line.right)
         touching = [piece, *(other for other in taken if _touch(other, piece))]
         taken = [other for other in taken if other not in touching]
@@ -226,7 +229,8 @@ def _columns(lines: Sequence[_Line], usual: float) -> tuple[int, float]:
         ]
         check([g for g in gutters if not any(_touch(g, other) for other in now)], count)
         gutters = now
-    check(gutters, len(lines))
+    if most == len(lines):
+        check(gutters, most)
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from florence_demo.batch.exporting import FORMATS, export, mirrored
-from florence_demo.batch.run import run
+from florence_demo.batch.run import read_run, run
 from florence_demo.data.batches import ROWS_FILE, rows_in
 from florence_demo.data.reading import open_data, parse_source
 from florence_demo.errors import FlorenceDemoError, InputError
@@ -73,6 +73,41 @@ def test_sets_are_read_back_with_one_list_of_classes(done, name):
         "=dog",
     }
     assert all(abs(row.detections.xyxy.max(axis=0) - [4, 4, 20, 16]).max() <= 1 for row in rows)
+
+
+class Reads(Marks):
+    """Find a cat in the first picture alone, and read a word on each."""
+
+    @staticmethod
+    def _answer(request, text: str) -> Prediction:
+        read = request.task.name == "ocr_with_region"
+        found = Detections.empty()
+        if read or request.image.getpixel((0, 0))[0] == 0:
+            ring = np.array([[2, 2], [12, 2], [12, 10], [2, 10]], np.float32)
+            found = Detections.from_polygons([[ring]], ("Total" if read else "cat",))
+        return Prediction(request.task.name, "?", "", "", request.image.size, found, {})
+
+
+@pytest.mark.parametrize(
+    ("tasks", "classes"),
+    [(("ocr_with_region", "od"), {"cat"}), (("ocr_with_region",), {"Total"})],
+)
+def test_what_was_read_is_no_class_where_things_were_asked(tmp_path, tasks, classes):
+    draw(tmp_path / "in", 2)
+    run(job(tmp_path / "in", tmp_path / "out", tasks=tasks), model(Reads()))
+    folder, _ = export(tmp_path / "out", "coco")
+    rows = open_data(str(folder), tasks=("od",))
+    assert {label for row in rows for label in row.detections.labels} == classes
+
+
+def test_a_folder_whose_name_is_no_utf8(tmp_path):
+    draw(tmp_path / "in", 1)
+    out = tmp_path / "out\udcff"
+    run(job(tmp_path / "in", out, tasks=("od", "caption")), model(Marks()))
+    assert read_run(out)["job"]["out"] == str(out)
+    for name in FORMATS:
+        if name not in ("pdf", "film"):
+            assert any(export(out, name)[0].rglob("*.*")), name
 
 
 def test_coco_has_scores(done):

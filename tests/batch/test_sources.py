@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from florence_demo.batch.config import BatchConfig, Which
+from florence_demo.batch.plan import count
 from florence_demo.batch.sources import all_items, check_sources, page_numbers
+from florence_demo.data.batches import ROWS_FILE, RUN_FILE
 from florence_demo.errors import FlorenceDemoError, InputError
 from tests.batch.job import draw
 
@@ -52,9 +54,20 @@ def test_the_answers_own_folder_is_left_out(tree):
 def test_links_lead_round_no_circle_and_a_broken_one_is_an_item(tree):
     (tree / "sub" / "up").symlink_to(tree)
     (tree / "lost.png").symlink_to(tree / "nowhere.png")
+    for name in ("itself", "itself.png"):
+        (tree / name).symlink_to(name)
     names = _names(tree, recursive=True)
-    assert "lost.png" in names
-    assert len(names) == 5
+    assert {"lost.png", "itself.png"} <= set(names)
+    assert len(names) == 6
+
+
+def test_another_jobs_answers_are_no_pictures_to_ask_about(tree):
+    draw(tree / "answers" / "coco", 3)
+    (tree / "answers" / ROWS_FILE).touch()
+    assert len(_names(tree, recursive=True)) == 7, "rows alone may be anything"
+    (tree / "answers" / RUN_FILE).touch()
+    assert len(_names(tree, recursive=True)) == 4
+    assert len(_names(tree / "answers", recursive=True)) == 3, "asked for by name they are"
 
 
 def test_several_sources_keep_their_names_apart(tree, tmp_path):
@@ -207,3 +220,17 @@ def test_an_item_is_a_value_that_travels(tree):
     item = next(all_items(BatchConfig((str(tree),))))
     assert pickle.loads(pickle.dumps(item)) == item
     assert replace(item.place) == type(item.place).from_json(item.place.to_json())
+
+
+def test_what_a_zip_holds_and_is_not_opened_is_told(tree):
+    with zipfile.ZipFile(tree / "a.zip", "w") as file:
+        file.write(tree / "00000.png", "one.png")
+        file.writestr("notes.txt", "no picture")
+        file.writestr("scan.pdf", b"%PDF")
+        file.writestr("film.mp4", b"film")
+    config = BatchConfig((str(tree / "a.zip"),))
+    told = {item.source: item.error for item in all_items(config)}
+    assert told.pop("one.png") == ""
+    assert list(told) == ["scan.pdf", "film.mp4"]
+    assert all("unpack it" in error for error in told.values())
+    assert count(config) == 3

@@ -13,6 +13,7 @@ import pytest
 
 from florence_demo.__main__ import main
 from florence_demo.batch import models, on_ray
+from florence_demo.batch.plan import Plan
 from florence_demo.batch.run import run
 from florence_demo.data.batches import ROWS_FILE, rows_in
 from tests.batch.job import Answers, draw, model
@@ -44,11 +45,29 @@ def test_a_job_and_its_status(tmp_path, engine, capsys):
     assert (tmp_path / "out" / "yolo" / "data.yaml").is_file()
 
 
+def test_a_format_that_cannot_be_written_ends_no_other(tmp_path, engine, capsys):
+    draw(tmp_path / "in", 2)
+    out = str(tmp_path / "out")
+    arguments = ["batch", str(tmp_path / "in"), "--task", "od", "--out", out]
+    assert main([*arguments, "--to", "film", "csv"]) == 1
+    told = capsys.readouterr()
+    assert "film: Nothing was written" in told.err
+    assert told.out.split() == [f"{out}/csv"]
+    assert main(["batch", "export", out, "--to", "film", "csv"]) == 1
+    assert main(["batch", "export", out, "--to", "film"]) == 2
+
+
 def test_rows_go_to_stdout_and_nothing_else_does(tmp_path, engine, capfdbinary):
     draw(tmp_path / "in", 3)
     assert main(["batch", str(tmp_path / "in"), "--task", "caption", "--out", "-"]) == 0
     told = capfdbinary.readouterr().out.splitlines()
     assert [json.loads(line)["source"] for line in told] == [f"{i:05}.png" for i in range(3)]
+
+
+def test_more_answers_than_room_are_told():
+    told = Plan(1_000_000, 0, {"picture": 1_000_000}, 0.1, 1_000, 10_000_000).sentences()
+    assert "10 MB of disk are free there" in told[-2]
+    assert "make room" in told[-1]
 
 
 def test_a_dry_run_writes_nothing(tmp_path, engine, capsys):
@@ -57,6 +76,7 @@ def test_a_dry_run_writes_nothing(tmp_path, engine, capsys):
     assert main(["batch", str(tmp_path / "in"), "--out", str(out), "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "20 pictures" in told
+    assert "of disk are free there" in told
     assert "Nothing was written" in told
     assert not out.exists()
 
@@ -65,6 +85,8 @@ def test_a_dry_run_writes_nothing(tmp_path, engine, capsys):
     ("arguments", "said"),
     [
         (["IN"], "--out DIR"),
+        (["IN", "--out", ""], "--out DIR"),
+        (["", "--out", "OUT"], "has no name"),
         (["gone", "--out", "OUT"], "There is no “gone”"),
         (["IN", "--out", "OUT", "--task", "nonsense"], "nonsense"),
         (["IN", "--out", "OUT", "--batch-size", "many"], "--batch-size"),
@@ -114,12 +136,14 @@ ASKED = """
 import os, signal, sys
 from florence_demo.__main__ import main
 from florence_demo.batch import models
+from florence_demo.batch.exporting import FORMATS
 from tests.batch.job import Answers, model
 
 class Asked(Answers):
     def predict_batch(self, requests, options=None):
         if len(self.batches) == 1:
-            os.kill(os.getpid(), signal.{signal})
+            for _ in range({times}):
+                os.kill(os.getpid(), signal.{signal})
         return super().predict_batch(requests, options)
 
 models.model_of = lambda config: model(Asked())
@@ -127,17 +151,30 @@ sys.exit(main(["batch", sys.argv[1], "--out", sys.argv[2], "--batch-size", "4"])
 """
 
 
+def _asked(folder: Path, name: str, times: int) -> subprocess.CompletedProcess[str]:
+    code = ASKED.replace("{signal}", name).replace("{times}", str(times))
+    command = [sys.executable, "-c", code, str(folder / "in"), str(folder / "out")]
+    project = Path(__file__).parents[2]
+    return subprocess.run(
+        command, cwd=project, capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+
+
+def test_asked_twice_it_ends_at_once_without_a_traceback(tmp_path):
+    draw(tmp_path / "in", 16)
+    done = _asked(tmp_path, "SIGINT", times=2)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "Ended at once."
+    assert "Traceback" not in done.stderr
+    assert len(list(rows_in(tmp_path / "out" / ROWS_FILE))) == 4
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_asked_to_stop_it_finishes_the_part_in_work_and_says_how_to_go_on(tmp_path, name, engine):
     draw(tmp_path / "in", 16)
-    code = ASKED.replace("{signal}", name)
-    command = [sys.executable, "-c", code, str(tmp_path / "in"), str(tmp_path / "out")]
-    project = Path(__file__).parents[2]
-    done = subprocess.run(
-        command, cwd=project, capture_output=True, text=True, check=False, env=dict(os.environ)
-    )
+    done = _asked(tmp_path, name, times=1)
     assert done.returncode == 1, done.stderr
-    assert "Give the same command again to go on" in done.stderr
+    assert done.stderr.count("ive the same command again to go on") == 1
     assert len(list(rows_in(tmp_path / "out" / ROWS_FILE))) == 8
     again = ["batch", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--batch-size", "4"]
     assert main(again) == 0

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from florence_demo.engine.lines import join_texts, merge_lines
-from florence_demo.engine.reading_order import reading_order
 from florence_demo.engine.things import View
 from florence_demo.engine.tiles import plan
 from florence_demo.prediction import Detections
@@ -193,46 +192,3 @@ def test_scores_are_those_of_the_least_sure_piece():
 )
 def test_texts_are_joined_at_what_they_have_in_common(first, second, common, text):
     assert join_texts(first, second, common) == text
-
-
-ORDERS = {
-    "one line": ([(0, 0, 100, 10)], [0]),
-    "none": ([], []),
-    "down the page": ([(0, 30, 100, 40), (0, 0, 90, 10), (0, 15, 100, 25)], [1, 2, 0]),
-    "a row from left to right": ([(80, 1, 110, 11), (0, 0, 60, 10)], [1, 0]),
-    "a receipt, row by row": (
-        [(0, 0, 40, 10), (100, 0, 130, 10), (0, 15, 50, 25), (100, 15, 130, 25)],
-        [0, 1, 2, 3],
-    ),
-    "a row of letters with and without strokes above and below": (
-        [(60, 5, 110, 25), (0, 10, 40, 25), (130, 5, 190, 21), (210, 11, 250, 21)],
-        [1, 0, 2, 3],
-    ),
-    "two columns of running text": (
-        [(0, 0, 100, 10), (130, 0, 230, 10), (0, 15, 95, 25), (130, 15, 230, 25)],
-        [0, 2, 1, 3],
-    ),
-    "columns whose lines are not level": (
-        [(0, 0, 100, 10), (130, 7, 230, 17), (0, 15, 95, 25), (130, 22, 230, 32)],
-        [0, 2, 1, 3],
-    ),
-    "a heading, two columns, a line below": (
-        [
-            (130, 30, 230, 40),
-            (0, 0, 230, 20),
-            (0, 30, 100, 40),
-            (0, 45, 100, 55),
-            (130, 45, 230, 55),
-            (0, 70, 230, 80),
-        ],
-        [1, 2, 3, 0, 4, 5],
-    ),
-}
-
-
-@pytest.mark.parametrize("degrees", [0, 4, -4])
-@pytest.mark.parametrize(("boxes", "order"), ORDERS.values(), ids=ORDERS)
-def test_lines_are_read_in_order(boxes, order, degrees):
-    turn = math.radians(degrees)
-    matrix = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    assert reading_order([quad(*box) @ matrix for box in boxes]) == order

@@ -39,7 +39,9 @@ def test_it_is_in_every_menu_of_the_page(tmp_path: Path, label: str) -> None:
     config = AppConfig(checkpoints=tmp_path, data=tmp_path, public=True, training=True)
     app = build_app(service=Service(config, FakeEngines()))  # type: ignore[arg-type]
     menus = [b for b in app.blocks.values() if isinstance(b, gr.Dropdown) and b.label == label]
-    assert [menu.choices for menu in menus] == [[(s.title, s.name) for s in MODELS.values()]]
+    assert menus
+    for menu in menus:
+        assert menu.choices == [(s.title, s.name) for s in MODELS.values()]
     assert (NEW.title, NEW.name) in menus[0].choices
 
 

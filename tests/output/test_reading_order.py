@@ -153,6 +153,51 @@ def test_the_order_is_told_by_index() -> None:
     assert order_of(Detections.empty()) == []
 
 
+ORDERS = {
+    "one line": ([(0, 0, 100, 10)], [0]),
+    "none": ([], []),
+    "down the page": ([(0, 30, 100, 40), (0, 0, 90, 10), (0, 15, 100, 25)], [1, 2, 0]),
+    "a row from left to right": ([(80, 1, 110, 11), (0, 0, 60, 10)], [1, 0]),
+    "a receipt, row by row": (
+        [(0, 0, 40, 10), (100, 0, 130, 10), (0, 15, 50, 25), (100, 15, 130, 25)],
+        [0, 1, 2, 3],
+    ),
+    "a row of letters with and without strokes above and below": (
+        [(60, 5, 110, 25), (0, 10, 40, 25), (130, 5, 190, 21), (210, 11, 250, 21)],
+        [1, 0, 2, 3],
+    ),
+    "two columns of running text": (
+        [(0, 0, 100, 10), (130, 0, 230, 10), (0, 15, 95, 25), (130, 15, 230, 25)],
+        [0, 2, 1, 3],
+    ),
+    "columns whose lines are not level": (
+        [(0, 0, 100, 10), (130, 7, 230, 17), (0, 15, 95, 25), (130, 22, 230, 32)],
+        [0, 2, 1, 3],
+    ),
+    "a heading, two columns, a line below": (
+        [
+            (130, 30, 230, 40),
+            (0, 0, 230, 20),
+            (0, 30, 100, 40),
+            (0, 45, 100, 55),
+            (130, 45, 230, 55),
+            (0, 70, 230, 80),
+        ],
+        [1, 2, 3, 0, 4, 5],
+    ),
+}
+
+
+@pytest.mark.parametrize("degrees", [0, 4, -4])
+@pytest.mark.parametrize(("boxes", "order"), ORDERS.values(), ids=ORDERS)
+def test_lines_are_ordered_by_their_places(boxes, order, degrees):
+    turn = math.radians(degrees)
+    matrix = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    corners = [np.array(box, np.float32)[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2) for box in boxes]
+    rings = [[(ring @ matrix).astype(np.float32)] for ring in corners]
+    assert order_of(Detections.from_polygons(rings, ["x"] * len(boxes))) == order
+
+
 def test_sizes_are_told() -> None:
     heading, text = blocks_of(lines(HEAD, *column(LEFT, 0, 50)))
     assert (heading.is_heading, text.is_heading) == (True, False)
@@ -175,5 +220,5 @@ def test_nothing_is_lost_or_said_twice(rows: list[tuple[str, float, float, float
 
 
 def test_many_lines_of_one_place() -> None:
-    found = Detections(np.zeros((1200, 4), np.float32), tuple(map(str, range(1200))))
-    assert len(to_text(found).split()) == 1200
+    found = Detections(np.zeros((2200, 4), np.float32), tuple(map(str, range(2200))))
+    assert len(to_text(found).split()) == 2200

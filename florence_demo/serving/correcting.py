@@ -37,8 +37,13 @@ def form_of(found: Prediction) -> dict[str, Any]:
 
 
 def editable(found: Prediction) -> dict[str, Any]:
-    """Return what can be edited of an answer, as ``corrected`` takes it back."""
+    """Return what can be edited of an answer, as ``corrected`` takes it back.
+
+    Raises:
+        InputError: It answers several questions at once.
+    """
     task = _plain(TASKS[found.task])
+    _check_one_question(found, task)
     return {
         "text": found.text if task.answer is TEXT else "",
         "things": [
@@ -63,12 +68,7 @@ def corrected(image: Image.Image, found: Prediction, given: Any) -> Example:
         InputError: The value is no answer to this question, in one sentence.
     """
     task = _plain(TASKS[found.task])
-    # A row of data has one question.
-    if found.names or (task.needs == "region" and "\n" in found.prompt):
-        raise InputError(
-            "This answers several questions in one go: ask for one name, or about one box, to put"
-            " its answer right."
-        )
+    _check_one_question(found, task)
     value = given if isinstance(given, dict) else {}
     text, region = TASKS[found.task].asked(found.prompt, found.size)
     row = Example(image, task.name, text, region, where="your answer")
@@ -80,6 +80,15 @@ def corrected(image: Image.Image, found: Prediction, given: Any) -> Example:
             raise InputError(f"The answer has more than {MAX_LETTERS:,} letters: shorten it.")
         return replace(row, answer=words.strip())
     return replace(row, detections=_detections(value.get("things"), task, found.size))
+
+
+def _check_one_question(found: Prediction, task: Task) -> None:
+    # A row of data has one question.
+    if found.names or (task.needs == "region" and "\n" in found.prompt):
+        raise InputError(
+            "This answers several questions in one go: ask for one name, or about one box, to put"
+            " its answer right."
+        )
 
 
 def own_set(service: Service, session: str) -> OwnSet:

@@ -56,6 +56,7 @@ class Search:
     sample: gr.Checkbox
     temperature: Slider
     seed: Number
+    closely: gr.Checkbox
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +166,12 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
             address = _address()
         with gr.Column(scale=9, min_width=320, elem_classes="fd-right"):
             menu, words = TaskMenu(task, uid=api), _words(TASKS[task])
+            closely = gr.Checkbox(
+                False,
+                label="Look closely",
+                info="At parts of the picture too, for small things and small text; takes longer",
+                visible=False,
+            )
             with gr.Row(elem_classes="fd-askbar"):
                 ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
@@ -174,7 +181,7 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
             every = gr.Button("All tasks on this picture", variant="secondary")
             if model.render:
                 model.component.render()
-            search = _search()
+            search = _search(closely)
             parsed, raw = _forms()
     cards, answers = Cards(), gr.State(None)
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
@@ -214,7 +221,7 @@ def _words(first: Task) -> gr.Textbox:
     )
 
 
-def _search() -> Search:
+def _search(closely: gr.Checkbox) -> Search:
     with gr.Accordion("Advanced", open=False):
         return Search(
             Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier"),
@@ -222,6 +229,7 @@ def _search() -> Search:
             gr.Checkbox(False, label="Draw words at random"),
             Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing"),
             Number(0, precision=0, label="Seed of drawing"),
+            closely,
         )
 
 

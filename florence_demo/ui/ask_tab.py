@@ -14,8 +14,10 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from florence_demo.engine.closely import can_look_closely
 from florence_demo.engine.engine import MAX_BATCH
 from florence_demo.engine.request import Options
+from florence_demo.engine.tiles import AUTO
 from florence_demo.pictures.decoder import open_own
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import EXAMPLES, Service, load_examples
@@ -42,9 +44,13 @@ _SWITCH = """
             placeholder: ask.example ? 'For example: ' + ask.example : ''}),
     {...canvas, draw: ask.needs === 'region'},
     update({visible: here ? 'hidden' : true}),
+    update({visible: here && ask.closely && Math.max(...canvas.size) >= __LARGE__}),
   ];
 }
 """
+_LARGE = 2 * 768
+"""Pixels of a side from which a picture is squeezed a lot: most models see 768."""
+
 _HIDE = "{visible: false, __type__: 'update'}"
 _CLEAR = f"() => [{{busy: true, sentence: '', hint: '__HINT__'}}, {{}}, {_HIDE}, null, '']"
 # Only what is still being asked ends so: an answer or another picture may be there by now.
@@ -58,7 +64,12 @@ _NOT_ANSWERED = _END.replace(
 def _asks() -> str:
     return json.dumps(
         {
-            t.name: {"needs": t.asks, "label": t.text_label, "example": t.example}
+            t.name: {
+                "needs": t.asks,
+                "label": t.text_label,
+                "example": t.example,
+                "closely": can_look_closely(t),
+            }
             for t in TASKS.values()
         }
     )
@@ -151,8 +162,8 @@ def _connect_picture(service: Service, surface: Surface) -> list[Any]:
 def switch_after(event: Callable[..., Any], surface: Surface) -> Any:
     """Show the inputs that the chosen task needs, whenever an event comes."""
     q = surface.question
-    script = _SWITCH.replace("__ASKS__", _asks())
-    shown = [q.words, q.picker, q.picture]
+    script = _SWITCH.replace("__ASKS__", _asks()).replace("__LARGE__", str(_LARGE))
+    shown = [q.words, q.picker, q.picture, q.search.closely]
     return event(None, [q.menu, q.picker, q.words], shown, js=script)
 
 
@@ -236,7 +247,8 @@ def _offer(found: Prediction | None) -> tuple[Any, Any]:
 _API = (
     "Answer one question about one picture. image: the picture; task: name of the task; text:"
     " words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, for tasks that"
-    " take a region; model_name: name of the model. Returns what the page shows, Florence-2's"
+    " take a region; model_name: name of the model; closely: look at overlapping parts of a large"
+    " picture too. Returns what the page shows, Florence-2's"
     " parsed answer, the whole prediction's raw text."
 )
 
@@ -254,6 +266,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         do_sample: bool = False,
         temperature: float = 1.0,
         seed: float | None = 0,
+        closely: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         options = Options.given(max_new_tokens, beams, do_sample, temperature, seed or 0)
@@ -267,6 +280,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
             name,
             options,
             lambda done, what: progress(done, desc=what),
+            AUTO if closely and can_look_closely(TASKS[task]) else "",
         ):
             if found is None:
                 yield shown or gr.skip(), gr.skip(), gr.skip(), gr.skip()

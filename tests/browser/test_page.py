@@ -317,7 +317,7 @@ def test_a_measurement_that_cannot_be_made_says_so(page):
 
 def test_a_picture_that_comes_while_another_is_read_is_taken(page, picture, tmp_path):
     held = []
-    page.route("**/queue/join*", lambda route: held.append(route), times=1)
+    page.route("**/queue/join*", lambda route: held.append(route))
     with page.expect_request("**/queue/join*"):
         page.locator("input[type=file]").first.set_input_files(picture)
     page.get_by_role("button", name="Remove Image").first.click()
@@ -325,7 +325,9 @@ def test_a_picture_that_comes_while_another_is_read_is_taken(page, picture, tmp_
     Image.new("RGB", (300, 400), "navy").save(other)
     page.locator("input[type=file]").first.set_input_files(other)
     expect(page.locator(".fd-picture img").first).to_be_visible()
-    held[0].continue_()
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join*")
     expect(page.get_by_text("300 × 400 pixels")).to_be_visible()
 
 
@@ -399,3 +401,23 @@ def test_a_checkpoint_is_chosen_described_loaded_asked_and_unloaded(page, pictur
     assert engines.names[-1].source.endswith("checkpoints/mine")
     tab.get_by_role("button", name="Unload").click()
     expect(tab.get_by_text("Unloaded", exact=False)).to_be_visible()
+
+
+def test_a_large_picture_is_looked_at_closely(page, engines, tmp_path):
+    large = tmp_path / "large.png"
+    Image.new("RGB", (2400, 1800), "teal").save(large)
+    upload(page, large)
+    closely = page.get_by_label("Look closely").first
+    expect(closely).to_be_hidden()  # a caption is about the whole of it
+    choose(page, "od")
+    closely.check()
+    before = len(engines.engine.asked)
+    ask(page)
+    expect(page.locator(".fd-notices").first).to_contain_text("tiles")
+    assert len(engines.engine.asked) - before > 4
+
+
+def test_a_small_picture_offers_no_closer_look(page, picture):
+    upload(page, picture)
+    choose(page, "od")
+    expect(page.get_by_label("Look closely").first).to_be_hidden()

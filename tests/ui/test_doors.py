@@ -79,7 +79,8 @@ def picture() -> bytes:
 
 def question(picture: object, **changed) -> list:
     values = {"task": "od", "text": "", "region": {"box": None}, "model": "nano", "beams": 3,
-              "tokens": 64, "sample": False, "temperature": 1.0, "seed": 0, **changed}  # fmt: skip
+              "tokens": 64, "sample": False, "temperature": 1.0, "seed": 0, "closely": False,
+              **changed}  # fmt: skip
     return [picture, *values.values()]
 
 

@@ -22,7 +22,15 @@ from florence_demo.machine import in_bytes
 from florence_demo.serving.asking import Service
 from florence_demo.serving.compare import MOST, Column, Contender, compare
 from florence_demo.tasks import TASKS, Region, task_named
-from florence_demo.ui.components import AWAY, BROUGHT, Canvas, SafeImage, Skeleton, TaskMenu
+from florence_demo.ui.components import (
+    AWAY,
+    BROUGHT,
+    Canvas,
+    SafeImage,
+    Skeleton,
+    TaskMenu,
+    read_script,
+)
 from florence_demo.ui.handlers import friendly, friendly_stream
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET, model_choices, model_of
@@ -55,7 +63,9 @@ class Columns(Skeleton):
             '<div class="fd-columns" aria-live="polite"></div></section>'
         )
         holds = "A column for each model: title, sentence, words, counts, problem"
-        super().__init__(html, "compare.js", holds, label="Answers side by side", **kwargs)
+        super().__init__(
+            html, read_script("compare.js"), holds, label="Answers side by side", **kwargs
+        )
 
 
 @dataclass(frozen=True, eq=False)

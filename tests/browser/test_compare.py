@@ -49,7 +49,7 @@ def open_tab(page, picture):
     page.get_by_role("tab", name="Compare", exact=True).click()
     tab = page.locator("[role=tabpanel]:visible")
     tab.locator("input[type=file]").set_input_files(picture)
-    expect(tab.locator(".fd-picture img").first).to_be_visible()
+    expect(tab.locator(".fd-stage img").first).to_be_visible()
     return tab
 
 
@@ -108,7 +108,7 @@ def test_what_a_task_needs_is_asked_for(page, picture, task):
     tab.get_by_text(task, exact=True).click()
     tab.locator(".fd-row:visible .fd-chip").first.click()
     region = task == "Ask about a region"
-    expect(tab.locator(".fd-stage")).to_be_visible(visible=region)
+    expect(tab.get_by_text("Drag a box around")).to_be_visible(visible=region)
     expect(tab.get_by_label("A question", exact=True)).to_be_visible(visible=not region)
 
 

@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from florence_demo.codec import QUADS, TEXT
-from florence_demo.data.batches import ROWS_FILE, Row, found_in, picture_of, rows_in
+from florence_demo.data.batches import ROWS_FILE, Row, found_in, open_picture, picture_of, rows_in
 from florence_demo.data.example import Example
-from florence_demo.errors import DatasetError, InputError, plain
+from florence_demo.errors import FlorenceDemoError, plain
 from florence_demo.output.tracks import Tracks
-from florence_demo.pictures.images import open_image
 from florence_demo.pictures.web import is_url
 from florence_demo.prediction import Detections, Prediction
 from florence_demo.tasks import TASKS
@@ -116,13 +115,17 @@ class Export:
             answers = [
                 (name, self.prediction(a)) for name, a in row["answers"].items() if "error" not in a
             ]
-            picture = picture_of(row)
-            try:
-                image = open_image(picture() if callable(picture) else picture)
-            except (InputError, DatasetError, OSError) as exc:
-                self.problems.append(f"{plain(row['source'])}: {exc}")
-                continue
-            yield mirrored(row), image, answers
+            image = self.open(row)
+            if image is not None:
+                yield mirrored(row), image, answers
+
+    def open(self, row: Row) -> Image.Image | None:
+        """Return a row's picture; None, and told, where it cannot be read."""
+        try:
+            return open_picture(row)
+        except (FlorenceDemoError, OSError) as exc:
+            self.problems.append(f"{plain(row['source'])}: {exc}")
+            return None
 
     def place(self, name: PurePosixPath, ending: str) -> Path:
         """Return where a file of a picture goes; its folders are made."""

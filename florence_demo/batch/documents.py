@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-from PIL import Image
 
 from florence_demo.batch.answers import Export, mirrored
 from florence_demo.codec import QUADS
-from florence_demo.data.batches import Row, picture_of
+from florence_demo.data.batches import Row
 from florence_demo.data.places import DPI
 from florence_demo.errors import DatasetError, FlorenceDemoError, plain
 from florence_demo.output.film import drawn
@@ -23,7 +20,6 @@ from florence_demo.output.reading_order import to_markdown, to_text
 from florence_demo.output.searchable import write_searchable
 from florence_demo.pictures.film import save_film
 from florence_demo.pictures.frames import FILM_LIMITS, BrokenOff, open_frames
-from florence_demo.pictures.images import open_image
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS
 
@@ -68,7 +64,7 @@ def write_pdfs(export: Export) -> None:
         pages = (
             (image, sheet.answer, (image.width * 72 / DPI, image.height * 72 / DPI))
             for sheet in sheets
-            if (image := _opened(export, sheet.row)) is not None
+            if (image := export.open(sheet.row)) is not None
         )
         ending = "" if name.suffix.lower() == ".pdf" else ".pdf"
         try:
@@ -152,12 +148,3 @@ def _read(answers: list[Prediction]) -> Prediction | None:
 
 def _placed(answers: list[Prediction]) -> Prediction | None:
     return next((a for a in answers if len(a.detections)), answers[0] if answers else None)
-
-
-def _opened(export: Export, row: Row) -> Image.Image | None:
-    picture: Any = picture_of(row)
-    try:
-        return open_image(picture() if callable(picture) else picture)
-    except (FlorenceDemoError, OSError) as exc:
-        export.problems.append(f"{plain(row['source'])}: {exc}")
-        return None

@@ -22,6 +22,7 @@ from florence_demo.data.parts import WHOLE
 from florence_demo.data.places import Place
 from florence_demo.data.source import DataSource
 from florence_demo.errors import DatasetError, InputError, LeftOut, plain
+from florence_demo.pictures.images import open_image
 from florence_demo.prediction import Detections
 from florence_demo.tasks import TASKS
 
@@ -117,6 +118,17 @@ def picture_of(row: Row) -> Picture:
     """
     place = Place.from_json(row.get("place"))
     return Path(place.path) if place.kind == "file" else PlacePicture(place)
+
+
+def open_picture(row: Row) -> Image.Image:
+    """Return a row's picture, upright and in RGB.
+
+    Raises:
+        FlorenceDemoError: It is not there any more, or cannot be read.
+        OSError: The same.
+    """
+    picture = picture_of(row)
+    return open_image(picture() if callable(picture) else picture)
 
 
 def found_in(answer: Mapping[str, Any], min_score: float = 0.0) -> Detections:

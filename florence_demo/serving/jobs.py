@@ -18,18 +18,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image
-
 from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.exporting import export
 from florence_demo.batch.plan import count
 from florence_demo.batch.run import Model, Outcome, Watch, run
 from florence_demo.batch.sources import ARCHIVES, DOCUMENTS, FILMS, PICTURES
-from florence_demo.data.batches import Row, picture_of
+from florence_demo.data.batches import Row
 from florence_demo.errors import FlorenceDemoError, InputError, plain
 from florence_demo.files import copy_at_most, disk_full_told, opened_zip
 from florence_demo.models.catalogue import ModelSpec
-from florence_demo.pictures.images import open_image
 from florence_demo.serving.asking import ROOM_FOR_DOWNLOADS, Service
 from florence_demo.serving.cards import SmallPictures, make_card
 
@@ -153,23 +150,26 @@ class Jobs:
         if not files:
             raise InputError("Put some pictures in first: files, a zip, a PDF or a short video.")
         with self._lock:
-            if any(job.live and job.visitor == visitor for job in self._jobs.values()):
-                raise InputError(
-                    "A job of yours is going on: wait for its end, or cancel it first."
-                )
+            self._check_alone(visitor)
         folder = self.service.scratch.new_folder()
         try:
             given = config(folder / "in", folder / "out")
             given.asked()
             take_files(files, folder / "in", self._limits_now())
+            job = Job(secrets.token_urlsafe(18), visitor, given, spec)
+            with self._lock:
+                # Another one may have come while the files were taken.
+                self._check_alone(visitor)
+                self._jobs[job.name] = job
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        job = Job(secrets.token_urlsafe(18), visitor, given, spec)
-        with self._lock:
-            self._jobs[job.name] = job
         self._go(job)
         return job
+
+    def _check_alone(self, visitor: str) -> None:
+        if any(job.live and job.visitor == visitor for job in self._jobs.values()):
+            raise InputError("A job of yours is going on: wait for its end, or cancel it first.")
 
     def find(self, name: object) -> Job | None:
         """Return a job by its name, None where it is gone."""
@@ -356,13 +356,3 @@ def _free(path: Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
         number += 1
     return free
-
-
-def opened(row: Row) -> Image.Image:
-    """Return the picture of a row.
-
-    Raises:
-        FlorenceDemoError: It cannot be read any more.
-    """
-    picture: Any = picture_of(row)
-    return open_image(picture() if callable(picture) else picture)

@@ -15,7 +15,7 @@ import gradio as gr
 
 from florence_demo.batch.config import BatchConfig, Which
 from florence_demo.batch.exporting import FORMATS
-from florence_demo.data.batches import Row
+from florence_demo.data.batches import Row, open_picture
 from florence_demo.engine.feature_cache import fingerprint
 from florence_demo.engine.request import Options
 from florence_demo.models.catalogue import MODELS
@@ -32,7 +32,6 @@ from florence_demo.serving.jobs import (
     WAITING,
     Job,
     Jobs,
-    opened,
 )
 from florence_demo.serving.showing import shown
 from florence_demo.serving.taking_home import stem_of
@@ -267,7 +266,7 @@ def _connect_opening(
     def open_card(name: str | None, event: gr.EventData) -> tuple[Any, ...]:
         job = jobs.get(name)
         row = job.rows[index_of(event, len(job.rows))]
-        image = opened(row)
+        image = open_picture(row)
         source = str(row["source"])
         own = stem_of(source) + name_of(row).removeprefix(source)  # its page or second as well
         file = service.scratch.keep(as_jpeg(image), f"{own}.jpg")

@@ -11,12 +11,14 @@ from PIL import Image
 
 from florence_demo.batch.config import BatchConfig, Which
 from florence_demo.batch.exporting import FORMATS
+from florence_demo.data.batches import open_picture
 from florence_demo.errors import DatasetError, InputError
 from florence_demo.models.catalogue import MODELS
 from florence_demo.pictures import frames
+from florence_demo.serving import jobs as jobs_module
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.serving.jobs import Job, JobLimits, Jobs, opened, take_files
+from florence_demo.serving.jobs import Job, JobLimits, Jobs, take_files
 from tests.fakes import FakeEngine, FakeEngines
 from tests.film_makers import film
 
@@ -72,7 +74,7 @@ def test_a_job_is_answered_and_found_again(files):
     card = job.cards[0]
     assert card["answers"][0]["things"] == [["cat", None], ["car", None], ["cat", None]]
     assert Path(card["picture"]["path"]).is_relative_to(here.service.scratch.served)
-    assert opened(job.rows[3]).getpixel((0, 0)) == (120, 0, 0)
+    assert open_picture(job.rows[3]).getpixel((0, 0)) == (120, 0, 0)
 
 
 def test_a_bad_file_is_a_card_that_says_so(files, tmp_path):
@@ -258,3 +260,22 @@ def test_frames_of_a_film_are_opened_once(tmp_path, monkeypatch):
     assert [card["name"] for card in job.cards][:2] == ["film.mp4, 0.0 s", "film.mp4, 1.0 s"]
     assert all(card["picture"] for card in job.cards)
     assert len(opened) == 1
+
+
+def test_two_starts_at_the_same_moment_begin_one_job(files, monkeypatch):
+    here = jobs(HeldEngine())
+    others = []
+    take = jobs_module.take_files
+
+    def meanwhile(*given):
+        # The second button press comes while the first one's files are taken.
+        monkeypatch.setattr(jobs_module, "take_files", take)
+        others.append(start(here, files))
+        take(*given)
+
+    monkeypatch.setattr(jobs_module, "take_files", meanwhile)
+    with pytest.raises(InputError, match="job of yours"):
+        start(here, files)
+    assert len(list(here.service.scratch.private.iterdir())) == 1
+    here.service.engines.engine.let.release(9)
+    assert ended(others[0]).state == "done"

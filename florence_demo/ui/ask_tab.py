@@ -6,7 +6,6 @@ Knows what happens when something is used; where it stands is ``ask_layout``'s b
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,29 +26,12 @@ from florence_demo.tasks import TASKS, Region
 from florence_demo.ui.all_tasks import API as ALL_API
 from florence_demo.ui.all_tasks import all_handler, opened
 from florence_demo.ui.ask_layout import Model, Surface, lay_out
-from florence_demo.ui.components import AWAY, BROUGHT, ExampleStrip, index_of
+from florence_demo.ui.canvas_inputs import CanvasInputs
+from florence_demo.ui.components import ExampleStrip, index_of
 from florence_demo.ui.correcting import close_editor, connect_correcting
 from florence_demo.ui.handlers import friendly, friendly_stream, press
 from florence_demo.ui.model_offer import connect_offer
 from florence_demo.ui.pickers import QUIET
-
-# What a task and a picture show, decided in the browser so that it never waits behind an answer.
-_SWITCH = """
-(task, canvas, words) => {
-  const ask = __ASKS__[task] || {};
-  const here = Boolean(canvas && canvas.picture);
-  const update = extra => ({...extra, __type__: 'update'});
-  return [
-    update({visible: ask.needs === 'text', label: ask.label || 'Words',
-            placeholder: ask.example ? 'For example: ' + ask.example : ''}),
-    {...canvas, draw: ask.needs === 'region'},
-    update({visible: here ? 'hidden' : true}),
-    update({visible: here && ask.closely && Math.max(...canvas.size) >= __LARGE__}),
-  ];
-}
-"""
-_LARGE = 2 * 768
-"""Pixels of a side from which a picture is squeezed a lot: most models see 768."""
 
 _HIDE = "{visible: false, __type__: 'update'}"
 _CLEAR = f"() => [{{busy: true, sentence: '', hint: '__HINT__'}}, {{}}, {_HIDE}, null, '']"
@@ -59,20 +41,6 @@ _STOPPED = _END.replace("__HINT__", "Stopped.")
 _NOT_ANSWERED = _END.replace(
     "__HINT__", "Not answered: the message says why. Nothing is lost; ask again."
 )
-
-
-def _asks() -> str:
-    return json.dumps(
-        {
-            t.name: {
-                "needs": t.asks,
-                "label": t.text_label,
-                "example": t.example,
-                "closely": can_look_closely(t),
-            }
-            for t in TASKS.values()
-        }
-    )
 
 
 _MODEL: dict[str, Any] = {"concurrency_limit": MAX_BATCH, "concurrency_id": "model"}
@@ -136,9 +104,8 @@ def build_surface(
 def _connect_picture(service: Service, surface: Surface) -> list[Any]:
     """Connect what brings a picture, and return the events by which one arrives."""
     q, view = surface.question, surface.answer.view
-    switch_after(q.menu.change, surface)
-    arrived = q.picture.input(friendly(service.prepare), q.picture, [q.picker, view], **QUIET)
-    switch_after(arrived.then, surface)
+    inputs = inputs_of(surface)
+    arrivals = inputs.connect(friendly(service.prepare), view)
     fetched = q.address.submit(
         _fetch_handler(service),
         q.address,
@@ -149,22 +116,14 @@ def _connect_picture(service: Service, surface: Surface) -> list[Any]:
         concurrency_limit=8,
         concurrency_id="fetch",
     )
-    switch_after(fetched.then, surface)
-    gone = q.picker.away(None, None, [q.picture, q.picker, view], js=AWAY)
-    switch_after(gone.then, surface)
-    brought = q.picker.bring(None, q.picker, q.picture, js=BROUGHT).then(
-        friendly(service.prepare), q.picture, [q.picker, view], **QUIET
-    )
-    switch_after(brought.then, surface)
-    return [q.picture.input, fetched.success, q.picker.away, q.picker.bring]
+    inputs.switch_after(fetched.then)
+    return [*arrivals, fetched.success]
 
 
-def switch_after(event: Callable[..., Any], surface: Surface) -> Any:
-    """Show the inputs that the chosen task needs, whenever an event comes."""
+def inputs_of(surface: Surface) -> CanvasInputs:
+    """Return what a surface's question is made of."""
     q = surface.question
-    script = _SWITCH.replace("__ASKS__", _asks()).replace("__LARGE__", str(_LARGE))
-    shown = [q.words, q.picker, q.picture, q.search.closely]
-    return event(None, [q.menu, q.picker, q.words], shown, js=script)
+    return CanvasInputs(q.menu, q.words, q.picture, q.picker, q.search.closely)
 
 
 def _connect_ask(service: Service, surface: Surface) -> Any:
@@ -206,13 +165,17 @@ def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -
     q, view = surface.question, surface.answer.view
     filled = [q.picture, q.menu, q.words, q.picker, view]
     picked = strip.pick(_example_handler(service), None, filled, **QUIET)
-    return switch_after(picked.then, surface).then(
-        _ask_handler(service, surface.model),
-        surface.inputs,
-        surface.answer.outputs,
-        api_visibility="private",
-        show_progress_on=view,
-        **_MODEL,
+    return (
+        inputs_of(surface)
+        .switch_after(picked.then)
+        .then(
+            _ask_handler(service, surface.model),
+            surface.inputs,
+            surface.answer.outputs,
+            api_visibility="private",
+            show_progress_on=view,
+            **_MODEL,
+        )
     )
 
 

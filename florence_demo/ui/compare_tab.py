@@ -21,10 +21,9 @@ from florence_demo.errors import InputError
 from florence_demo.machine import in_bytes
 from florence_demo.serving.asking import Service
 from florence_demo.serving.compare import MOST, Column, Contender, compare
-from florence_demo.tasks import TASKS, Region, task_named
+from florence_demo.tasks import Region, task_named
+from florence_demo.ui.canvas_inputs import CanvasInputs
 from florence_demo.ui.components import (
-    AWAY,
-    BROUGHT,
     Canvas,
     SafeImage,
     Skeleton,
@@ -112,14 +111,8 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
     """
     laid = _laid_out(service)
     columns = laid.columns
-    arrived = laid.picture.input(_prepared(service), laid.picture, [laid.picker, columns], **QUIET)
-    shown = [laid.words, laid.picker, laid.picture]
-    gone = laid.picker.away(None, None, [laid.picture, laid.picker, columns], js=AWAY)
-    brought = laid.picker.bring(None, laid.picker, laid.picture, js=BROUGHT).then(
-        _prepared(service), laid.picture, [laid.picker, columns], **QUIET
-    )
-    for event in (laid.menu.change, arrived.then, gone.then, brought.then):
-        event(None, [laid.menu, laid.picker], shown, js=_switch())
+    inputs = CanvasInputs(laid.menu, laid.words, laid.picture, laid.picker)
+    arrivals = inputs.connect(_prepared(service), columns)
     running = gr.on([laid.start.click, laid.words.submit], None, None, columns, js=_BEGUN).then(
         _compare_handler(service),
         laid.inputs,
@@ -134,7 +127,7 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
     )
     running.failure(None, columns, columns, js=_ended("Not answered: the message says why."))
     # What is still being answered is not about another picture.
-    for event in (laid.picture.input, laid.picker.away, laid.picker.bring):
+    for event in arrivals:
         event(None, None, None, cancels=[running], queue=False)
     stopped = _ended("Stopped.")
     laid.stop.click(None, columns, columns, js=stopped, cancels=[running], queue=False)
@@ -182,27 +175,6 @@ def _laid_out(service: Service) -> _Tab:
 
 
 _BEGUN = "() => ({busy: true, hint: 'Asking …'})"
-_SWITCH = """
-(task, picker) => {
-  const ask = __ASKS__[task] || {};
-  const update = extra => ({...extra, __type__: 'update'});
-  return [
-    update({visible: ask.needs === 'text', label: ask.label || 'Words',
-            placeholder: ask.example ? 'For example: ' + ask.example : ''}),
-    {...picker, draw: ask.needs === 'region'},
-    update({visible: picker && picker.picture ? 'hidden' : true}),
-  ];
-}
-"""
-
-
-def _switch() -> str:
-    """Return the script that shows the inputs which a task needs."""
-    asks = {
-        t.name: {"needs": t.asks, "label": t.text_label, "example": t.example}
-        for t in TASKS.values()
-    }
-    return _SWITCH.replace("__ASKS__", json.dumps(asks))
 
 
 def _ended(hint: str) -> str:

@@ -292,11 +292,6 @@ class Skeleton(gr.HTML):
         return {}
 
 
-AWAY = "() => [null, {}, {}]"
-"""Empties an upload, a canvas and what is answered."""
-BROUGHT = "(canvas) => canvas.brought || null"
-"""Gives the upload what was dropped on the canvas."""
-
 _CANVAS = (
     '<div class="fd-canvas" hidden><div class="fd-view"><div class="fd-stage" tabindex="0"'
     ' role="application" aria-label="Your picture. Plus and minus zoom. For a question about a'

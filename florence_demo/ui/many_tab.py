@@ -36,7 +36,7 @@ from florence_demo.serving.jobs import (
 from florence_demo.serving.showing import shown
 from florence_demo.serving.taking_home import stem_of
 from florence_demo.tasks import TASKS
-from florence_demo.ui.ask_tab import Asking, switch_after
+from florence_demo.ui.ask_tab import Asking, inputs_of
 from florence_demo.ui.components import SafeFiles, index_of
 from florence_demo.ui.gallery import Gallery
 from florence_demo.ui.handlers import friendly, press
@@ -287,7 +287,7 @@ def _connect_opening(
         [tabs, q.picture, q.picker, q.menu, q.words, *answer.outputs],
         api_visibility="private",
     )
-    switch_after(picked.then, asking.surface)
+    inputs_of(asking.surface).switch_after(picked.then)
 
 
 def _chosen(row: Row, at: object) -> tuple[str, dict[str, Any]]:

@@ -47,7 +47,7 @@ class Filter:
         """
         if not value:
             return cls()
-        told = value if isinstance(value, dict) else {"of": None}
+        told: dict[str, Any] = value if isinstance(value, dict) else {"of": None}
         least, off, merge = told.get("least", 0), told.get("off", []), told.get("merge", False)
         fine = (
             _is_whole(least, 100)

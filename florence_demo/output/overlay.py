@@ -25,7 +25,6 @@ from florence_demo.output.tags import (
 )
 from florence_demo.prediction import Detections, FloatArray, Prediction
 
-
 OVERLAY_CSS = """
 .fd-overlay{position:absolute;inset:0;overflow:hidden;pointer-events:none;
   font:600 clamp(11px,.5rem + .4vw,18px)/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
@@ -38,6 +37,8 @@ OVERLAY_CSS = """
 .fd-item{position:absolute;inset:0;pointer-events:none;outline:none;border-radius:0}
 .fd-hit{fill:transparent;stroke:transparent;stroke-width:10px;stroke-linejoin:round;
   vector-effect:non-scaling-stroke;pointer-events:all;cursor:pointer}
+.fd-item.fd-picked .fd-hit{fill:var(--c);fill-opacity:.3;stroke:#fff;stroke-width:5px;
+  filter:drop-shadow(0 0 1px #000) drop-shadow(0 0 2px var(--c))}
 .fd-item:is(:hover,:focus-visible,.fd-on) .fd-hit{fill:var(--c);fill-opacity:.22;stroke:var(--c);
   stroke-width:4px}
 .fd-item:focus-visible .fd-hit{stroke-width:6px;

@@ -1,4 +1,4 @@
-"""What is kept of an answer: sure enough, of names that are on, each once; and what a browser says."""
+"""What is kept of an answer: sure enough, of names that are on; and what a browser says of it."""
 
 from __future__ import annotations
 

@@ -253,11 +253,11 @@ class Canvas(gr.HTML):
 
 def _actions() -> str:
     """Return a button for everything that can be asked about a thing that is pointed at."""
+    titles = {task.name: task.title for task in TASKS.values() if task.asks == "region"}
     return "".join(
-        f'<button type="button" data-task="{task.name}">'
-        f"{_POINTING.get(task.name, task.title)}</button>"
-        for task in TASKS.values()
-        if task.asks == "region"
+        f'<button type="button" data-task="{name}">{title}</button>'
+        for name, title in {**_POINTING, **titles, **_POINTING}.items()
+        if name in titles
     )
 
 

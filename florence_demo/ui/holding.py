@@ -14,13 +14,13 @@ from florence_demo.ui.components import Skeleton, read_script
 _HTML = (
     '<section class="fd-holding" aria-label="What is kept" hidden>'
     '<div class="fd-holding-line"><label class="fd-slider">Sure at least'
-    ' <output class="fd-least">0 %</output>'
-    '<input type="range" class="fd-sure" min="0" max="100" step="1" value="0"></label>'
+    ' <span class="fd-least">0 %</span><input type="range" class="fd-sure"'
+    ' aria-label="Sure at least" min="0" max="100" step="1" value="0"></label>'
     '<label class="fd-merging"><input type="checkbox" role="switch" class="fd-merge">'
     f"<span>Merge overlapping boxes of one name (IoU {MERGE_IOU:g} or more):"
     ' <span class="fd-fewer"></span> less</span></label></div>'
-    '<p class="fd-note fd-only-compares">For this model the numbers only compare: nobody has'
-    " measured how often it is right when it is so sure.</p>"
+    '<p class="fd-note fd-only-compares">The numbers of this model only compare: nobody has'
+    " measured how many at 80 % are right.</p>"
     '<div class="fd-names" role="group" aria-label="Names that are shown"></div>'
     '<p class="fd-note"><span class="fd-kept-count" aria-live="polite"></span>'
     '<button type="button" data-all hidden>Show all</button></p></section>'

@@ -2,6 +2,7 @@
 const fingers = new Map();
 let drag = null;       // what the pointer that is down does
 let pinch = null;      // distance and scale when two fingers came down
+let pressed = null;    // what a pointer went down and up on
 
 const spread = () => {
   const [a, b] = [...fingers.values()];
@@ -77,13 +78,14 @@ element.addEventListener('pointerup', event => {
   const {kind, moved, index, target} = drag;
   const box = ['new', 'move', 'resize'].includes(kind) ? changed(event) : null;
   endDrag();
-  if (!moved) click(target);
+  if (!moved) pressed = target;
   else if (box && large(box)) {
     unpick();
     if (kind === 'new') addBox(box); else changeBox(index, box);
   }
 });
 element.addEventListener('pointercancel', event => { lift(event); endDrag(); });
+// Not before the click is over: it would press what comes up beneath the finger.
 const click = target => {
   const frame = target.closest('.fd-box');
   const thing = target.closest('[data-index]');
@@ -117,10 +119,13 @@ element.addEventListener('keydown', event => {
 
 // -- buttons
 element.addEventListener('click', event => {
-  const pressed = event.target.closest('button');
-  if (!pressed) return;
-  clickBoxes(pressed);
-  const {zoom: way, task, menu: close} = pressed.dataset;
+  const target = pressed;
+  pressed = null;
+  const clicked = event.target.closest('button');
+  if (target && !clicked) click(target);
+  if (!clicked) return;
+  clickBoxes(clicked);
+  const {zoom: way, task, menu: close} = clicked.dataset;
   if (way === 'in') zoomTo(zoom.scale * 1.5);
   if (way === 'out') zoomTo(zoom.scale / 1.5);
   if (way === 'fit') fit();

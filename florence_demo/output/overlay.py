@@ -22,6 +22,7 @@ from florence_demo.output.tags import (
     large_first,
     places_of,
     text_color,
+    visible,
 )
 from florence_demo.prediction import Detections, FloatArray, Prediction
 
@@ -97,15 +98,7 @@ def overlay(
     captions = captions_of(found, scores=scores)
     view = f'viewBox="0 0 {size[0]} {size[1]}" preserveAspectRatio="none" aria-hidden="true"'
     outlines = {i: _path(found, i) for i in order}
-    areas: list[str] = []
-    lines: list[str] = []
-    for i in order:
-        kind, color = kind_of(found, i), color_of(found.labels[i])
-        shape = (
-            f'<path class="fd-shape fd-{kind}" data-shape="{i}" style="--c:{color}"'
-            f' d="{outlines[i]}"/>'
-        )
-        (lines if kind == "box" else areas).append(shape)
+    areas, lines = _shapes(found, outlines)
     unit = size[0] / _PAGE_WIDTH
     widths = [min(_PAGE_WIDEST, len(captions[i]) * _PAGE_LETTER + 12) for i in order]
     tags = [(width * unit, _PAGE_TAG * unit) for width in widths]
@@ -126,9 +119,22 @@ def overlay(
     crowded = " fd-crowded" if len(found) > always else ""
     return (
         f'<div class="fd-overlay{crowded}" role="group" aria-label="What was found">'
-        f'<svg class="fd-shapes" {view}><g>{"".join(areas)}</g>'
-        f'<g class="fd-lines">{"".join(lines)}</g></svg>{"".join(items)}</div>'
+        f'<svg class="fd-shapes" {view}><g>{areas}</g>'
+        f'<g class="fd-lines">{lines}</g></svg>{"".join(items)}</div>'
     )
+
+
+def _shapes(found: Detections, outlines: dict[int, str]) -> tuple[str, str]:
+    """Return the paths of areas, then those of boxes, in the order to draw in."""
+    areas: list[str] = []
+    lines: list[str] = []
+    for i, outline in outlines.items():
+        kind, color = kind_of(found, i), color_of(found.labels[i])
+        shape = (
+            f'<path class="fd-shape fd-{kind}" data-shape="{i}" style="--c:{color}" d="{outline}"/>'
+        )
+        (lines if kind == "box" else areas).append(shape)
+    return "".join(areas), "".join(lines)
 
 
 def _read_first(found: Detections) -> list[int]:
@@ -139,7 +145,7 @@ def _read_first(found: Detections) -> list[int]:
 
 def _line(found: Detections, index: int) -> str:
     """Return a line's text as wide and high as its place, for the eye of a cursor alone."""
-    text = " ".join(found.labels[index].split())
+    text = visible(found.labels[index])
     ring = found.polygons[index][0].astype(float)
     along, down = ring[1] - ring[0], ring[3] - ring[0]
     wide, high = math.hypot(*along), math.hypot(*down)

@@ -320,8 +320,8 @@ _CANVAS = (
     ' role="application" aria-label="Your picture. Plus and minus zoom. For a question about a'
     " region, drag boxes: arrow keys move the chosen one, Shift with arrow keys resizes it, Delete"
     ' removes it, N adds one."><img alt="Your picture" draggable="false">'
-    '<div class="fd-layer fd-before"></div><div class="fd-layer"></div>'
-    '<div class="fd-boxes"></div></div>'
+    '<div class="fd-boxes"></div>'
+    '<div class="fd-layer fd-before"></div><div class="fd-layer"></div></div>'
     '<div class="fd-tools"><button type="button" data-zoom="in" aria-label="Zoom in">+</button>'
     '<button type="button" data-zoom="out" aria-label="Zoom out">−</button>'
     '<button type="button" data-zoom="fit" aria-label="Whole picture" hidden>⤢</button>'

@@ -125,6 +125,15 @@ def test_overlapping_boxes_of_a_name_are_merged(held):
     expect(switch).not_to_be_checked()
 
 
+def test_what_is_filtered_away_is_not_put_right_either(held):
+    page, panel = held
+    panel.get_by_role("button", name="cat 2").click()
+    page.get_by_role("button", name="Put it right", exact=True).first.click()
+    editing = page.get_by_role("region", name="Put the answer right").first
+    expect(editing.get_by_label("Name of place")).to_have_count(2)
+    expect(editing.get_by_label("Name of place 1")).to_have_value("car")
+
+
 def test_a_filter_that_leaves_nothing_is_told_and_nothing_is_lost(held):
     page, panel = held
     panel.get_by_role("slider").fill("100")

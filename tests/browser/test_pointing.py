@@ -14,7 +14,7 @@ CAT = (40, 60, 200, 180)
 
 
 def boxes(page):
-    return page.locator(".fd-box:visible")
+    return page.locator(".fd-frame:visible")
 
 
 def hint(page):
@@ -200,6 +200,18 @@ def test_one_thing_after_another_is_pointed_at(page, picture, engines):
     # Another question ends it.
     answered(page, "caption")
     expect(page.locator(".fd-stage .fd-item")).to_have_count(0)
+
+
+def test_a_thing_in_the_box_that_is_chosen_is_picked(page, picture):
+    upload(page, picture)
+    answered(page)
+    click_at(page, 0.25, 0.4)
+    menu(page).get_by_role("button", name="Describe").click()
+    expect(page.locator(".fd-sentence").first).to_have_text("A fake answer")
+    click_at(page, 0.25, 0.4)
+    expect(page.locator(".fd-frame")).to_contain_class("fd-on")
+    click_at(page, 0.25, 0.4)
+    expect(page.get_by_role("group", name="Ask about cat")).to_be_visible()
 
 
 def test_a_thing_is_picked_and_asked_about_by_keys_alone(page, picture, engines):

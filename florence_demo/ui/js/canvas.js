@@ -9,7 +9,7 @@ const spread = () => {
   return {d: Math.hypot(a.x - b.x, a.y - b.y) || 1, x: (a.x + b.x) / 2, y: (a.y + b.y) / 2};
 };
 const begun = event => {
-  const frame = event.target.closest('.fd-box');
+  const frame = event.target.closest('.fd-frame');
   const index = frame ? Number(frame.dataset.box) : -1;
   const corner = event.target.dataset.corner;
   if (frame && index === chosen) return {kind: corner ? 'resize' : 'move', index, corner};
@@ -43,7 +43,7 @@ element.addEventListener('pointerdown', event => {
   if (drag.kind === 'select' || drag.kind === 'click') return;
   event.preventDefault();
   stage.setPointerCapture(event.pointerId);
-  if (!event.target.closest('.fd-box')) stage.focus({preventScroll: true});
+  if (!event.target.closest('.fd-frame')) stage.focus({preventScroll: true});
 });
 element.addEventListener('pointermove', event => {
   if (!fingers.has(event.pointerId)) return;
@@ -75,10 +75,10 @@ const lift = event => {
 element.addEventListener('pointerup', event => {
   lift(event);
   if (!drag) return;
-  const {kind, moved, index, target} = drag;
+  const {kind, moved, index, target, at} = drag;
   const box = ['new', 'move', 'resize'].includes(kind) ? changed(event) : null;
   endDrag();
-  if (!moved) pressed = target;
+  if (!moved) pressed = {target, at};
   else if (box && large(box)) {
     unpick();
     if (kind === 'new') addBox(box); else changeBox(index, box);
@@ -86,10 +86,13 @@ element.addEventListener('pointerup', event => {
 });
 element.addEventListener('pointercancel', event => { lift(event); endDrag(); });
 // Not before the click is over: it would press what comes up beneath the finger.
-const click = target => {
-  const frame = target.closest('.fd-box');
-  const thing = target.closest('[data-index]');
-  if (frame) choose(Number(frame.dataset.box));
+const click = ({target, at}) => {
+  const frame = target.closest('.fd-frame');
+  // In a box that is chosen already the thing beneath is meant.
+  const through = frame && Number(frame.dataset.box) === chosen;
+  const under = through ? document.elementsFromPoint(...at) : [target];
+  const thing = under.map(node => node.closest('.fd-item')).find(Boolean);
+  if (frame && !(through && thing)) choose(Number(frame.dataset.box));
   else if (thing && !String(document.getSelection())) {
     pick(answerOf(thing), Number(thing.dataset.index), false, 'canvas');
   } else {
@@ -106,7 +109,7 @@ element.addEventListener('keydown', event => {
   const inMenu = menu.contains(event.target);
   const thing = event.target.closest('.fd-item');
   let done = true;
-  if (event.key === 'Escape' && picked && !event.target.closest('.fd-box')) closeMenu();
+  if (event.key === 'Escape' && picked && !event.target.closest('.fd-frame')) closeMenu();
   else if (thing && (event.key === 'Enter' || event.key === ' ')) {
     pick(answerOf(thing), Number(thing.dataset.index), true, 'canvas');
   } else if (!inMenu && keyBox(event)) unpick();
@@ -119,10 +122,10 @@ element.addEventListener('keydown', event => {
 
 // -- buttons
 element.addEventListener('click', event => {
-  const target = pressed;
+  const down = pressed;
   pressed = null;
   const clicked = event.target.closest('button');
-  if (target && !clicked) click(target);
+  if (down && !clicked) click(down);
   if (!clicked) return;
   clickBoxes(clicked);
   const {zoom: way, task, menu: close} = clicked.dataset;

@@ -20,7 +20,7 @@ const drawBox = (node, box) => {
   node.style.height = `${(box[3] - box[1]) / h * 100}%`;
 };
 const newFrame = () => {
-  const node = make('div', 'fd-box', '', boxLayer);
+  const node = make('div', 'fd-frame', '', boxLayer);
   node.tabIndex = 0;
   node.setAttribute('role', 'group');
   make('b', '', '', node);
@@ -110,7 +110,7 @@ const large = box => {
 // -- by keys: where the stage has the focus, the chosen box or else the last one is meant
 const keyBox = event => {
   if (!value().draw) return false;
-  const frame = event.target.closest('.fd-box');
+  const frame = event.target.closest('.fd-frame');
   if (!frame && event.target !== stage) return false;
   const now = boxes();
   const index = frame ? Number(frame.dataset.box) : chosen >= 0 ? chosen : now.length - 1;
@@ -145,6 +145,6 @@ const clickBoxes = target => {
   if (target.dataset.region === 'clear') { setBoxes([], -1); find('[data-region=add]').focus(); }
 };
 element.addEventListener('focusin', event => {
-  const frame = event.target.closest('.fd-box');
+  const frame = event.target.closest('.fd-frame');
   if (frame && Number(frame.dataset.box) !== chosen) choose(Number(frame.dataset.box));
 });

@@ -109,6 +109,7 @@ document.addEventListener('fd-overlay', ({detail}) => {
   drawn = {rows: [], ...detail};
   gone = new Set();
   layer.innerHTML = detail.overlay;
+  layer.querySelectorAll('.fd-item').forEach(node => node.setAttribute('role', 'button'));
   // What was pointed at stays until something else is asked.
   if (!asked) { behind = null; before.innerHTML = ''; }
   if (!detail.busy) asked = false;

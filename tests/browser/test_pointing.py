@@ -189,14 +189,10 @@ def test_one_thing_after_another_is_pointed_at(page, picture, engines):
     expect(page.locator(".fd-sentence").first).to_have_text("A fake answer")
     click_at(page, 0.75, 0.25)  # the car of the answer before
     expect(page.get_by_role("group", name="Ask about car")).to_be_visible()
-    menu(page).get_by_role("button", name="Read this").click()
-    expect(page.get_by_role("group", name="Box 1: 240, 30, 360, 120")).to_be_visible()
-    expect(page.locator(".fd-meta").first).to_contain_text("fake")
-    assert engines.engine.asked[-1] == (
-        "region_to_ocr",
-        "",
-        pytest.approx((240, 30, 360, 120), abs=0.5),
-    )
+    menu(page).get_by_role("button", name="Cut this out").click()
+    expect(page.locator(".fd-sentence").first).to_have_text("1 outline")
+    car = pytest.approx((240, 30, 360, 120), abs=0.5)
+    assert engines.engine.asked[-1] == ("region_to_segmentation", "", car)
     # Another question ends it.
     answered(page, "caption")
     expect(page.locator(".fd-stage .fd-item")).to_have_count(0)

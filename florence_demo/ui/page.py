@@ -16,6 +16,7 @@ from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused
+from florence_demo.ui.address import connect_address
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
@@ -168,6 +169,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
             with gr.Tab("Evaluate", id="evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
         connect_learning(service, app, asking.surface, tabs, picker)
+        connect_address(tabs)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS

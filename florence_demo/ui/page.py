@@ -159,13 +159,13 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                 )
             with gr.Tab("Many pictures", id="many") as many:
                 build_many_tab(service, many, tabs, asking)
-            with gr.Tab("Fine-tuned checkpoints", id="checkpoints") as opened:
+            with gr.Tab("My models", id="checkpoints") as opened:
                 checkpoints = build_checkpoint_tab(service, opened)
             with gr.Tab("Compare", id="compare") as comparing:
                 after = After(checkpoints, build_compare_tab(service, comparing))
             with gr.Tab("Fine-tune", id="finetune") as finetune:
                 picker = build_finetune_tab(service, app, finetune, tabs, after)
-            with gr.Tab("Evaluate", id="evaluate") as evaluate:
+            with gr.Tab("How good is it?", id="evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
         connect_learning(service, app, asking.surface, tabs, picker)
     # The routes beside the queue, which skip its limits, are closed.

@@ -160,7 +160,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
             with gr.Tab("Many pictures", id="many") as many:
                 build_many_tab(service, many, tabs, asking)
             with gr.Tab("My models", id="checkpoints") as opened:
-                checkpoints = build_checkpoint_tab(service, opened)
+                checkpoints = build_checkpoint_tab(service, app, opened, tabs)
             with gr.Tab("Compare", id="compare") as comparing:
                 after = After(checkpoints, build_compare_tab(service, comparing))
             with gr.Tab("Fine-tune", id="finetune") as finetune:

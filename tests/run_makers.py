@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from florence_demo.prediction import Detections, Prediction
 from florence_demo.training.config import CONFIG_FILE, TrainConfig
 from florence_demo.training.runs import Run
 from florence_demo.training.samples import record
-from florence_demo.training.status import RunFiles
+from florence_demo.training.status import STATUS_FILE, RunFiles
 
 QUESTIONS = 2
 
@@ -29,7 +30,12 @@ def answered(row: Example, raw: str, score: float) -> Judged:
 
 
 def finished_run(
-    folder: Path, rows: tuple[Example, ...] = (), *, model: bool = True, **told: Any
+    folder: Path,
+    rows: tuple[Example, ...] = (),
+    *,
+    model: bool = True,
+    ago: float = 0,
+    **told: Any,
 ) -> Run:
     """Make a run that learned forms in 20 steps: its settings, its status, its samples, its model.
 
@@ -37,6 +43,7 @@ def finished_run(
         folder: Where it is to be.
         rows: What it was asked on the way, and answered rightly; forms where there are none.
         model: Whether it kept one.
+        ago: Seconds since it ended.
         told: Of its status, instead of what a good end tells.
     """
     if model:
@@ -66,4 +73,6 @@ def finished_run(
         "eval_loss": 0.75,
     }
     files.tell(**{**ended, **told})
-    return Run(folder, files.status)
+    status = replace(files.status, updated=files.status.updated - ago)
+    write_json(folder / STATUS_FILE, asdict(status))
+    return Run(folder, status)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from florence_demo.data.example import Example
 from florence_demo.data.rows import spread
+from florence_demo.data.showing import varied
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.request import Options
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
@@ -94,7 +95,7 @@ class Measuring:
 
     def samples(self, model: Any) -> tuple[dict[str, Any], ...]:
         """Return a few answers of a model, as the page shows them."""
-        rows = spread(self.split.measured, min(_SAMPLES, self.config.answers))
+        rows = varied(self.split.measured, min(_SAMPLES, self.config.answers))
         if not rows:
             return ()
         judged = self._ask(model, rows, bootstrap=0).judged

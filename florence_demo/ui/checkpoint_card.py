@@ -6,6 +6,7 @@ Knows words and layout; names come from strangers' files and are escaped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -15,6 +16,22 @@ from florence_demo.training.runs import Run
 from florence_demo.ui.run_words import result_words, trained_words
 
 _SIZES = {"base 0.23B": "base size", "large 0.77B": "large size"}
+
+
+@dataclass(frozen=True)
+class Now:
+    """Hold what is true of a checkpoint at the moment.
+
+    Attributes:
+        said: For a person: that it is loaded.
+        details: For an expert: as what.
+    """
+
+    said: str = ""
+    details: str = ""
+
+
+NOTHING = Now()
 
 
 def nothing_card(root: Path) -> str:
@@ -33,7 +50,7 @@ def nothing_card(root: Path) -> str:
 
 
 def checkpoint_card(
-    info: CheckpointInfo, run: Run | None = None, samples: Sequence[str] = (), now: str = ""
+    info: CheckpointInfo, run: Run | None = None, samples: Sequence[str] = (), now: Now = NOTHING
 ) -> str:
     """Return what a checkpoint is as HTML: in a person's words, the field's behind Details.
 
@@ -41,10 +58,10 @@ def checkpoint_card(
         info: What its folder says.
         run: The run that made it, where one did.
         samples: A button for each sample of the run that can be asked, as HTML.
-        now: What is true of it now, such as that it is loaded.
+        now: What is true of it now.
     """
     problems = set(info.problems)
-    told = [f'<p class="fd-said"><b>{escape(now)}</b></p>'] if now else []
+    told = [f'<p class="fd-said"><b>{escape(now.said)}</b></p>'] if now.said else []
     told += [f"<p>{escape(sentence)}</p>" for sentence in _words(info, run)]
     told += [f'<p class="fd-alert">{escape(problem)}</p>' for problem in info.problems]
     if samples:
@@ -52,8 +69,9 @@ def checkpoint_card(
             "<h4>Try it with a picture it did not learn from</h4>"
             f'<div class="fd-samples">{"".join(samples)}</div>'
         )
+    known = (*filter(None, [now.details]), *info.sentences())
     details = "".join(
-        f"<li>{escape(sentence)}</li>" for sentence in info.sentences() if sentence not in problems
+        f"<li>{escape(sentence)}</li>" for sentence in known if sentence not in problems
     )
     told.append(
         f'<details data-keep="details"><summary>Details</summary><ul>{details}</ul></details>'
@@ -78,4 +96,4 @@ def _words(info: CheckpointInfo, run: Run | None) -> Iterator[str]:
 
 
 def _section(inner: str) -> str:
-    return f'<section class="fd-run fd-card" aria-label="The checkpoint">{inner}</section>'
+    return f'<section class="fd-run fd-checkpoint" aria-label="The checkpoint">{inner}</section>'

@@ -25,7 +25,7 @@ from florence_demo.serving.asking import Service
 from florence_demo.training.runs import Run, read_run
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import Asking, build_surface, inputs_of
-from florence_demo.ui.checkpoint_card import checkpoint_card, nothing_card
+from florence_demo.ui.checkpoint_card import NOTHING, Now, checkpoint_card, nothing_card
 from florence_demo.ui.components import Names, SafeFiles
 from florence_demo.ui.first_answer import filled, shows_data, values
 from florence_demo.ui.handlers import friendly
@@ -277,7 +277,7 @@ def _connect_loading(service: Service, parts: _Parts) -> None:
         """Forget the loaded checkpoint and give its memory back."""
         if not path or not service.engines.drop(spec_at(Path(path))):
             raise InputError("No checkpoint is in memory: choose one above and load it.")
-        card = _card(service, Path(path), "Unloaded; its memory is free again.")
+        card = _card(service, Path(path), Now("Unloaded; its memory is free again."))
         return None, card, memory_bar(service.engines)
 
     shown = [parts.loaded, parts.card, parts.memory]
@@ -294,7 +294,7 @@ def _described(service: Service, path: Path) -> tuple[str, str]:
     return str(path), _card(service, path)
 
 
-def _card(service: Service, path: Path, now: str = "") -> str:
+def _card(service: Service, path: Path, now: Now = NOTHING) -> str:
     """Return what a folder that this server found or made says of itself.
 
     Raises:
@@ -321,7 +321,8 @@ def _loaded(service: Service, path: Path, progress: gr.Progress | None) -> str:
             progress(done, desc=what)
 
     engine = service.engines.get(spec_at(path), told)
-    return _card(service, path, f"Loaded: {engine.loaded.describe()}. Ask it below.")
+    now = Now("Loaded: ask it below.", f"Loaded as {engine.loaded.describe()}.")
+    return _card(service, path, now)
 
 
 def _resolve(path: Any) -> ModelSpec:
@@ -349,8 +350,10 @@ def memory_bar(engines: Any) -> str:
             f" reserved, {in_bytes(taken['peak'])} at most, of {in_bytes(whole)}"
         )
         bars.append(_bar(taken["reserved"], whole, text))
-    listed = "; ".join(m.describe() for m in models) or "no model is loaded yet"
-    return f'{"".join(bars)}<p class="fd-note">In memory: {html.escape(listed)}</p>'
+    titles = ", ".join(m.title for m in models) or "no model is loaded yet"
+    items = "".join(f"<li>{html.escape(m.describe())}</li>" for m in models)
+    details = f"<details><summary>Details</summary><ul>{items}</ul></details>" if models else ""
+    return f'{"".join(bars)}<p class="fd-note">In memory: {html.escape(titles)}</p>{details}'
 
 
 def _bar(part: float, whole: float, text: str) -> str:

@@ -137,9 +137,11 @@ class _Watch:
 
     def show(self, run: Run | None, seen: str | None = None) -> tuple[Any, ...]:
         """Return a run as the outputs show it."""
-        mark = ""
+        others = self._others(run)
+        mark = " ".join(other.name for other in others)
         if run is not None:
-            mark = f"{run.name} {run.status.updated} {run.status.state} {run.stopping}"
+            told = run.status
+            mark = f"{run.name} {told.updated} {told.state} {run.stopping} {mark}"
         if seen == mark and seen is not None:
             return (gr.skip(),) * len(self.outputs)
         live = run is not None and run.live
@@ -147,8 +149,7 @@ class _Watch:
         shown = run_panel(run, config.checkpoints, config.data)
         return (
             shown,
-            # While one goes on, no other ends.
-            gr.skip() if live and seen else runs_panel(self._others(run)),
+            runs_panel(others),
             gr.update(interactive=not live, value="A run is going on" if live else "Start"),
             gr.update(
                 visible=live,

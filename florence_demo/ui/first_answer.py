@@ -23,6 +23,7 @@ from florence_demo.ui.ask_layout import Surface
 _LIVE = "The run still goes on: what it learned can be asked when it has ended."
 _LOST = "This run kept no model that could be asked."
 _ASK = "A picture that it did not learn from. Press Ask."
+_AGAIN = "Press Ask to ask it anew."
 _NO_SAMPLE = "This run kept no sample of its data: put a picture of your own in, and ask."
 
 
@@ -63,12 +64,12 @@ def values(service: Service, run: Run, number: int | None) -> tuple[Any, ...]:
     picker, view = service.prepare(image)
     picker["box"] = sample.region
     to = (str(file), picker, sample.task, sample.text)
-    hint = _ASK if run.trained else _LIVE if run.live else _LOST
+    lost = "" if run.trained else _LIVE if run.live else _LOST
     if number is None:
-        return *to, {**view, "hint": hint}, None, "", None
+        return *to, {**view, "hint": lost or _ASK}, None, "", None
     model = run.name if sample.step is None else f"{run.name}, after step {sample.step:,}"
     given, wanted = sample.given(image.size, model), sample.wanted(image.size)
-    seen = {**view, **shown(given), "hint": "", "meta": f"Answered by {model}. {hint}"}
+    seen = {**view, **shown(given), "hint": "", "meta": f"Answered by {model}. {lost or _AGAIN}"}
     seen["notices"] = [f"Wanted: {wanted.sentence()}"]
     return *to, seen, given.parsed, given.raw, replace(given, picture=fingerprint(image))
 

@@ -19,7 +19,7 @@ from florence_demo.machine import in_bytes
 from florence_demo.training.estimate import in_time
 from florence_demo.training.runs import Run
 from florence_demo.training.samples import Sample, samples_of
-from florence_demo.training.status import State, is_number, read_log
+from florence_demo.training.status import OTHER, State, is_number, read_log
 from florence_demo.ui.run_curve import curve
 from florence_demo.ui.run_view import pressing
 from florence_demo.ui.run_words import (
@@ -29,6 +29,7 @@ from florence_demo.ui.run_words import (
     metric_words,
     model_words,
     number,
+    others_of,
     result_words,
     too_few,
     trained_words,
@@ -156,13 +157,10 @@ def _message(run: Run, private: Sequence[Path]) -> str:
 
 def _facts(run: Run) -> str:
     status = run.status
-    speed = status.samples_per_second
-    return _listed(
-        {
-            "Time so far" if run.live else "Time": in_time(max(status.seconds, 1)),
-            "Questions a second": f"{speed:,.1f}" if speed else "–",
-        }
-    )
+    facts = {"Time so far" if run.live else "Time": in_time(max(status.seconds, 1))}
+    if status.samples_per_second:
+        facts["Questions a second"] = f"{status.samples_per_second:,.1f}"
+    return _listed(facts)
 
 
 def _listed(facts: Mapping[str, str]) -> str:
@@ -223,30 +221,44 @@ def _results(run: Run) -> str:
     if not before and not after:
         return ""
     few = too_few(status)
-    rows = "".join(
-        _result(key, before.get(key), after.get(key), bool(few))
-        for key in dict.fromkeys((*before, *after))
-    )
+    own = [key for key in dict.fromkeys((*before, *after)) if not key.startswith(OTHER)]
+    rows = "".join(_result(key, before.get(key), after.get(key), bool(few)) for key in own)
     warned = f'<p class="fd-alert" role="status">Measured on {escape(few)}.</p>' if few else ""
     return (
         '<table class="fd-beforeafter"><caption>How right it is, on pictures it does not learn from'
         '</caption><thead><tr><th scope="col">What</th><th scope="col">Before</th>'
-        f'<th scope="col">After</th></tr></thead><tbody>{rows}</tbody></table>{warned}'
+        f'<th scope="col">After</th></tr></thead><tbody>{rows}{_others(before, after)}</tbody>'
+        f"</table>{warned}"
     )
 
 
 def _result(key: str, before: Any, after: Any, few: bool) -> str:
     task, said, lower = metric_words(key[:_MOST_SHOWN])
-    better = ""
-    if is_number(before) and is_number(after) and before != after and not few:
-        better = "better" if (after < before) == lower else "worse"
-    change = f' <span class="fd-{better}">{better}</span>' if better else ""
     hint = ' <span class="fd-note">(lower is better)</span>' if lower else ""
     title = f"{task}: {said}" if task else said
-    return (
-        f'<tr><th scope="row">{escape(title)}{hint}</th><td>{number(key, before)}</td>'
-        f"<td><b>{number(key, after)}</b>{change}</td></tr>"
-    )
+    change = "" if few else _change(before, after, lower)
+    return _line(f"{escape(title)}{hint}", number(key, before), number(key, after), change)
+
+
+def _others(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return in one line what became of the tasks that were not learned."""
+    (count, was), (_, now) = others_of(before), others_of(after)
+    if not count:
+        return ""
+    kept = f"What it could do before: {count} other task{'' if count == 1 else 's'}"
+    first, then = (f"{value:.0%}" if value is not None else "…" for value in (was, now))
+    return _line(kept, first, then, _change(was, now, False))
+
+
+def _line(title: str, before: str, after: str, change: str) -> str:
+    return f'<tr><th scope="row">{title}</th><td>{before}</td><td><b>{after}</b>{change}</td></tr>'
+
+
+def _change(before: Any, after: Any, lower: bool) -> str:
+    if not is_number(before) or not is_number(after) or before == after:
+        return ""
+    better = "better" if (after < before) == lower else "worse"
+    return f' <span class="fd-{better}">{better}</span>'
 
 
 # -- answers as it learns -------------------------------------------------------------------------
@@ -277,7 +289,7 @@ def _sample(run: Run, number: int, sample: Sample) -> str:
     )
     inner = f"{_thumbnail(sample.small)}<span>{said}</span>"
     if sample.can_be_asked:
-        inner = f'<button {pressing(run.name, number)} class="fd-open">{inner}</button>'
+        inner = f'<button {pressing(run.name, number)} class="fd-look-at">{inner}</button>'
     return f'<article class="fd-sample">{inner}</article>'
 
 
@@ -291,7 +303,7 @@ def sample_strip(run: Run, name: str) -> Iterator[str]:
     for i, sample in enumerate(samples_of(run.folder, run.status)):
         if sample.can_be_asked:
             yield (
-                f'<button {pressing(name, i)} class="fd-open fd-sample">'
+                f'<button {pressing(name, i)} class="fd-look-at fd-sample">'
                 f"{_thumbnail(sample.small)}<span>{escape(sample.question[:_MOST_SHOWN])}</span>"
                 "</button>"
             )

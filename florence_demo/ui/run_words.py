@@ -27,7 +27,12 @@ MODES: dict[Mode, str] = {
     "language": "Language part only",
     "full": "Everything",
 }
-"""What learns, for a person."""
+"""What learns, for a person who chooses it."""
+_LEARNED: dict[Mode, str] = {
+    "lora": "a small add-on (LoRA)",
+    "language": "language part only",
+    "full": "all of it",
+}
 
 _MOST = 200
 """Letters of a name that a stranger's file may hold."""
@@ -40,11 +45,11 @@ def trained_words(run: Run) -> str:
         config = run.config()
     except InputError:
         return f"Trained {_steps(status)}."  # by another version
-    what = MODES[config.mode]
-    learned = f"{what[0].lower()}{what[1:]}"
-    verb = "Being trained" if run.live else "Trained"
+    learned = _LEARNED[config.mode]
     data, start = data_words(config.data), model_words(config.model)
-    return f"{verb} {_steps(status)} on {data} from {start}; {learned}."
+    if run.live:
+        return f"Learning {data}, from {start}; {learned}."
+    return f"Trained {_steps(status)} on {data} from {start}; {learned}."
 
 
 def _steps(status: Status) -> str:
@@ -96,12 +101,20 @@ def too_few(status: Status) -> str:
 
 def metric_words(key: str) -> tuple[str, str, bool]:
     """Return of "task/metric" the task's title, what it tells, and whether less is better."""
-    if key.startswith(OTHER):
-        task, said, lower = metric_words(key.removeprefix(OTHER))
-        return f"{task}, which it did not learn here", said, lower
     name, _, metric = key.partition("/")
     found = metric_named(name, metric)
     return (TASKS[name].title, found[1], found[2]) if found else ("", key, False)
+
+
+def others_of(numbers: Mapping[str, Any]) -> tuple[int, float | None]:
+    """Return how many tasks were asked that a run did not learn, and the mean of their numbers.
+
+    Args:
+        numbers: Before or after, by metric; the first metric of a task is a share of what is right.
+    """
+    told = [value for key, value in numbers.items() if key.startswith(OTHER)]
+    known = [value for value in told if is_number(value)]
+    return len(told), sum(known) / len(known) if known else None
 
 
 def field_name(key: str) -> str:

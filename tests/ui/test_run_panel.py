@@ -190,6 +190,16 @@ def test_few_questions_say_nothing(tmp_path: Path, measured: int, few: bool) -> 
     assert (" better " in said.replace("lower is better", "")) is not few
 
 
+def test_what_was_not_learned_is_one_line(tmp_path: Path) -> None:
+    other = {"other od/accuracy": 0.9, "other caption/objects": 0.7}
+    numbers = {"before": {"custom/anls": 0.1, **other}, "after": {"custom/anls": 0.9, **other}}
+    numbers["after"]["other od/accuracy"] = 0.1
+    said = words(run_panel(finished_run(tmp_path / "mine", model=False, **numbers)))
+    assert "What it could do before: 2 other tasks 80% 40% worse" in said
+    # One by one, they are for those who know the names.
+    assert "accuracy at 0.5 0.9 0.1" in said
+
+
 def test_a_sample_that_can_be_asked_is_a_button(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "mine", model=False)
     assert run_panel(run).count('data-run="mine" data-sample="') == 2

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from florence_demo.serving.asking import Service
+from florence_demo.tasks import TASKS
 from florence_demo.training.status import STATUS_FILE
 from florence_demo.ui import AppConfig, build_app
 from tests.micro_florence import micro_model, micro_processor
@@ -79,7 +80,7 @@ def test_a_model_learns_is_found_again_and_opened(page):
     expect(tab.get_by_role("button", name="A run is going on")).to_be_disabled()
 
     expect(run.get_by_text("Done", exact=True)).to_be_visible(timeout=LONG)
-    row = run.get_by_role("row", name=re.compile("^Your own prompt: answers right"))
+    row = run.get_by_role("row", name=re.compile("answers right, letter by letter"))
     expect(row.get_by_role("cell").nth(0)).to_have_text(re.compile(r"^\d+%$"))
     expect(row.get_by_role("cell").nth(1)).to_have_text(re.compile(r"^\d+%"))
     expect(run.get_by_role("img", name="How wrong it still is over 3 steps")).to_be_visible()
@@ -98,7 +99,9 @@ def test_a_model_learns_is_found_again_and_opened(page):
     models = page.locator("[role=tabpanel]:visible")
     expect(models.get_by_text("Loaded: ask it below.")).to_be_visible()
     expect(models.locator(".fd-stage img")).to_be_visible()
-    expect(models.get_by_label("A prompt")).to_have_value(re.compile(r"^<FORM>Which \w+ is ticked"))
+    expect(models.get_by_label(TASKS["custom"].text_label)).to_have_value(
+        re.compile(r"^<FORM>Which \w+ is ticked")
+    )
     models.get_by_role("button", name="Ask", exact=True).click()
     expect(models.get_by_role("region", name="Answer").get_by_text("A fake answer")).to_be_visible()
 

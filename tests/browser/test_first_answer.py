@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from florence_demo.data.example import Example
 from florence_demo.prediction import Detections
 from florence_demo.serving.asking import Service
+from florence_demo.tasks import TASKS
 from florence_demo.training.samples import SAMPLES_FOLDER
 from florence_demo.ui import AppConfig, build_app
 from tests.fakes import FakeEngines
@@ -20,6 +21,7 @@ from tests.run_makers import finished_run
 
 pytestmark = pytest.mark.browser
 
+CUSTOM = TASKS["custom"]
 EVIL = "<FORM>Which <b>drink</b> ${1+1} {{value}} is ticked?"
 CATS = Detections(np.array([[10, 10, 60, 60], [100, 50, 180, 150]], np.float32), ("cat", "cat"))
 
@@ -65,11 +67,13 @@ def in_my_models(page):
     return page.locator("[role=tabpanel]:visible")
 
 
-@pytest.mark.parametrize("reloaded", [False, True], ids=["at once", "after a reload"])
-def test_a_run_that_ended_is_tried_with_one_press(page, engines, reloaded):
-    if reloaded:
-        expect(open_tab(page, "Fine-tune").get_by_role("heading", name="forms")).to_be_visible()
-        page.reload()
+@pytest.mark.parametrize("loaded_anew", [False, True], ids=["at once", "on a page loaded anew"])
+def test_a_run_that_ended_is_tried_with_one_press(page, engines, address, loaded_anew):
+    if loaded_anew:
+        open_tab(page, "Fine-tune")
+        # Beside it: of a page that goes, its console tells what was still on its way.
+        page = page.context.new_page()
+        page.goto(address)
         page.get_by_role("button", name="Ask", exact=True).first.wait_for()
     tab = open_tab(page, "Fine-tune")
     expect(tab.get_by_text("Trained 20 steps on demo forms from nano").first).to_be_visible()
@@ -79,8 +83,8 @@ def test_a_run_that_ended_is_tried_with_one_press(page, engines, reloaded):
     expect(tab.get_by_label("A folder under checkpoints/")).to_have_value("forms")
     expect(tab.get_by_text("Loaded: ask it below.")).to_be_visible()
     expect(tab.locator(".fd-stage img")).to_be_visible()
-    expect(tab.get_by_role("radio", name="Your own prompt")).to_be_checked()
-    expect(tab.get_by_label("A prompt")).to_have_value(EVIL)
+    expect(tab.get_by_role("radio", name=CUSTOM.title)).to_be_checked()
+    expect(tab.get_by_label(CUSTOM.text_label)).to_have_value(EVIL)
     tab.get_by_role("button", name="Ask", exact=True).click()
     expect(tab.get_by_role("region", name="Answer").get_by_text("A fake answer")).to_be_visible()
     assert engines.engine.asked[-1] == ("custom", EVIL, None)
@@ -110,7 +114,7 @@ def test_what_it_answered_on_the_way_opens_on_the_canvas(page):
     expect(answer.locator(".fd-sentence")).to_have_text("small")
     expect(answer.get_by_text("Wanted: small")).to_be_visible()
     expect(answer.get_by_text("Answered by forms, after step 20.")).to_be_visible()
-    expect(tab.get_by_label("A prompt")).to_have_value("<FORM>Which size?")
+    expect(tab.get_by_label(CUSTOM.text_label)).to_have_value("<FORM>Which size?")
     expect(tab.locator(".fd-stage img")).to_be_visible()
 
 

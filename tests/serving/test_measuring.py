@@ -19,6 +19,7 @@ from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.measuring import Wish, measure, write_report
+from florence_demo.tasks import TASKS
 from florence_demo.ui.report_panel import report_panel
 from tests.data.test_folders import ROW, jsonl, pack, png
 from tests.fakes import FakeEngine, FakeEngines
@@ -57,9 +58,10 @@ def test_a_measurement_tells_how_far_it_is_and_ends_in_a_report(tmp_path: Path) 
     assert len(set(where)) == 10
     page = report_panel(report)
     said, _, details = page.partition("<details")
-    assert "Your own prompt: answers right, letter by letter" in said
-    assert "Your own prompt: ANLS" not in said
-    assert "Your own prompt: ANLS" in details
+    title = TASKS["custom"].title
+    assert f"{title}: answers right, letter by letter" in said
+    assert f"{title}: ANLS" not in said
+    assert f"{title}: ANLS" in details
     assert "it reads the question" in page
     assert TOO_FEW not in page
     names = [Path(p).name for p in write_report(report, tmp_path)]

@@ -27,8 +27,8 @@ from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
 from florence_demo.training.keeping import last_checkpoint, step_of
-from florence_demo.training.splits import SCENE_TASKS, SCENES, SCENES_A_TASK, open_rows
 from florence_demo.training.samples import samples_of
+from florence_demo.training.splits import SCENE_TASKS, SCENES, SCENES_A_TASK, open_rows
 from florence_demo.training.status import ask_to_stop, read_log, read_status
 from florence_demo.training.trainable import Mode
 from florence_demo.training.trainer import Diverged

@@ -90,12 +90,12 @@ def build_finetune_tab(
             cost = gr.HTML("")
             start = gr.Button("Start", variant="primary", size="lg")
         with gr.Column(scale=7, min_width=320):
-            panel = RunView(EMPTY, label="Run", elem_id="fd-run")
             with gr.Row():
                 stop = gr.Button("Stop and keep what it learned", variant="stop", visible=False)
                 resume = gr.Button("Resume", visible=False)
                 go = gr.Button("Try it now", variant="primary", visible=False)
                 beside = gr.Button("Compare with where it started", visible=False)
+            panel = RunView(EMPTY, label="Run", elem_id="fd-run")
             earlier = RunView("", label="Earlier runs")
     watch = _Watch(service, runs, (panel, earlier), [start, stop, resume, go, beside])
     connect_settings(service, picker, settings, Told(samples, cost), app)

@@ -74,7 +74,7 @@ def failed_panel() -> str:
 
 def report_panel(report: Report) -> str:
     """Return a report as HTML: what it tells in words, the field's own numbers behind Details."""
-    asked, first = len(report.judged), report.table or report.rows
+    asked, first = len(report.judged), report.table or _firsts(report.rows)
     sensitivity = report.sensitivity.sentence() if report.sensitivity else ""
     failures = ""
     if report.failures:
@@ -98,6 +98,14 @@ def report_panel(report: Report) -> str:
         f"<details><summary>Details: every number, by its name in the field</summary>"
         f"{_details((*report.table, *report.rows))}{_WORDS}</details></section>"
     )
+
+
+def _firsts(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the first number of each task: what its answers are judged by."""
+    firsts: dict[str, Row] = {}
+    for row in rows:
+        firsts.setdefault(row.task, row)
+    return tuple(firsts.values())
 
 
 def _questions(count: int) -> str:
@@ -128,7 +136,8 @@ def _table(rows: Sequence[Row]) -> str:
 def _row(row: Row) -> str:
     hint = ' <span class="fd-note">(lower is better)</span>' if row.lower_is_better else ""
     known = math.isfinite(row.value)
-    value = f"<b>{row.value:.0%}</b>{_interval(row)}" if known else "not measured"
+    shown = f"{row.value:.0%}" if row.few else f"<b>{row.value:.0%}</b>{_interval(row)}"
+    value = shown if known else "not measured"
     return (
         f'<tr><th scope="row">{escape(row.said or row.title)}{hint}</th><td>{value}</td>'
         f"<td>{_between(row)}</td><td>{row.count:,}</td></tr>"

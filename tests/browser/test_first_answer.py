@@ -22,6 +22,8 @@ from tests.run_makers import finished_run
 pytestmark = pytest.mark.browser
 
 CUSTOM = TASKS["custom"]
+LONG_AGO = 86_400
+"""Seconds: a run that ended so long ago is an earlier one, however long the tests take."""
 EVIL = "<FORM>Which <b>drink</b> ${1+1} {{value}} is ticked?"
 CATS = Detections(np.array([[10, 10, 60, 60], [100, 50, 180, 150]], np.float32), ("cat", "cat"))
 
@@ -36,9 +38,9 @@ def root(tmp_path_factory) -> Path:
     made: Path = tmp_path_factory.mktemp("runs") / "checkpoints"
     scene = Image.new("RGB", (200, 160), "teal")
     cats = Example(scene, "od", detections=CATS)
-    finished_run(made / "cats", (cats,), ago=120, before={}, after={})
+    finished_run(made / "cats", (cats,), ago=LONG_AGO, before={}, after={})
     spot = Example(scene, "region_to_category", region=(20.0, 20.0, 90.0, 80.0), answer="cat")
-    finished_run(made / "spots", (spot,), ago=120, before={}, after={})
+    finished_run(made / "spots", (spot,), ago=LONG_AGO, before={}, after={})
     paper = Image.new("RGB", (300, 200), "white")
     rows = (
         Example(paper, "custom", EVIL, answer="tea"),
@@ -139,7 +141,7 @@ def test_a_checkpoint_that_a_run_made_offers_its_samples(page, engines):
 
 def test_what_came_since_is_there_when_the_tab_is_opened(page, root):
     tab = open_tab(page, "My models")
-    finished_run(root / "later", ago=60)
+    finished_run(root / "later", ago=LONG_AGO)
     open_tab(page, "Fine-tune")
     tab = open_tab(page, "My models")
     tab.get_by_label("A folder under checkpoints/").click()
@@ -147,7 +149,7 @@ def test_what_came_since_is_there_when_the_tab_is_opened(page, root):
 
 
 def test_a_run_without_a_sample_opens_all_the_same(page, root):
-    run = finished_run(root / "bare", ago=60)
+    run = finished_run(root / "bare", ago=LONG_AGO)
     for picture in (run.folder / SAMPLES_FOLDER).iterdir():
         picture.unlink()
     tab = open_tab(page, "Fine-tune")

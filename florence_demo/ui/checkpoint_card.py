@@ -34,16 +34,18 @@ class Now:
 NOTHING = Now()
 
 
-def nothing_card(root: Path) -> str:
+def nothing_card(root: Path, training: bool = True) -> str:
     """Return what to do where no checkpoint is chosen.
 
     Args:
         root: The folder under which they lie.
+        training: Whether one can be made on this page.
     """
     if checkpoint_names(root):
         return _section("<p>Choose a checkpoint to see what it holds.</p>")
+    teach = "teach a model of your own in <b>Fine-tune</b>, " if training else ""
     return _section(
-        "<p>There is no checkpoint yet: teach a model of your own in <b>Fine-tune</b>, put a folder"
+        f"<p>There is no checkpoint yet: {teach}put a folder"
         f" into <code>{escape(root.name)}/</code> beside the app, start the app with"
         " <code>--checkpoints DIR</code>, or upload one.</p>"
     )

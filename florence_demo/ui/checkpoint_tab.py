@@ -124,7 +124,7 @@ def _seen(service: Service) -> Callable[..., tuple[Any, Any, str]]:
     root = service.config.checkpoints
 
     def look(candidate: str | None) -> tuple[Any, Any, str]:
-        card = gr.skip() if candidate else nothing_card(root)
+        card = gr.skip() if candidate else _nothing(service)
         return gr.update(choices=checkpoint_names(root)), card, memory_bar(service.engines)
 
     return look
@@ -149,7 +149,7 @@ def _opener(
                 path,
                 # At once: who asks before it is loaded waits for it, and is told so.
                 path,
-                _card(service, Path(path)) if path else nothing_card(root),
+                _card(service, Path(path)) if path else _nothing(service),
                 *values(service, run, number),
             )
 
@@ -209,7 +209,7 @@ def _laid_out(service: Service) -> _Parts:
                     submit_btn="Look",
                 )
         with gr.Column(scale=7, min_width=320):
-            card = RunView(nothing_card(root), label="The checkpoint")
+            card = RunView(_nothing(service), label="The checkpoint")
             with gr.Row():
                 load = gr.Button("Load", variant="primary", scale=2)
                 unload = gr.Button("Unload", scale=1)
@@ -224,20 +224,20 @@ def _connect_finding(service: Service, parts: _Parts) -> None:
     @friendly
     def look_again() -> tuple[Any, str, str]:
         names = checkpoint_names(root)
-        return gr.update(choices=names, value=None), nothing_card(root), memory_bar(service.engines)
+        return gr.update(choices=names, value=None), _nothing(service), memory_bar(service.engines)
 
     @friendly
     def describe(name: str | None) -> tuple[str | None, str]:
         """Say in words what a checkpoint's folder holds, without opening its weights."""
         if not name:
-            return None, nothing_card(root)
+            return None, _nothing(service)
         return _described(service, checkpoint_under(root, name))
 
     @friendly
     def take_upload(files: list[Path] | None) -> tuple[str | None, str]:
         """Take a zip or the loose files of a checkpoint; only this visitor sees it."""
         if not files:
-            return None, nothing_card(root)
+            return None, _nothing(service)
         return _described(service, unpack_upload(files, service.scratch.new_folder() / "upload"))
 
     @friendly
@@ -288,6 +288,10 @@ def _connect_loading(service: Service, parts: _Parts) -> None:
 def _name_under(root: Path, folder: Path) -> str:
     """Return the name by which ``checkpoint_under`` finds a folder."""
     return str(folder.absolute().relative_to(root.absolute()))
+
+
+def _nothing(service: Service) -> str:
+    return nothing_card(service.config.checkpoints, bool(service.config.training))
 
 
 def _described(service: Service, path: Path) -> tuple[str, str]:

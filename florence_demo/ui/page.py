@@ -160,13 +160,13 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                 )
             with _tab("Many pictures", "many") as many:
                 build_many_tab(service, many, tabs, asking)
-            with _tab("Fine-tuned checkpoints", "checkpoints") as opened:
-                checkpoints = build_checkpoint_tab(service, opened)
+            with _tab("My models", "checkpoints") as opened:
+                checkpoints = build_checkpoint_tab(service, app, opened, tabs)
             with _tab("Compare", "compare") as comparing:
                 after = After(checkpoints, build_compare_tab(service, comparing))
             with _tab("Fine-tune", "finetune") as finetune:
                 picker = build_finetune_tab(service, app, finetune, tabs, after)
-            with _tab("Evaluate", "evaluate") as evaluate:
+            with _tab("How good is it?", "evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
         connect_learning(service, app, asking.surface, tabs, picker)
         connect_address(service, tabs, asking.surface)

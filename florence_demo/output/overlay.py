@@ -38,12 +38,12 @@ OVERLAY_CSS = """
 .fd-item{position:absolute;inset:0;pointer-events:none;outline:none;border-radius:0}
 .fd-hit{fill:transparent;stroke:transparent;stroke-width:10px;stroke-linejoin:round;
   vector-effect:non-scaling-stroke;pointer-events:all;cursor:pointer}
-.fd-item.fd-picked .fd-hit{fill:var(--c);fill-opacity:.3;stroke:#fff;stroke-width:5px;
-  filter:drop-shadow(0 0 1px #000) drop-shadow(0 0 2px var(--c))}
 .fd-item:is(:hover,:focus-visible,.fd-on) .fd-hit{fill:var(--c);fill-opacity:.22;stroke:var(--c);
   stroke-width:4px}
 .fd-item:focus-visible .fd-hit{stroke-width:6px;
   filter:drop-shadow(0 0 1px #fff) drop-shadow(0 0 2px #000)}
+.fd-item.fd-picked .fd-hit{fill-opacity:0;stroke:#fff;stroke-width:5px;
+  filter:drop-shadow(0 0 1px #000) drop-shadow(0 0 2px #000)}
 .fd-label{position:absolute;box-sizing:border-box;height:1.5em;padding:0 .45em;overflow:hidden;
   white-space:nowrap;text-overflow:ellipsis;unicode-bidi:isolate;border-radius:.3em;
   color:var(--t);background:var(--c);box-shadow:0 0 2px rgb(0 0 0/.6);transition:opacity .12s}

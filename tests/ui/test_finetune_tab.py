@@ -1,4 +1,4 @@
-"""The tabs "Fine-tune" and "Evaluate" without a browser: choices and settings."""
+"""The tabs "Fine-tune" and "How good is it?" without a browser: choices and settings."""
 
 from __future__ import annotations
 

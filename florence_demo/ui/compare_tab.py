@@ -19,6 +19,7 @@ from florence_demo.engine.question import Question, as_regions
 from florence_demo.engine.request import Options
 from florence_demo.errors import InputError
 from florence_demo.machine import in_bytes
+from florence_demo.models.catalogue import MODELS
 from florence_demo.serving.asking import Service
 from florence_demo.serving.compare import MOST, Column, Contender, compare
 from florence_demo.tasks import Region, task_named
@@ -165,7 +166,7 @@ def _laid_out(service: Service) -> _Tab:
                 allow_custom_value=True,
             )
             with gr.Accordion("Advanced", open=False):
-                beams = Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
+                beams = Slider(1, 5, 3, step=1, label="Care", info="More is slower, steadier")
                 tokens = Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", size="lg", scale=3)
@@ -217,7 +218,7 @@ def _compare_handler(service: Service) -> Callable[..., Iterator[Any]]:
             (text or "") if asked.asks == "text" else "",
             as_regions(region) if asked.asks == "region" else (),
         )
-        titles = {value: title for title, value in model_choices(service)}
+        titles = {spec.name: spec.title for spec in MODELS.values()}
         contenders = [
             Contender(titles.get(str(name), str(name)[:100]), partial(model_of, service, name))
             for name in (models if isinstance(models, list) else [])

@@ -142,7 +142,7 @@ class TaskMenu(gr.HTML):
     def __init__(self, value: str = "caption", *, uid: str, **kwargs: Any) -> None:
         groups: dict[str, list[dict[str, str]]] = {}
         for task in TASKS.values():
-            item = {"name": task.name, "title": task.title, "help": task.help}
+            item = {"name": task.name, "title": task.short or task.title, "help": task.help}
             groups.setdefault(task.group, []).append(item)
         html = _task_menu_html(groups, uid)
         script = read_script("task_menu.js")

@@ -121,7 +121,7 @@ def _laid_out(service: Service, jobs: Jobs) -> _Tab:
             )
             words = gr.Textbox("", label="Words", visible=False, max_lines=3)
             model = gr.Dropdown(
-                [(spec.title, spec.name) for spec in MODELS.values()],
+                [(spec.label, spec.name) for spec in MODELS.values()],
                 value=service.config.model,
                 label="Model",
                 allow_custom_value=service.config.open_hub or service.config.model not in MODELS,
@@ -133,7 +133,7 @@ def _laid_out(service: Service, jobs: Jobs) -> _Tab:
                 pages = gr.Textbox(
                     "", label="Of a PDF, these pages", placeholder="1-5,9", max_lines=1
                 )
-                beams = Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
+                beams = Slider(1, 5, 3, step=1, label="Care", info="More is slower, steadier")
             start = gr.Button("Start", variant="primary", size="lg")
         with gr.Column(scale=8, min_width=320):
             status = gr.HTML(_EMPTY)

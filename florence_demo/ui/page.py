@@ -145,7 +145,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
         with gr.Tabs() as tabs:
             with gr.Tab("Try it", id="try"):
                 model = gr.Dropdown(
-                    [(spec.title, spec.name) for spec in MODELS.values()],
+                    [(spec.label, spec.name) for spec in MODELS.values()],
                     value=config.model,
                     label="Model",
                     info=_model_info(config),

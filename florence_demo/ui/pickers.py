@@ -51,7 +51,7 @@ def model_choices(service: Service) -> list[tuple[str, str]]:
     """Return (title, value) of every model one may start from."""
     names = checkpoint_names(service.config.checkpoints)
     own = [(f"{_OWN}{name}", f"{_OWN}{name}") for name in names]
-    known = [(spec.title, spec.name) for spec in MODELS.values()]
+    known = [(spec.label, spec.name) for spec in MODELS.values()]
     given = service.config.model
     return known + ([] if given in MODELS else [(given, given)]) + own
 

@@ -54,7 +54,7 @@ def take(address: str, chromium: str, title: str, size: tuple[int, int]) -> Imag
 def main() -> None:
     """Serve the page, take the picture and write it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--example", default="Detect objects", help="title of the example pressed")
+    parser.add_argument("--example", default="Find everything", help="title of the example pressed")
     parser.add_argument("--size", type=int, nargs=2, default=(1400, 1180), metavar=("W", "H"))
     parser.add_argument("--out", type=Path, default=TARGET)
     args = parser.parse_args()

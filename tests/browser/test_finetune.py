@@ -79,7 +79,7 @@ def test_a_model_learns_is_found_again_and_opened(page):
     expect(tab.get_by_role("button", name="A run is going on")).to_be_disabled()
 
     expect(run.get_by_text("Done", exact=True)).to_be_visible(timeout=LONG)
-    row = run.get_by_role("row", name="Your own prompt: ANLS")
+    row = run.get_by_role("row", name="Exact prompt (for experts): ANLS")
     expect(row.get_by_role("cell").nth(0)).to_have_text(re.compile(r"^\d+%$"))
     expect(row.get_by_role("cell").nth(1)).to_have_text(re.compile(r"^\d+%"))
     expect(run.get_by_role("img", name="Curve of the loss over 3 steps")).to_be_visible()

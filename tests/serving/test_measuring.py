@@ -55,7 +55,7 @@ def test_a_measurement_tells_how_far_it_is_and_ends_in_a_report(tmp_path: Path) 
     assert where[0] == "form 1000000"
     assert len(set(where)) == 10
     page = report_panel(report)
-    assert "Your own prompt: ANLS" in page
+    assert "Exact prompt (for experts): ANLS" in page
     assert "it reads the question" in page
     names = [Path(p).name for p in write_report(report, tmp_path)]
     assert names == ["report.html", "report.json", "report.md"]

@@ -119,9 +119,9 @@ class Task:
 
     def _checked_text(self, text: str) -> str:
         if not text:
-            example = f", for example “{self.example}”" if self.example else ""
             raise InputError(
-                f"“{self.title}” needs words: type {self.text_label.lower()}{example}."
+                f"“{self.title}” needs words: fill in “{self.text_label}”, for example"
+                f" “{self.example}”."
             )
         if len(text) > MAX_TEXT:
             raise InputError(

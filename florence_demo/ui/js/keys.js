@@ -1,14 +1,18 @@
 // One stop of the Tab key for a row of buttons, the arrow keys within: data-keys names them by a
-// selector. Gradio's own row of tabs is made one too.
+// selector. Others are known by their place: gradio's tabs, where a picture comes from, and what is
+// found in a picture.
 (() => {
-  const ROWS = '[data-keys], [role=tablist]';
+  const KNOWN = {'[role=tablist]': '[role=tab]', '[data-testid=source-select]': 'button',
+    '.fd-tools': 'button', '.fd-layer': '.fd-item[data-index]'};
+  const ROWS = ['[data-keys]', ...Object.keys(KNOWN)].join();
   const STEPS = {ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1};
-  const items = row => [...row.querySelectorAll(row.dataset.keys || '[role=tab]')]
-    .filter(each => each.offsetParent);
+  const selector = row => row.dataset.keys
+    || KNOWN[Object.keys(KNOWN).find(each => row.matches(each))];
+  const items = row => [...row.querySelectorAll(selector(row))].filter(each => each.offsetParent);
   const settle = row => {
     const all = items(row);
     const at = all.find(each => each.getAttribute('aria-selected') === 'true')
-      || all.find(each => each.tabIndex === 0) || all[0];
+      || all.find(each => each.getAttribute('tabindex') === '0') || all[0];
     all.forEach(each => { each.tabIndex = each === at ? 0 : -1; });
   };
   document.addEventListener('keydown', event => {

@@ -7,7 +7,10 @@
 //   fd.number(value), fd.tell(words): a number as one writes it; words for who hears the page.
 window.fd = (() => {
   const tables = (window.gradio_config && window.gradio_config.i18n_translations) || {};
-  const OURS = '[data-words], [data-testid=toast-text]';
+  const OURS = '[data-words], [data-testid=toast-text], .toast-title-row';
+  const AMOUNT = /^(\d[\d,]*(?:\.\d+)?)( (?:[kMGT]?B|s|min|h))?$/;
+  // Gradio has words of its own in English alone, most of them for who hears the page.
+  const GRADIOS = ':is(button, input, [role=button])[aria-label]:not([class*=fd-])';
   const LABELS = ['aria-label', 'title', 'placeholder', 'alt'];
   const page = document.documentElement;
   let language, plural, numbers, forms;
@@ -37,10 +40,13 @@ window.fd = (() => {
     for (const {words, names, shape} of forms) {
       const found = sentence.match(shape);
       if (!found) continue;
-      const values = Object.fromEntries(names.map((name, i) => [name, found[i + 1]]));
-      if ('n' in values) values.n = Number(values.n.replace(/,/g, ''));
-      Object.entries(values).forEach(([name, value]) => {
-        if (has(value)) values[name] = form(value, {});
+      const values = {};
+      names.forEach((name, i) => {
+        const value = found[i + 1];
+        const amount = value.match(AMOUNT);
+        const count = amount && Number(amount[1].replace(/,/g, ''));
+        values[name] = has(value) ? form(value, {}) : !amount ? value
+          : amount[2] ? number(count) + amount[2] : count;
       });
       return fill(form(words, values), values);
     }
@@ -87,8 +93,10 @@ window.fd = (() => {
   new MutationObserver(choose).observe(page, {attributes: true, attributeFilter: ['lang']});
   new MutationObserver(changes => changes.forEach(({addedNodes}) => addedNodes.forEach(node => {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
-    if (node.matches(OURS)) walk(node);
-    node.querySelectorAll(OURS).forEach(root => walk(root));
+    [node, ...node.querySelectorAll(`${OURS}, ${GRADIOS}`)].forEach(each => {
+      if (each.matches(OURS)) walk(each);
+      else if (each.matches(GRADIOS)) turn(each.getAttributeNode('aria-label'));
+    });
   }))).observe(page, {childList: true, subtree: true});
 
   const tell = words => {

@@ -16,7 +16,7 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 CSS_FILES = tuple(
     Path(__file__).with_name(name)
-    for name in ("page.css", "editor.css", "many.css", "runs.css", "compare.css")
+    for name in ("page.css", "editor.css", "many.css", "runs.css", "compare.css", "access.css")
 )
 
 
@@ -34,6 +34,12 @@ def theme() -> gr.themes.Base:
         body_background_fill_dark="*neutral_950",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_400",
+        link_text_color="*primary_700",
+        link_text_color_hover="*primary_800",
+        link_text_color_visited="*primary_700",
+        link_text_color_dark="*primary_300",
+        link_text_color_hover_dark="*primary_200",
+        link_text_color_visited_dark="*primary_300",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.browser
 TABS = ("try", "many", "checkpoints", "compare", "finetune", "evaluate")
 
 GRADIOS: dict[str, tuple[str, str]] = {
+    "nested-interactive": (".icon-button", "the button above uploaded files holds another one"),
     "aria-prohibited-attr": (".empty", "the JSON viewer without JSON has a name, but no role"),
 }
 """Findings of axe that are gradio's and that no style mends: the selector by rule, and why."""

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from florence_demo.errors import CheckpointError
-from florence_demo.models.catalogue import ASSETS
+from florence_demo.models.catalogue import ASSETS, MODELS
 from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
 from tests.fakes import RAW, FakeEngine, FakeEngines
@@ -79,7 +79,7 @@ def test_words_that_differ_are_marked(page, picture):
 
 def test_things_are_counted_and_a_model_that_fails_says_so(page, picture):
     tab = open_tab(page, picture)
-    choose(page, tab, "checkpoint: mine", "Florence-2-base")
+    choose(page, tab, "checkpoint: mine", MODELS["base"].label)
     tab.get_by_text("Find things", exact=True).click()
     tab.get_by_text("Find everything", exact=True).click()
     tab.get_by_role("button", name="Compare", exact=True).click()

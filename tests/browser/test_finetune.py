@@ -88,9 +88,7 @@ def test_a_model_learns_is_found_again_and_opened(page):
     expect(tab.get_by_role("button", name="Start", exact=True)).to_be_enabled()
 
     tab.get_by_role("button", name="Open in Fine-tuned checkpoints").click()
-    expect(page.get_by_role("tab", name="Fine-tuned checkpoints")).to_have_attribute(
-        "aria-selected", "true"
-    )
+    expect(page.get_by_role("tab", name="My models")).to_have_attribute("aria-selected", "true")
     expect(page.get_by_label("A folder under checkpoints/")).to_have_value("forms-tiny")
     expect(page.get_by_text("in the native layout", exact=False)).to_be_visible()
 

@@ -19,7 +19,7 @@ def choose(page, name: str) -> None:
     task = TASKS[name]
     page.get_by_role("radiogroup", name="What to do").first.get_by_text(task.group).click()
     page.get_by_role("radiogroup", name=task.group).first.get_by_text(
-        task.title, exact=True
+        task.short or task.title, exact=True
     ).click()
 
 

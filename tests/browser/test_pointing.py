@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from florence_demo.tasks import TASKS
 from tests.browser.test_page import ask, choose, drag, upload
 
 pytestmark = pytest.mark.browser
 
+REGION = TASKS["region_to_category"]
 CAT = (40, 60, 200, 180)
 """Where the fake's first thing is, in pixels of the picture."""
 
@@ -285,7 +287,7 @@ def test_the_comparison_takes_several_boxes_too(page, picture, engines):
     models = tab.get_by_label("Models to compare")
     models.click()
     page.get_by_role("option", name="checkpoint: mine", exact=True).click()
-    tab.get_by_role("radiogroup", name="What to do").get_by_text("region").click()
+    tab.get_by_role("radiogroup", name="What to do").get_by_text(REGION.group).click()
     tab.locator(".fd-row:visible .fd-chip").nth(1).click()
     tab.locator(".fd-stage").focus()
     page.keyboard.press("n")

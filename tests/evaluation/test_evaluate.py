@@ -205,7 +205,7 @@ def test_the_report_says_how_far_off_confidences_are(tmp_path: Path) -> None:
     report.write(tmp_path)
     for name in ("report.md", "report.html"):
         assert "Confidence and truth (not calibrated)" in (tmp_path / name).read_text()
-    assert "Detect objects: off by 0.250, 4 things" in (tmp_path / "report.html").read_text()
+    assert "Find everything: off by 0.250, 4 things" in (tmp_path / "report.html").read_text()
 
 
 def test_a_folder_is_calibrated_and_the_report_says_how_well(tmp_path: Path) -> None:

@@ -176,8 +176,8 @@ def test_models_are_compared(client, picture):
     assert shown["against"].startswith("nano")
     assert not shown["busy"]
     assert [column["sentence"] for column in shown["columns"]] == ["3 objects: 2 × cat, car"] * 2
-    assert shown["columns"][1]["counts"] == [["Both", 3, ""], ["Only the first", 0, ""],
-                                             ["Only here", 0, ""]]  # fmt: skip
+    assert shown["columns"][1]["counts"] == [["Both", 3, [], 0], ["Only the first", 0, [], 0],
+                                             ["Only here", 0, [], 0]]  # fmt: skip
 
 
 @pytest.mark.parametrize(

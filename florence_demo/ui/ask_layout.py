@@ -18,7 +18,6 @@ from florence_demo.pictures.decoder import open_own
 from florence_demo.serving.asking import EXAMPLES, load_examples
 from florence_demo.serving.taking_home import every_format
 from florence_demo.tasks import TASKS, Task
-from florence_demo.ui.all_tasks import Cards
 from florence_demo.ui.answer_editor import Correcting, lay_out_editor, lay_out_kept
 from florence_demo.ui.components import (
     AnswerView,
@@ -28,6 +27,7 @@ from florence_demo.ui.components import (
     SafeImage,
     TaskMenu,
 )
+from florence_demo.ui.conversation import Cards
 from florence_demo.ui.model_offer import ModelOffer, lay_out_offer
 from florence_demo.ui.numbers import Number, Slider
 
@@ -96,8 +96,7 @@ class Answer:
         found: The answer that is shown.
         view: Shows it.
         correcting: What it is put right with.
-        cards: Several answers.
-        answers: Those of the cards.
+        cards: What was asked before, with its answers.
         saving: The row of the download.
         kind: Its format.
         save: Its button.
@@ -110,7 +109,6 @@ class Answer:
     view: AnswerView
     correcting: Correcting
     cards: Cards
-    answers: gr.State
     saving: gr.Row
     kind: gr.Dropdown
     save: gr.Button
@@ -124,9 +122,14 @@ class Answer:
         return [self.view, self.parsed, self.raw, self.found]
 
     @property
+    def followed(self) -> list[Any]:
+        """Those that show a question of this page: an answer, and the cards."""
+        return [*self.outputs, self.cards]
+
+    @property
     def cleared(self) -> list[Any]:
         """Those that a new question clears."""
-        return [self.view, self.cards, self.saving, self.parsed, self.raw]
+        return [self.view, self.saving, self.parsed, self.raw, self.cards]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,19 +177,19 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
             )
             with gr.Row(elem_classes="fd-askbar"):
                 ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
+                every = gr.Button("Everything at once", size="lg", scale=2, min_width=120)
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
             view = AnswerView(api)
             saving, kind, save, correct = _saving()
             correcting = lay_out_kept(correct, editing, api)
-            every = gr.Button("All tasks on this picture", variant="secondary")
+            cards = Cards()
             if model.render:
                 model.component.render()
             search = _search(closely)
             parsed, raw = _forms()
-    cards, answers = Cards(), gr.State(None)
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
     question = Question(picture, canvas, offer, address, menu, words, ask, stop, every, search)
-    answer = Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
+    answer = Answer(found, view, correcting, cards, saving, kind, save, file, parsed, raw)
     return Surface(api, model, question, answer, strip)
 
 

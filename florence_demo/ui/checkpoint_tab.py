@@ -23,7 +23,7 @@ from florence_demo.machine import device_memory, in_bytes
 from florence_demo.models.catalogue import ModelSpec, spec_at
 from florence_demo.models.finding import folder_of
 from florence_demo.serving.asking import Service
-from florence_demo.ui.ask_layout import Model
+from florence_demo.ui.ask_layout import Model, Surface
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.components import Names, SafeFiles
 from florence_demo.ui.handlers import friendly
@@ -39,10 +39,12 @@ class CheckpointTab:
     Attributes:
         outputs: The components that show the choice.
         choose: From a folder's name under the root to their values.
+        surface: Asks the checkpoint that is loaded.
     """
 
     outputs: list[Any]
     choose: Callable[[str], tuple[Any, ...]]
+    surface: Surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
         tab: The tab itself, to measure the memory when it is opened.
     """
     parts = _laid_out(service)
-    build_surface(
+    asking = build_surface(
         service, Model(parts.loaded, _resolve), api="ask_checkpoint", task="docvqa", examples=False
     )
     # What was trained meanwhile, here or by the command line, is there when one looks.
@@ -96,7 +98,7 @@ def build_checkpoint_tab(service: Service, tab: gr.Tab) -> CheckpointTab:
         path, words = _described(checkpoint_under(root, name))
         return gr.update(choices=checkpoint_names(root), value=name), path, words
 
-    return CheckpointTab([parts.folder, parts.candidate, parts.card], choose)
+    return CheckpointTab([parts.folder, parts.candidate, parts.card], choose, asking.surface)
 
 
 def _seen(service: Service) -> Callable[[], tuple[Any, str]]:

@@ -26,6 +26,7 @@ from florence_demo.ui.evaluate_tab import build_evaluate_tab
 from florence_demo.ui.finetune_tab import After, build_finetune_tab
 from florence_demo.ui.handlers import OurFault, message
 from florence_demo.ui.many_tab import build_many_tab
+from florence_demo.ui.settings import connect_settings, connect_tabs
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
 
 TITLE = "Florence-2, on your pictures"
@@ -143,7 +144,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
     with app:
         gr.HTML(HEADER, padding=False)
         with gr.Tabs() as tabs:
-            with gr.Tab("Try it", id="try"):
+            with gr.Tab("Try it", id="try") as trying:
                 model = gr.Dropdown(
                     [(spec.title, spec.name) for spec in MODELS.values()],
                     value=config.model,
@@ -168,6 +169,10 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
             with gr.Tab("Evaluate", id="evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
         connect_learning(service, app, asking.surface, tabs, picker)
+        for surface in (asking.surface, checkpoints.surface):
+            connect_settings(service, app, surface)
+        each = (trying, many, opened, comparing, finetune, evaluate)
+        connect_tabs(app, tabs, {str(tab.id): tab for tab in each})
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS

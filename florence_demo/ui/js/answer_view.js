@@ -44,8 +44,16 @@ find('.fd-copy').addEventListener('click', async () => {
   find('.fd-copy').textContent = 'Copied';
   find('.fd-copy').focus();
 });
+let last = {};
 const sync = () => {
   const value = props.value || {};
+  if (value.asked < last.asked) {
+    props.value = last;
+    return;
+  }
+  if (value.asked) last = value;
+  find('.fd-question').textContent = value.question || '';
+  find('.fd-question').hidden = !value.question;
   const detail = {uid, overlay: value.overlay || ''};
   document.dispatchEvent(new CustomEvent('fd-overlay', {detail}));
   find('.fd-sentence').textContent = value.sentence || value.hint || '';

@@ -100,12 +100,13 @@ class Conversation:
         with self._lock:
             pictures = {card.picture.copy["path"]: card.picture for card in self._cards
                         if card.picture}  # fmt: skip
+            models = {card.found.model for card in self._cards if card.found}
             return {
                 "name": self.name,
                 "version": self._version,
                 "page": page,
                 "current": self._fronts.get(page, (0, 0))[1],
-                "cards": [card.told() for card in self._cards],
+                "cards": [card.told(len(models) > 1) for card in self._cards],
                 "pictures": {
                     key: {
                         "copy": kept.copy,

@@ -140,8 +140,12 @@ class Card:
             return {**asked, "sentence": self.words, "hint": "Asking …", "busy": True}
         return {**asked, **self.shown}
 
-    def told(self) -> dict[str, Any]:
-        """Return what the list of cards shows of it."""
+    def told(self, model: bool = False) -> dict[str, Any]:
+        """Return what the list of cards shows of it.
+
+        Args:
+            model: Whether it says which model answered.
+        """
         words = words_of(self.found) if self.found is not None else self.words
         said = self.found.sentence() if self.found is not None else self.words
         return {
@@ -151,7 +155,7 @@ class Card:
             "said": said if len(said) <= _SAID else f"{said[: _SAID - 1]}…",
             # Longer ones are copied where they are shown whole.
             "words": words if self.state != FAILED and len(words) <= _COPIED else "",
-            "meta": _meta(self.found) if self.found is not None else "",
+            "meta": _meta(self.found, model) if self.found is not None else "",
             "state": self.state,
             "picture": self.picture.copy["path"] if self.picture else "",
         }
@@ -170,13 +174,15 @@ def summary(answers: Sequence[Shown]) -> dict[str, Any]:
     ]
     return {
         "question": EVERYTHING.sentence(),
-        "hint": f"{len(answers)} answers in {seconds:.2f} s. Pick one to see it on the picture.",
+        "hint": f"{len(answers)} answers: pick one to see it on the picture.",
         "notices": shared,
+        "meta": f"{seconds:.2f} s",
     }
 
 
-def _meta(found: Prediction) -> str:
-    return " · ".join(filter(None, [f"{found.seconds:.2f} s", _sure(found), found.model]))
+def _meta(found: Prediction, model: bool) -> str:
+    parts = [f"{found.seconds:.2f} s", _sure(found), found.model if model else ""]
+    return " · ".join(filter(None, parts))
 
 
 def _sure(found: Prediction) -> str:

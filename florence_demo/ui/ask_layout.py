@@ -27,7 +27,7 @@ from florence_demo.ui.components import (
     SafeImage,
     TaskMenu,
 )
-from florence_demo.ui.conversation import Cards
+from florence_demo.ui.conversation import Cards, Pressed
 from florence_demo.ui.model_offer import ModelOffer, lay_out_offer
 from florence_demo.ui.numbers import Number, Slider
 
@@ -97,6 +97,7 @@ class Answer:
         view: Shows it.
         correcting: What it is put right with.
         cards: What was asked before, with its answers.
+        pressed: Which press of which page a question is.
         saving: The row of the download.
         kind: Its format.
         save: Its button.
@@ -109,6 +110,7 @@ class Answer:
     view: AnswerView
     correcting: Correcting
     cards: Cards
+    pressed: Pressed
     saving: gr.Row
     kind: gr.Dropdown
     save: gr.Button
@@ -165,7 +167,9 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
             picture, canvas = _picture(), Canvas(api)
             editing = lay_out_editor(api)
             offer = lay_out_offer() if model.render else None
-            strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
+            strip = None
+            if examples and load_examples():
+                strip = ExampleStrip(_thumbnails(), elem_classes="fd-later")
             address = _address()
         with gr.Column(scale=9, min_width=320, elem_classes="fd-right"):
             menu, words = TaskMenu(task, uid=api), _words(TASKS[task])
@@ -189,7 +193,9 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
             parsed, raw = _forms()
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
     question = Question(picture, canvas, offer, address, menu, words, ask, stop, every, search)
-    answer = Answer(found, view, correcting, cards, saving, kind, save, file, parsed, raw)
+    answer = Answer(
+        found, view, correcting, cards, Pressed(), saving, kind, save, file, parsed, raw
+    )
     return Surface(api, model, question, answer, strip)
 
 
@@ -204,7 +210,7 @@ def _picture() -> SafeImage:
 
 
 def _address() -> gr.Textbox:
-    with gr.Accordion("Take a picture from the web", open=False):
+    with gr.Accordion("Take a picture from the web", open=False, elem_classes="fd-later"):
         return gr.Textbox(
             label="Address of a picture",
             placeholder="https://…",
@@ -244,10 +250,11 @@ def _saving() -> tuple[gr.Row, gr.Dropdown, gr.Button, gr.Button]:
             show_label=False,
             label="Download as",
             container=False,
-            min_width=260,
+            min_width=150,
+            scale=3,
         )
-        save = gr.Button("Download", min_width=110)
-        correct = gr.Button("Put it right", min_width=110)
+        save = gr.Button("Download", min_width=96, size="md", scale=1)
+        correct = gr.Button("Put it right", min_width=96, size="md", scale=1)
     return saving, kind, save, correct
 
 

@@ -45,7 +45,7 @@ from florence_demo.ui.pickers import QUIET
 
 _HIDE = "{visible: false, __type__: 'update'}"
 _BEGIN = (
-    f"cards => {{ const pressed = ({PRESS})(cards || {{}}); return [{{busy: true, hint: '__HINT__',"
+    f"cards => {{ const pressed = ({PRESS})(cards); return [{{busy: true, hint: '__HINT__',"
     f" asked: pressed.asked}}, {_HIDE}, null, '', pressed]; }}"
 )
 _STOPPED = "(shown) => shown && shown.busy ? {hint: 'Stopped.', asked: shown.asked} : undefined"
@@ -213,7 +213,7 @@ def _answering(
     begin = _BEGIN.replace("__HINT__", "Asking …")
     return event(None, answer.cards, answer.cleared, js=begin).then(
         handler,
-        [*inputs, answer.cards],
+        [*inputs, answer.pressed],
         answer.followed,
         js=SAY_LAST,
         show_progress_on=answer.view,

@@ -27,7 +27,7 @@ class Cards(Skeleton):
 
     Its value is what ``Conversation.told`` returns. It triggers ``pick`` with a card's ``id`` and
     whether its picture is ``here``, on the canvas, and ``look`` while a card waits for its answer.
-    To handlers it says which press of which page a question is; programs have none.
+    To handlers it says which press of which page it was.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -40,14 +40,7 @@ class Cards(Skeleton):
 
     def preprocess(self, payload: Any) -> Press | None:
         """Return which press of which page it is, None where none is told."""
-        given = payload if isinstance(payload, dict) else {}
-        name, page, number = given.get("name", ""), given.get("page"), given.get("asked", 0)
-        texts = (name, page)
-        if not all(isinstance(each, str) and len(each) <= _LETTERS for each in texts) or not page:
-            return None
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 53:
-            return None
-        return Press(name, page, number)
+        return press_of(payload)
 
     @property
     def skip_api(self) -> bool:
@@ -55,19 +48,52 @@ class Cards(Skeleton):
         return True
 
 
+class Pressed(gr.State):
+    """Say which press of which page a question is, to handlers that programs ask too.
+
+    Programs leave states out, so to them there is nothing to give. Nothing is kept in it: what a
+    page sends in its place is what counts.
+    """
+
+    def get_block_name(self) -> str:
+        """Name the component that clients leave out."""
+        return "state"
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the server keeps its value."""
+        return False
+
+    def preprocess(self, payload: Any) -> Press | None:
+        """Return which press of which page it is, None for a program."""
+        return press_of(payload)
+
+
+def press_of(payload: Any) -> Press | None:
+    """Return what a page says of a press, None where it says nothing that makes sense."""
+    given = payload if isinstance(payload, dict) else {}
+    name, page, number = given.get("name", ""), given.get("page"), given.get("asked", 0)
+    texts = (name, page)
+    if not all(isinstance(each, str) and len(each) <= _LETTERS for each in texts) or not page:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 53:
+        return None
+    return Press(name, page, number)
+
+
 PRESS = (
-    "cards => { const last = window.fdPressed || 0;"
+    "cards => { const last = window.fdPress ? window.fdPress.asked : 0;"
     " window.fdPage ||= Math.random().toString(36).slice(2);"
-    " window.fdPressed = Math.max(Date.now(), last + 1);"
-    " return {...cards, page: window.fdPage, asked: window.fdPressed}; }"
+    " window.fdPress = {name: (cards || {}).name || '', page: window.fdPage,"
+    " asked: Math.max(Date.now(), last + 1)}; return {...cards, ...window.fdPress}; }"
 )
 """Counts a press, after which nothing of those before holds the pane."""
 
 SAY = "({name, page, asked} = {}) => ({name, page, asked})"
 """Says which press it is, without what the cards hold."""
 
-SAY_LAST = f"(...values) => [...values.slice(0, -1), ({SAY})(values.at(-1) || {{}})]"
 SAY_PRESS = f"cards => ({SAY})(({PRESS})(cards))"
+SAY_LAST = "(...values) => [...values.slice(0, -1), window.fdPress]"
 
 
 def followed(
@@ -101,8 +127,9 @@ def followed(
                 yield step.pane, *forms_of(step.answers), cards
     finally:
         steps.close()
-    # gradio repeats the last values at the end, when another question may hold the pane.
-    yield skip, skip, skip, skip, skip
+    if press is not None:
+        # gradio repeats the last values at the end, when another question may hold the pane.
+        yield skip, skip, skip, skip, skip
 
 
 def forms_of(answers: Sequence[Shown]) -> tuple[Any, ...]:

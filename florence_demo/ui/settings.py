@@ -96,7 +96,7 @@ def connect_settings(service: Service, app: gr.Blocks, surface: Surface) -> None
         _restorer(service, surface, settings),
         kept,
         [*components, q.picture, q.picker, *answer.followed],
-        js=f"kept => ({PRESS})(kept || {{}})",
+        js=f"kept => ({PRESS})(kept)",
         **QUIET,
     )
     inputs_of(surface).switch_after(loaded.then)
@@ -127,8 +127,11 @@ def connect_tabs(app: gr.Blocks, tabs: gr.Tabs, each: Mapping[str, gr.Tab]) -> N
     )
     loaded = app.load(None, kept, tabs, js=opening)
     loaded.then(None, None, None, js="() => { (window.fdLoaded ||= {}).tab = true; }")
+    # The first one is open before what was kept is known.
+    first = next(iter(each))
     for name, tab in each.items():
-        tab.select(None, kept, kept, js=f"kept => window.fdLoaded?.tab ? '{name}' : kept")
+        early = "!window.fdLoaded?.tab" if name == first else "false"
+        tab.select(None, kept, kept, js=f"kept => {early} ? kept : '{name}'")
 
 
 def _restorer(

@@ -100,7 +100,9 @@ def test_an_answer_says_its_question_whatever_is_chosen_next(page, picture):
     expect(question).to_have_text(f"{TASKS['open_vocabulary_detection'].title}: a dog")
 
 
-def test_a_new_question_takes_the_place_of_the_one_that_runs(page, picture, engines, writing, usual):
+def test_a_new_question_takes_the_place_of_the_one_that_runs(
+    page, picture, engines, writing, usual
+):
     upload(page, picture)
     choose(page, "caption")
     ask(page)
@@ -249,9 +251,11 @@ def test_a_new_load_finds_picture_cards_and_settings_again(page, picture):
 
 def test_a_new_load_opens_the_tab_that_was_open(page):
     page.get_by_role("tab", name="Compare").click()
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
     page.reload()
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
     page.get_by_role("tab", name="Try it").click()
+    expect(page.get_by_role("tab", name="Try it")).to_have_attribute("aria-selected", "true")
     page.reload()
     expect(page.get_by_role("tab", name="Try it")).to_have_attribute("aria-selected", "true")
 

@@ -144,7 +144,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
     with app:
         gr.HTML(HEADER, padding=False)
         with gr.Tabs() as tabs:
-            with gr.Tab("Try it", id="try") as trying:
+            with gr.Tab("Try it", id="try"):
                 model = gr.Dropdown(
                     [(spec.title, spec.name) for spec in MODELS.values()],
                     value=config.model,
@@ -171,8 +171,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
         connect_learning(service, app, asking.surface, tabs, picker)
         for surface in (asking.surface, checkpoints.surface):
             connect_settings(service, app, surface)
-        each = (trying, many, opened, comparing, finetune, evaluate)
-        connect_tabs(app, tabs, {str(tab.id): tab for tab in each})
+        connect_tabs(app, tabs)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS

@@ -113,25 +113,27 @@ def connect_settings(service: Service, app: gr.Blocks, surface: Surface) -> None
     gr.on(changes, None, [kept, q.picture, answer.cards, *components], kept, js=remember)
 
 
-def connect_tabs(app: gr.Blocks, tabs: gr.Tabs, each: Mapping[str, gr.Tab]) -> None:
+def connect_tabs(app: gr.Blocks, tabs: gr.Tabs) -> None:
     """Remember which tab is open, and open it on a new load.
 
     Args:
         app: The page.
-        tabs: Its tabs.
-        each: Each of them by its id.
+        tabs: Its tabs, each with an id.
     """
     kept = gr.BrowserState(None, storage_key="fd-tab", secret=_SECRET)
-    opening = (
-        f"kept => {list(each)}.includes(kept) ? {{selected: kept, __type__: 'update'}} : undefined"
-    )
+    names = [str(tab.id) for tab in tabs.children if isinstance(tab, gr.Tab)]
+    opening = f"kept => {names}.includes(kept) ? {{selected: kept, __type__: 'update'}} : undefined"
     loaded = app.load(None, kept, tabs, js=opening)
     loaded.then(None, None, None, js="() => { (window.fdLoaded ||= {}).tab = true; }")
-    # The first one is open before what was kept is known.
-    first = next(iter(each))
-    for name, tab in each.items():
-        early = "!window.fdLoaded?.tab" if name == first else "false"
-        tab.select(None, kept, kept, js=f"kept => {early} ? kept : '{name}'")
+    # Not as each tab's own event, which would wait behind what else happens when one is opened. The
+    # first tab is open before what was kept is known.
+    opened = "document.querySelector('[data-tab-id][aria-selected=true]')?.dataset.tabId"
+    # A narrow page lays its tabs out anew for one that it had no room for.
+    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    remember = (
+        f"async kept => {{ await {drawn}; return window.fdLoaded?.tab ? {opened} || kept : kept; }}"
+    )
+    tabs.select(None, kept, kept, js=remember)
 
 
 def _restorer(

@@ -16,6 +16,7 @@ from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused
+from florence_demo.ui.address import connect_address
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
@@ -26,7 +27,7 @@ from florence_demo.ui.evaluate_tab import build_evaluate_tab
 from florence_demo.ui.finetune_tab import After, build_finetune_tab
 from florence_demo.ui.handlers import OurFault, message
 from florence_demo.ui.many_tab import build_many_tab
-from florence_demo.ui.settings import connect_settings, connect_tabs
+from florence_demo.ui.settings import connect_settings
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
 
 TITLE = "Florence-2, on your pictures"
@@ -144,7 +145,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
     with app:
         gr.HTML(HEADER, padding=False)
         with gr.Tabs() as tabs:
-            with gr.Tab("Try it", id="try"):
+            with _tab("Try it", "try"):
                 model = gr.Dropdown(
                     [(spec.title, spec.name) for spec in MODELS.values()],
                     value=config.model,
@@ -158,20 +159,20 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                     Model(model, service.check_model, render=True),
                     api="ask",
                 )
-            with gr.Tab("Many pictures", id="many") as many:
+            with _tab("Many pictures", "many") as many:
                 build_many_tab(service, many, tabs, asking)
-            with gr.Tab("Fine-tuned checkpoints", id="checkpoints") as opened:
-                checkpoints = build_checkpoint_tab(service, opened)
-            with gr.Tab("Compare", id="compare") as comparing:
+            with _tab("My models", "checkpoints") as opened:
+                checkpoints = build_checkpoint_tab(service, app, opened, tabs)
+            with _tab("Compare", "compare") as comparing:
                 after = After(checkpoints, build_compare_tab(service, comparing))
-            with gr.Tab("Fine-tune", id="finetune") as finetune:
+            with _tab("Fine-tune", "finetune") as finetune:
                 picker = build_finetune_tab(service, app, finetune, tabs, after)
-            with gr.Tab("Evaluate", id="evaluate") as evaluate:
+            with _tab("How good is it?", "evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
         connect_learning(service, app, asking.surface, tabs, picker)
         for surface in (asking.surface, checkpoints.surface):
             connect_settings(service, app, surface)
-        connect_tabs(app, tabs)
+        connect_address(service, tabs, asking.surface)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS
@@ -189,6 +190,10 @@ def _refuse_addresses(block_fn: Any, inputs: list[Any]) -> None:
     for component, value in zip(block_fn.inputs, inputs, strict=False):
         if not isinstance(component, SafeImage):
             traverse(value, check, is_file_obj)
+
+
+def _tab(title: str, name: str) -> gr.Tab:
+    return gr.Tab(title, id=name, elem_id=f"fd-tab-{name}")
 
 
 def _model_info(config: AppConfig) -> str:

@@ -1,4 +1,4 @@
-"""What the tabs "Fine-tune" and "Evaluate" both ask for: a model, and data.
+"""What the tabs "Fine-tune" and "How good is it?" both ask for: a model, and data.
 
 What the browser sends is checked again here; paths of this machine stay on it.
 """

@@ -30,6 +30,15 @@ from florence_demo.ui.pickers import QUIET
 
 _LETTERS = 4000
 _SECRET = "florence-demo"  # none: it lies in the browser beside what it locks
+# A link that was followed says what is asked; on a page that is loaded anew it is old.
+_KEPT = f"""
+kept => {{
+  const how = performance.getEntriesByType('navigation')[0]?.type;
+  const linked = how === 'navigate' && location.hash.includes('?');
+  const {{name, picture}} = kept || {{}};
+  return ({PRESS})(linked ? {{name, picture}} : kept);
+}}
+"""
 _GONE = "The picture that was here is no longer on this server: put it in again."
 
 
@@ -96,7 +105,7 @@ def connect_settings(service: Service, app: gr.Blocks, surface: Surface) -> None
         _restorer(service, surface, settings),
         kept,
         [*components, q.picture, q.picker, *answer.followed],
-        js=f"kept => ({PRESS})(kept)",
+        js=_KEPT,
         **QUIET,
     )
     inputs_of(surface).switch_after(loaded.then)
@@ -111,29 +120,6 @@ def connect_settings(service: Service, app: gr.Blocks, surface: Surface) -> None
     )
     changes = [each.change for each in (*components, q.picture, answer.cards)]
     gr.on(changes, None, [kept, q.picture, answer.cards, *components], kept, js=remember)
-
-
-def connect_tabs(app: gr.Blocks, tabs: gr.Tabs) -> None:
-    """Remember which tab is open, and open it on a new load.
-
-    Args:
-        app: The page.
-        tabs: Its tabs, each with an id.
-    """
-    kept = gr.BrowserState(None, storage_key="fd-tab", secret=_SECRET)
-    names = [str(tab.id) for tab in tabs.children if isinstance(tab, gr.Tab)]
-    opening = f"kept => {names}.includes(kept) ? {{selected: kept, __type__: 'update'}} : undefined"
-    loaded = app.load(None, kept, tabs, js=opening)
-    loaded.then(None, None, None, js="() => { (window.fdLoaded ||= {}).tab = true; }")
-    # Not as each tab's own event, which would wait behind what else happens when one is opened. The
-    # first tab is open before what was kept is known.
-    opened = "document.querySelector('[data-tab-id][aria-selected=true]')?.dataset.tabId"
-    # A narrow page lays its tabs out anew for one that it had no room for.
-    drawn = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    remember = (
-        f"async kept => {{ await {drawn}; return window.fdLoaded?.tab ? {opened} || kept : kept; }}"
-    )
-    tabs.select(None, kept, kept, js=remember)
 
 
 def _restorer(

@@ -38,16 +38,13 @@ SAME = {
 GRADIOS = {
     "Error", "Upload file", "Capture from camera", "Paste from clipboard", "More tabs",
     "Click to upload or drop files", "Drop an image file here to upload", "Reset to default value",
-    "number input for {}", "range slider for {}",
+    "Empty value", "number input for {}", "range slider for {}",
 }  # fmt: skip
 """Those that gradio has in English alone."""
 
-PENDING = {"try", "checkpoints", "finetune", "evaluate"}
+PENDING = {"checkpoints", "finetune", "evaluate"}
 """Tabs whose words are not translated yet."""
-PENDING_SCRIPTS = {
-    "answer_editor.js", "answer_view.js", "canvas_boxes.js", "canvas_things.js", "canvas_view.js",
-    "conversation.js", "holding.js",
-}  # fmt: skip
+PENDING_SCRIPTS: set[str] = set()
 
 PIECED = {"{} regions", "{} region", "{} outlines", "{} outline"}
 """Those that ``Prediction.sentence`` puts together of little more than values."""
@@ -133,7 +130,9 @@ def _spoken(config, but: Collection[str] = ()) -> set[str]:
             continue
         props, kind = component["props"], component["type"]
         names = [
-            n for n in ("label", "info", "placeholder") if not (kind == "html" and n == "label")
+            n
+            for n in ("label", "info", "placeholder", "submit_btn")
+            if not (kind == "html" and n == "label")
         ]
         names += ["value"] if kind in ("button", "markdown") else []
         found |= {props[n] for n in names if isinstance(props.get(n), str)}

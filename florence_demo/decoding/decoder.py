@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +28,7 @@ from florence_demo.decoding.nearby import likelihoods
 from florence_demo.decoding.rules import DecodeOptions, Generated, unsupported
 from florence_demo.decoding.search import start_search, trim
 from florence_demo.decoding.step import take_step
+from florence_demo.encoding.encoder import Encoder
 from florence_demo.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -73,10 +73,7 @@ class Decoder:
         if special and not reference:
             log.info("decoding with generate, for the checkpoint's %s", ", ".join(special))
         self.reference = reference or bool(special)
-        # Equal numbers in nine tenths of the time: 5.95 s instead of 6.55 s for a picture.
-        self._channels_last = not self.reference and model.device.type == "cpu"
-        if self._channels_last:
-            model.model.vision_tower.to(memory_format=torch.channels_last)
+        self._encoder = None if reference else Encoder(model)
         self._step: DecoderStep | None = None
         self._graphs: Graphs | None = None
         if not self.reference:
@@ -93,24 +90,15 @@ class Decoder:
 
         Args:
             pixel_values: Normalised pixels.
-            before_block: Called before each of the tower's blocks; what it raises ends the pass.
+            before_block: Called between the tower's blocks, or before and after where a GPU does
+                them in one go; what it raises ends the pass.
         """
         pixels = pixel_values.to(self.model.device, self.model.dtype)
-        if self._channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        thread = threading.get_ident()
-
-        def ask(*_: Any) -> None:
-            if before_block is not None and threading.get_ident() == thread:
-                before_block()
-
-        blocks = [block for stage in self.model.model.vision_tower.blocks for block in stage]
-        hooks = [block.register_forward_pre_hook(ask) for block in blocks if before_block]
-        try:
-            features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
-        finally:
-            for hook in hooks:
-                hook.remove()
+        if self._encoder is not None:
+            return self._encoder.see(pixels, before_block)
+        if before_block is not None:
+            before_block()
+        features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
         return features
 
     @torch.inference_mode()
@@ -166,6 +154,9 @@ class Decoder:
         mask = mask.to(device)
         words = self.model.get_input_embeddings()(ids.to(device))
         embeds = torch.cat([features.to(device, words.dtype), words], dim=1)
+        if self._encoder is not None:
+            padded = any(len(prompt) < longest for prompt in prompts)
+            return self._encoder.read(embeds, mask, padded=padded), mask
         encoder = self.model.model.language_model.encoder
         return encoder(inputs_embeds=embeds, attention_mask=mask).last_hidden_state, mask
 

@@ -82,6 +82,11 @@ class Decoder:
             if model.device.type == "cuda":
                 self._graphs = Graphs(self._step)
 
+    @property
+    def captured_bytes(self) -> int:
+        """Return what captured passes of tower and text encoder took of a GPU's memory."""
+        return self._encoder.bytes if self._encoder else 0
+
     @torch.inference_mode()
     def encode_image(
         self, pixel_values: Tensor, *, before_block: Callable[[], None] | None = None
@@ -124,7 +129,7 @@ class Decoder:
         if len(features) != len(prompts):
             raise ValueError(f"expected {len(prompts)} rows of features, got {len(features)}")
         options = options.limited(int(self.model.config.text_config.max_position_embeddings))
-        hidden, mask = self._encode(features, prompts)
+        hidden, mask = self.encode_text(features, prompts)
         if self._step is None:
             return self._generate(hidden, mask, options, on_step)
         graphs = None if options.do_sample else self._graphs
@@ -135,8 +140,19 @@ class Decoder:
         finally:
             graphs.lock.release()
 
-    def _encode(self, features: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind."""
+    @torch.inference_mode()
+    def encode_text(
+        self, features: Tensor, prompts: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind.
+
+        Args:
+            features: Image features (B, tokens, D).
+            prompts: Token ids of each prompt.
+
+        Raises:
+            InputError: A prompt is longer than the model can read.
+        """
         room = self.model.config.text_config.max_position_embeddings - features.shape[1]
         longest = max(len(prompt) for prompt in prompts)
         if longest > room:

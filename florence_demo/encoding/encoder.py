@@ -14,6 +14,7 @@ from torch.nn import functional
 from florence_demo.encoding.replay import Capture, CudaCapture, Replays
 from florence_demo.encoding.text import TextEncoder
 from florence_demo.encoding.tower import Tower
+from florence_demo.machine import on_zero_gpu
 
 WIDTH = 64
 """Prompts with their pictures are filled up to a multiple of this where passes are replayed."""
@@ -32,7 +33,8 @@ class Encoder:
         self.text = TextEncoder(model.model.language_model.encoder)
         self._see: Replays | None = None
         self._read: Replays | None = None
-        if capture is None and model.device.type == "cuda":
+        # A process that lives for one call would capture for nobody.
+        if capture is None and model.device.type == "cuda" and not on_zero_gpu():
             capture = CudaCapture()
         if capture is not None:
             self._see, self._read = Replays(self.tower, capture), Replays(self.text, capture)

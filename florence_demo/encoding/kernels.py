@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-STRIPS = (4, 3, 2, 1)
-"""Pixels of a row that one program of ``look`` goes along, as many as divide a window."""
+STRIPS = (3, 4, 2, 1)
+"""Pixels of a row that one program of ``look`` goes along: the first that divides a window."""
 CHANNELS = 256
 """Channels that one warp of ``look`` has."""
 QUERIES, WARPS = 64, 4

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from florence_demo.encoding.plain import PlainBlock, PlainEmbed
+from florence_demo.machine import on_zero_gpu
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def _maker(tower: Any) -> Callable[[Any], Step]:
     """Return what suits the machine, tried on a spatial block."""
     half = next(block.spatial_block for stage in tower.blocks for block in stage)
     weight, side = half.conv1.weight, int(half.window_attn.window_size)
-    if weight.device.type != "cuda":
+    if weight.device.type != "cuda" or on_zero_gpu():  # the process that loads has no GPU there
         return _plain
     try:
         from florence_demo.encoding.fused import FusedBlock, FusedEmbed, fits

@@ -336,6 +336,11 @@ class Engine:
         """Return the bytes of image features kept for further questions."""
         return self._features.bytes
 
+    @property
+    def captured_bytes(self) -> int:
+        """Return the bytes of a GPU that hold passes captured to be replayed."""
+        return 0 if self.retired else self._decoder.captured_bytes
+
     def _answer(self, jobs: list[_Job]) -> list[Generated]:
         """Run one batch of jobs with equal options; only one thread at a time is here."""
         if self.retired:

@@ -221,7 +221,7 @@ def test_a_folder_is_measured_without_gradio_and_datasets(micro_folder):
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
     assert printed["rows"] == []
-    assert [t["task"] for t in printed["tasks"]][:2] == ["Caption", "Detailed caption"]
+    assert [t["task"] for t in printed["tasks"]][:2] == ["Short description", "Longer description"]
     assert printed["tasks"][-1]["task"] == "all 8, one picture"
     assert all(t["same_tokens"] and t["p95"] >= t["p50"] > 0 for t in printed["tasks"])
     assert set(printed["start"]) == {"usual", "ours"}

@@ -7,28 +7,27 @@ their scores are computed ``forward``'s. The reference for both is transformers'
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import Florence2ForConditionalGeneration, GenerationConfig
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
 from florence_demo.decoding.forward import ROOM, DecoderStep
-from florence_demo.decoding.graphs import WIDTH, Graphs, filled_up
+from florence_demo.decoding.graphs import Buffers, Graphs, Size, filled_up, filled_up_width
 from florence_demo.decoding.linears import to_int8
 from florence_demo.decoding.loops import LOOK, cut, without_loop
 from florence_demo.decoding.nearby import likelihoods
+from florence_demo.decoding.reports import Report
 from florence_demo.decoding.rules import DecodeOptions, Generated, unsupported
-from florence_demo.decoding.search import start_search, trim
-from florence_demo.decoding.step import take_step
+from florence_demo.decoding.search import Search, trim
 from florence_demo.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,8 @@ log = logging.getLogger(__name__)
 OnStep = Callable[[int, list[list[int]]], bool]
 """Called after each token with its number and the leading beam's ids of every row; False stops."""
 
-POLL = 8
-"""Steps between two looks at whether a GPU's answers are all done: each look waits for the GPU."""
+LAG = 2
+"""Steps that a GPU is ahead of what the host has heard of, so that neither waits for the other."""
 
 
 class Decoder:
@@ -139,7 +138,7 @@ class Decoder:
         hidden, mask = self._encode(features, prompts)
         if self._step is None:
             return self._generate(hidden, mask, options, on_step)
-        graphs = None if options.do_sample else self._graphs
+        graphs = self._graphs
         if graphs is None or not graphs.lock.acquire(blocking=False):
             return _Run(self._step, (hidden, mask), options).to_end(on_step)
         try:
@@ -212,7 +211,8 @@ class Decoder:
 class _Run:
     """Decode one batch to its end.
 
-    On a CPU every row costs, and rows that are done leave the batch; on a GPU the shapes stay.
+    On a CPU every row costs, and rows that are done leave the batch; on a GPU the shapes stay, and
+    the host hears of a step while the next ones are computed.
 
     Args:
         step: Computes scores.
@@ -229,103 +229,102 @@ class _Run:
         graphs: Graphs | None = None,
     ) -> None:
         hidden, mask = encoded
+        on_gpu = hidden.device.type == "cuda"
+        self.options, self.graphs = options, graphs
         self.rows = list(range(len(hidden)))
-        self.step, self.graphs = step, graphs
-        self.shrinks = hidden.device.type == "cpu" and graphs is None
-        if graphs is not None:
-            hidden, mask = _fill_up(hidden, mask)
-        self.room = min(ROOM, options.max_new_tokens + 1)
-        self.search = start_search(len(hidden), options, hidden.device, self.room)
-        self.search.done[len(self.rows) :] = True
-        self.cache = step.start(hidden, mask, options.num_beams, self.room)
-        self._settle()
+        self.shrinks = graphs is None and not on_gpu
+        self.lag = LAG if on_gpu else 0
+        self.step_number = 0
+        if graphs is None:
+            room = max(options.no_repeat_ngram_size, min(ROOM, options.max_new_tokens + 2))
+            self.buffers = Buffers(step, options, Size(len(mask), mask.shape[1], room))
+            if self.shrinks and bool(mask.all()):
+                self.buffers.cache.picture_mask = None
+        else:
+            size = Size(filled_up(len(hidden)), filled_up_width(mask.shape[1]), ROOM)
+            self.buffers = graphs.take(options, size)
+        self.room = self.buffers.room
+        self.buffers.fill(hidden, mask, options)
+        self.reports: deque[Report] = deque()
         self.answers: dict[int, Generated] = {}
         self.looped: set[int] = set()
 
-    def _settle(self) -> None:
-        """Move into buffers that have a graph, where there are graphs."""
-        if self.graphs is not None:
-            self.buffers = self.graphs.adopt(self.search, self.cache)
-            self.search, self.cache = self.buffers.search, self.buffers.cache
+    @property
+    def search(self) -> Search:
+        """Return the search where it stands."""
+        return self.buffers.search
 
     def to_end(self, on_step: OnStep | None) -> list[Generated]:
         """Return the answers in the order of the prompts."""
-        count = 0
         while self.rows:
             self._advance()
-            count += 1
-            if self.search.options.loop_guard and count % LOOK == 0:
-                self._end_loops()
-            if on_step is not None and on_step(count, self._leading()) is False:
-                self.search.stop(torch.ones_like(self.search.done))
-            elif not self.shrinks and count % POLL and self.search.length < self.search.limit:
-                continue
-            self._collect()
+            self.reports.append(Report(self.step_number, self.search.report))
+            lag = 0 if self.step_number >= self.options.max_new_tokens else self.lag
+            while self.rows and len(self.reports) > lag:
+                self._hear(self.reports.popleft(), on_step)
         return [self.answers[row] for row in sorted(self.answers)]
 
     def _advance(self) -> None:
         """Add one token to every row."""
-        if self.search.length == self.room:
-            limit = self.search.limit
-            more = self.room + ROOM if self.shrinks else self.room * 2
-            self.room = more if more + ROOM <= limit else limit
-            # Copies: buffers with a graph keep their tensors for the next request.
-            self.search, self.cache = copy.copy(self.search), copy.copy(self.cache)
-            self.search.grow(self.room)
-            self.cache.grow(self.room)
-            self._settle()
-        if self.graphs is not None:
-            self.graphs.advance(self.buffers)
-        else:
-            take_step(self.step, self.search, self.cache)
+        if self.step_number + 2 >= self.buffers.room:
+            self._grow()
+        self.search.pick.refill()
+        self.buffers.advance()
+        self.step_number += 1
 
-    def _leading(self) -> list[list[int]]:
+    def _grow(self) -> None:
+        """Make room for more tokens: a CPU in place, a GPU in buffers that have a graph."""
+        if self.graphs is None:
+            self.buffers.grow(min(self.buffers.room + ROOM, self.options.max_new_tokens + 2))
+        else:
+            smaller = self.buffers
+            size = replace(smaller.size, room=2 * smaller.room)
+            self.buffers = self.graphs.take(self.options, size)
+            self.buffers.load(smaller)
+
+    def _hear(self, report: Report, on_step: OnStep | None) -> None:
+        """Tell of a step, end what goes in circles or is not wanted, and take out what is done."""
+        done = report.done()
+        if self.options.loop_guard and report.step % LOOK == 0 and self._end_loops(report):
+            done = self.search.done.tolist()
+        if on_step is not None and on_step(report.step, self._leading(report)) is False:
+            self.search.stop(torch.ones_like(self.search.done))
+            done = self.search.done.tolist()
+        if all(done[: len(self.rows)]) or (self.shrinks and any(done)):
+            self._collect(done)
+
+    def _leading(self, report: Report) -> list[list[int]]:
         """Return the best running hypothesis of every prompt, those done as they ended."""
-        running = self.search.running[:, 0, : self.search.length].tolist()
         now = {row: list(answer.ids) for row, answer in self.answers.items()}
-        now.update(zip(self.rows, running, strict=False))  # buffers may have more rows
+        now.update({row: report.leading(at) for at, row in enumerate(self.rows)})
         return [now[row] for row in sorted(now)]
 
-    def _end_loops(self) -> None:
-        """End the rows that only repeat themselves."""
-        leading = self.search.running[:, 0, : self.search.length].tolist()
-        looping = [without_loop(ids) is not None for ids in leading]
-        if any(looping):
-            rows = torch.tensor(looping, device=self.search.done.device) & ~self.search.done
-            self.search.stop(rows)
-            self.looped |= {self.rows[at] for at in rows[: len(self.rows)].nonzero()[:, 0].tolist()}
+    def _end_loops(self, report: Report) -> bool:
+        """End the rows that only repeat themselves, and return whether there are any."""
+        over = report.done()
+        looping = [
+            not over[at] and without_loop(report.leading(at)) is not None
+            for at in range(len(self.rows))
+        ]
+        if not any(looping):
+            return False
+        rows = torch.zeros_like(self.search.done)
+        rows[: len(looping)] = torch.tensor(looping, device=rows.device)
+        self.search.stop(rows)
+        self.looped |= {row for row, loops in zip(self.rows, looping, strict=True) if loops}
+        return True
 
-    def _collect(self) -> None:
+    def _collect(self, done: list[bool]) -> None:
         """Take out the rows that are done."""
-        done = self.search.done.tolist()
-        if not any(done) or (not all(done) and not self.shrinks):
-            return
         answers = [
             cut(answer) if row in self.looped else answer
             for row, answer in zip(self.rows, self.search.answers(), strict=False)
         ]
         self.answers.update({row: answers[at] for at, row in enumerate(self.rows) if done[at]})
-        left = [at for at, over in enumerate(done) if not over]
+        left = [at for at, row in enumerate(self.rows) if row not in self.answers]
         self.rows = [self.rows[at] for at in left]
         if self.rows:
-            self.search.keep(torch.tensor(left))
-            self.cache.keep(torch.tensor(left))
-
-
-def _fill_up(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Repeat the first row, and pad every row, up to the size of buffers that have a graph.
-
-    B becomes one of ``SIZES``, S a multiple of ``WIDTH``.
-
-    Args:
-        hidden: (B, S, D).
-        mask: (B, S).
-    """
-    rows = filled_up(len(hidden)) - len(hidden)
-    hidden = torch.cat([hidden, hidden[:1].expand(rows, -1, -1)])
-    mask = torch.cat([mask, mask[:1].expand(rows, -1)])
-    more = WIDTH - hidden.shape[1] % WIDTH  # at least one column, so that there is always a mask
-    return functional.pad(hidden, (0, 0, 0, more)), functional.pad(mask, (0, more))
+            self.buffers.keep(torch.tensor(left))
 
 
 class _Stop(StoppingCriteria):

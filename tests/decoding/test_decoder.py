@@ -8,9 +8,11 @@ import pytest
 import torch
 from transformers import Florence2Config, Florence2ForConditionalGeneration, GenerationConfig
 
+from florence_demo.decoding import graphs
 from florence_demo.decoding.decoder import Decoder
 from florence_demo.decoding.graphs import Graphs
 from florence_demo.decoding.rules import DecodeOptions
+from florence_demo.decoding.step import take_step
 from florence_demo.errors import InputError
 
 IMAGE_TOKENS = 5
@@ -306,7 +308,58 @@ def test_buffers_with_graphs_give_the_same_tokens(beams):
         expected = reference.decode(features, prompts, options)
         got = own.decode(features, prompts, options)
         assert [g.ids for g in got] == [e.ids for e in expected]
-    assert len(captured) == len(own._graphs.kept) < 7
+    # How answers begin, and a step.
+    assert len(captured) == 2 * len(own._graphs.kept) < 14
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param({}, id="beams"),
+        pytest.param({"num_beams": 1}, id="greedy"),
+        pytest.param({"max_new_tokens": 1}, id="one token"),
+        pytest.param({"do_sample": True, "seed": 5, "top_p": 0.9}, id="drawn"),
+        pytest.param({"do_sample": True, "seed": 5, "num_beams": 1}, id="drawn one by one"),
+    ],
+)
+def test_after_the_first_request_no_step_is_taken_outside_a_replay(rules, monkeypatch):
+    """From the first token to the last, streamed or not, beyond the first buffers too."""
+    inside, outside, seen = [], [], []
+    replaying = False
+
+    def watch(step, _leading):
+        seen.append(step)
+        return True
+
+    def capture(work):
+        def replay():
+            nonlocal replaying
+            replaying = True
+            work()
+            replaying = False
+
+        return replay
+
+    def watched(*args):
+        (inside if replaying else outside).append(1)
+        take_step(*args)
+
+    monkeypatch.setattr(graphs, "take_step", watched)
+    model = tiny_model(3, sharp=0.5).double()
+    reference, _ = both(model)
+    own = with_graphs(copy.deepcopy(model), capture)
+    options = DecodeOptions(
+        **{"max_new_tokens": 90, "length_penalty": 3.0, "early_stopping": "never", **rules}
+    )
+    for seed in range(3):
+        features, prompts = questions(1, seed, torch.float64)
+        seen.clear()
+        (answer,) = own.decode(features, prompts, options, on_step=watch)
+        assert answer.ids == reference.decode(features, prompts, options)[0].ids
+        assert seen == list(range(1, len(seen) + 1))
+        assert own.decode(features, prompts, options)[0].ids == answer.ids
+    assert not outside
+    assert len(inside) >= 6
 
 
 def test_decodes_without_graphs_where_capturing_fails(caplog):

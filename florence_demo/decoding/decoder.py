@@ -80,7 +80,7 @@ class Decoder:
         self._graphs: Graphs | None = None
         if not self.reference:
             with torch.inference_mode():
-                self._step = DecoderStep(model, plain=plain, release=release)
+                self._step = _step_of(model, plain=plain, release=release)
             if model.device.type == "cuda":
                 self._graphs = Graphs(self._step)
 
@@ -206,6 +206,20 @@ class Decoder:
             trim(row.tolist(), [0.0, *score.tolist()], bool(wanted), options)
             for row, score, wanted in zip(sequences, scores, willing, strict=True)
         ]
+
+
+def _step_of(
+    model: Florence2ForConditionalGeneration, *, plain: bool, release: bool
+) -> DecoderStep:
+    """Return the decoder's step as this machine does it best."""
+    if model.device.type == "cuda" and not plain:
+        try:
+            from florence_demo.decoding.fused import FusedStep
+        except ImportError:  # a GPU whose torch has no triton
+            log.info("decoding without fused kernels: there is no triton here")
+        else:
+            return FusedStep(model, release=release)
+    return DecoderStep(model, plain=plain, release=release)
 
 
 class _Run:

@@ -236,7 +236,7 @@ class DecoderStep:
             cache.picture_mask.index_copy_(0, rows, unread.to(cache.picture_mask.dtype))
 
     def __call__(self, tokens: Tensor, position: Tensor, cache: Cache) -> Tensor:
-        """Return the scores of each next token, (B, K, V) float32.
+        """Return the scores of each next token, (B, K, V).
 
         Args:
             tokens: The last token of every beam, (B, K).
@@ -263,7 +263,7 @@ class DecoderStep:
             )
             rows = layer.cross_norm(rows + layer.cross_out(seen))
             rows = layer.norm(rows + layer.down(layer.activation(layer.up(rows))))
-        scores: Tensor = self.head(rows).float()
+        scores: Tensor = self.head(rows)
         return scores.view(batch, beams, -1)
 
     def _split(self, rows: Tensor, batch: int, parts: int) -> tuple[Tensor, ...]:

@@ -87,7 +87,7 @@ class Buffers:
     def __init__(self, step: DecoderStep, options: DecodeOptions, size: Size) -> None:
         self._step, self.size = step, size
         like = step.embed.weight
-        shape = Shape(size.batch, size.room, step.vocabulary)
+        shape = Shape(size.batch, size.room, step.vocabulary, len(step.places))
         self.search: Search = start_search(shape, options, like.device)
         self.cache: Cache = step.cache(size.batch, size.length, options.num_beams, size.room)
         self.rows = torch.arange(size.batch, device=like.device)

@@ -1,4 +1,4 @@
-"""The few kernels that a step of decoding is on a GPU, each with one pass over its weights.
+"""The few kernels that the decoder's part of a step is on a GPU, each one pass over its weights.
 
 Knows rows, weights and pointers. Does not know a model; ``fused`` does. Importing this needs
 triton, which comes with torch on a GPU.
@@ -18,73 +18,87 @@ FEW = 4
 
 
 @triton.jit
-def embed(tokens, position, words, places, out, BEAMS: tl.constexpr,
+def embed(tokens, position, words, places, ancestors, out, steps, BEAMS: tl.constexpr,
           WIDTH: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """Write word and place of each row's token, (R, WIDTH)."""
+    """Write word and place of each row's token, (R, WIDTH), and give each beam its new slot."""
     row = tl.program_id(0)
     at = tl.arange(0, BLOCK)
     inside = at < WIDTH
-    token, place = tl.load(tokens + row), tl.load(position + row // BEAMS)
+    token, now = tl.load(tokens + row), tl.load(position + row // BEAMS)
+    tl.store(ancestors + row * steps + now, row % BEAMS)
     word = tl.load(words + token * WIDTH + at, mask=inside).to(tl.float32)
-    sum_ = word + tl.load(places + place * WIDTH + at, mask=inside).to(tl.float32)
+    sum_ = word + tl.load(places + now * WIDTH + at, mask=inside).to(tl.float32)
     tl.store(out + row * WIDTH + at, sum_, mask=inside)
 
 
 @triton.jit
-def linear(x, weight, bias, scale, shift, normed, residual,
-           out, rows, outs, eps, BIAS: tl.constexpr, NORM: tl.constexpr,
-           GELU: tl.constexpr, ADD: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
-           OUTS: tl.constexpr, CHUNK: tl.constexpr, DOT: tl.constexpr):  # fmt: skip
-    """Write the product of rows (R, WIDTH) and weights (outs, WIDTH), as (R, outs).
+def norm(x, residual, scale, shift, kept, out, eps, ADD: tl.constexpr, WIDTH: tl.constexpr,
+         BLOCK: tl.constexpr):  # fmt: skip
+    """Write rows (R, WIDTH), with ADD those and ``residual``, normalised: exactly and rounded."""
+    row = tl.program_id(0) * WIDTH
+    at = tl.arange(0, BLOCK)
+    inside = at < WIDTH
+    part = tl.load(x + row + at, mask=inside, other=0.0).to(tl.float32)
+    gain = tl.load(scale + at, mask=inside, other=0.0).to(tl.float32)
+    offset = tl.load(shift + at, mask=inside, other=0.0).to(tl.float32)
+    if ADD:
+        part += tl.load(residual + row + at, mask=inside, other=0.0)
+    mean = tl.sum(part, 0) / WIDTH
+    part = tl.where(inside, part - mean, 0.0)
+    part = part * (1.0 / tl.sqrt(tl.sum(part * part, 0) / WIDTH + eps)) * gain + offset
+    tl.store(kept + row + at, part, mask=inside)
+    tl.store(out + row + at, part.to(out.dtype.element_ty), mask=inside)
 
-    With NORM the rows are normalised first, and written once as ``normed`` (R, WIDTH) for whoever
+
+@triton.jit
+def linear(x, weight, bias, scale, shift, kept, residual, out, rows, outs, eps,
+           BIAS: tl.constexpr, NORM: tl.constexpr, GELU: tl.constexpr, ADD: tl.constexpr,
+           WIDTH: tl.constexpr, ROWS: tl.constexpr, OUTS: tl.constexpr,
+           CHUNK: tl.constexpr):  # fmt: skip
+    """Write the product of few rows (R, WIDTH) and weights (outs, WIDTH), as (R, outs).
+
+    With NORM the rows are normalised first, and written once as ``kept`` (R, WIDTH) for whoever
     adds them later; with GELU the product is activated; with ADD ``residual`` (R, outs) is added.
     """
     place = tl.program_id(0) * OUTS + tl.arange(0, OUTS)
-    row = tl.arange(0, ROWS)
+    row, at = tl.arange(0, ROWS), tl.arange(0, CHUNK)
     live, inside = row < rows, place < outs
-    mean = tl.zeros((ROWS,), tl.float32)
-    sharp = tl.zeros((ROWS,), tl.float32)
-    if NORM:
-        squares = tl.zeros((ROWS,), tl.float32)
-        for start in tl.static_range(0, WIDTH, CHUNK):
-            at = start + tl.arange(0, CHUNK)
-            part = tl.load(x + row[:, None] * WIDTH + at[None], mask=live[:, None], other=0.0)
-            mean += tl.sum(part, 1)
-            squares += tl.sum(part * part, 1)
-        mean = mean / WIDTH
-        sharp = 1.0 / tl.sqrt(squares / WIDTH - mean * mean + eps)
-    if DOT:
-        sums = tl.zeros((ROWS, OUTS), tl.float32)
-    else:
-        parts = tl.zeros((ROWS, OUTS, CHUNK), tl.float32)
-    for start in tl.static_range(0, WIDTH, CHUNK):
-        at = start + tl.arange(0, CHUNK)
-        wide = place.to(tl.int64)[:, None] * WIDTH + at[None]
-        taken = tl.load(weight + wide, mask=inside[:, None], other=0.0)
-        part = tl.load(x + row[:, None] * WIDTH + at[None], mask=live[:, None], other=0.0)
-        if NORM:
-            part = (part - mean[:, None]) * sharp[:, None]
-            part = part * tl.load(scale + at)[None].to(tl.float32)
-            part = part + tl.load(shift + at)[None].to(tl.float32)
-            if tl.program_id(0) == 0:
-                tl.store(normed + row[:, None] * WIDTH + at[None], part, mask=live[:, None])
-        part = part.to(taken.dtype)
-        if DOT:
-            sums = tl.dot(part, tl.trans(taken), sums)
-        else:
-            parts += part.to(tl.float32)[:, None, :] * taken.to(tl.float32)[None]
-    if not DOT:
-        sums = tl.sum(parts, 2)
-    if BIAS:
-        sums += tl.load(bias + place, mask=inside, other=0.0)[None].to(tl.float32)
-    if GELU:
-        sums = 0.5 * sums * (1.0 + tl.erf(sums * 0.7071067811865476))
     whole = row[:, None] * outs + place[None]
     wanted = live[:, None] & inside[None]
+    wide = place.to(tl.int64)[:, None] * WIDTH + at[None]
+    here = row[:, None] * WIDTH + at[None]
+    # All that is read is asked for before anything waits for it.
+    if NORM:
+        within = at < WIDTH
+        taken = tl.load(weight + wide, mask=inside[:, None] & within[None], other=0.0)
+        part = tl.load(x + here, mask=live[:, None] & within[None], other=0.0)
+        gain = tl.load(scale + at, mask=within, other=0.0).to(tl.float32)
+        offset = tl.load(shift + at, mask=within, other=0.0).to(tl.float32)
+    added = tl.zeros((ROWS, OUTS), tl.float32)
     if ADD:
-        sums += tl.load(residual + whole, mask=wanted, other=0.0)
-    tl.store(out + whole, sums.to(out.dtype.element_ty), mask=wanted)
+        added += tl.load(residual + whole, mask=wanted, other=0.0)
+    if BIAS:
+        about = tl.load(bias + place, mask=inside, other=0.0)[None].to(tl.float32)
+    if NORM:
+        mean = tl.sum(part, 1) / WIDTH
+        spread = tl.sum(part * part, 1) / WIDTH - mean * mean
+        part = (part - mean[:, None]) * (1.0 / tl.sqrt(spread + eps))[:, None]
+        part = part * gain[None] + offset[None]
+        if tl.program_id(0) == 0:
+            tl.store(kept + here, part, mask=live[:, None] & within[None])
+        sums = tl.sum(part[:, None, :] * taken.to(tl.float32)[None], 2)
+    else:
+        parts = tl.zeros((ROWS, OUTS, CHUNK), tl.float32)
+        for start in tl.static_range(0, WIDTH, CHUNK):
+            taken = tl.load(weight + wide + start, mask=inside[:, None], other=0.0)
+            part = tl.load(x + here + start, mask=live[:, None], other=0.0).to(tl.float32)
+            parts += part[:, None, :] * taken.to(tl.float32)[None]
+        sums = tl.sum(parts, 2)
+    if BIAS:
+        sums += about
+    if GELU:
+        sums = 0.5 * sums * (1.0 + tl.erf(sums * 0.7071067811865476))
+    tl.store(out + whole, (sums + added).to(out.dtype.element_ty), mask=wanted)
 
 
 @triton.jit
@@ -128,36 +142,65 @@ def attend_own(qkv, keys, values, ancestors, position, out,
 
 
 @triton.jit
-def attend_picture(queries, keys, values, unread, out, length,
-                   scale, BEAMS: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr,
-                   ROWS: tl.constexpr, SLOTS: tl.constexpr):  # fmt: skip
+def attend_picture(queries, keys, values, unread, parts, arrived, out, length, scale,
+                   BEAMS: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr,
+                   ROWS: tl.constexpr, SLOTS: tl.constexpr, SPLITS: tl.constexpr):  # fmt: skip
     """Attend to the picture and the prompt; an answer's beams read them together.
 
     Queries and output are (R, HEADS * WIDTH), keys (B * HEADS, WIDTH, length), values
-    (B * HEADS, length, WIDTH), unread (B, length) 0 or -inf; a program is one head of one answer.
+    (B * HEADS, length, WIDTH), unread (B, length) 0 or -inf; a program is one of SPLITS stretches
+    of one head of one answer. Whichever comes last puts the stretches' ``parts``,
+    (B * HEADS, SPLITS, ROWS, WIDTH + 4), together, and leaves ``arrived``, (B * HEADS,), at 0.
     """
-    pair = tl.program_id(0).to(tl.int64)
+    pair, split = (tl.program_id(0) // SPLITS).to(tl.int64), tl.program_id(0) % SPLITS
     answer, head = pair // HEADS, pair % HEADS
     beam, across = tl.arange(0, ROWS), tl.arange(0, WIDTH)
     live = beam < BEAMS
     place = (answer * BEAMS + beam)[:, None] * HEADS * WIDTH + head * WIDTH + across[None]
     query = tl.load(queries + place, mask=live[:, None], other=0.0)
-    best = tl.full((ROWS,), float("-inf"), tl.float32)
+    best = tl.full((ROWS,), -1.0e30, tl.float32)  # finite: a stretch may have nothing to read
     total = tl.zeros((ROWS,), tl.float32)
     seen = tl.zeros((ROWS, WIDTH), tl.float32)
-    for start in range(0, length, SLOTS):
+    stretch = tl.cdiv(tl.cdiv(length, SPLITS), SLOTS) * SLOTS
+    for start in range(split * stretch, tl.minimum(length, (split + 1) * stretch), SLOTS):
         at = start + tl.arange(0, SLOTS)
         inside = at < length
         key = tl.load(keys + (pair * WIDTH + across)[:, None] * length + at[None],
                       mask=inside[None], other=0.0)  # fmt: skip
-        hidden = tl.load(unread + answer * length + at, mask=inside, other=float("-inf"))
-        score = tl.dot(query, key) * scale + hidden.to(tl.float32)[None]
         value = tl.load(values + (pair * length + at)[:, None] * WIDTH + across[None],
                         mask=inside[:, None], other=0.0)  # fmt: skip
+        hidden = tl.load(unread + answer * length + at, mask=inside, other=float("-inf"))
+        score = tl.dot(query, key) * scale + hidden.to(tl.float32)[None]
         most = tl.maximum(best, tl.max(score, 1))
         chance, fade = tl.exp(score - most[:, None]), tl.exp(best - most)
         seen = seen * fade[:, None] + tl.dot(chance.to(value.dtype), value)
         total = total * fade + tl.sum(chance, 1)
         best = most
-    seen = seen / total[:, None]
-    tl.store(out + place, seen.to(out.dtype.element_ty), mask=live[:, None])
+    if SPLITS > 1:
+        mine = parts + ((pair * SPLITS + split) * ROWS + beam) * (WIDTH + 4)
+        tl.store(mine[:, None] + across[None], seen, mask=live[:, None])
+        tl.store(mine + WIDTH, best, mask=live)
+        tl.store(mine + WIDTH + 1, total, mask=live)
+        tl.debug_barrier()
+        count = tl.atomic_add(arrived + pair, 1, sem="acq_rel")
+        if count == SPLITS - 1:
+            tl.store(arrived + pair, 0)
+            best = tl.full((ROWS,), -1.0e30, tl.float32)
+            total = tl.zeros((ROWS,), tl.float32)
+            seen = tl.zeros((ROWS, WIDTH), tl.float32)
+            for other in tl.static_range(SPLITS):
+                theirs = parts + ((pair * SPLITS + other) * ROWS + beam) * (WIDTH + 4)
+                high = tl.load(theirs + WIDTH, mask=live, other=-1.0e30, cache_modifier=".cg")
+                sum_ = tl.load(theirs + WIDTH + 1, mask=live, other=0.0, cache_modifier=".cg")
+                part = tl.load(theirs[:, None] + across[None], mask=live[:, None], other=0.0,
+                               cache_modifier=".cg")  # fmt: skip
+                most = tl.maximum(best, high)
+                fade, gain = tl.exp(best - most), tl.exp(high - most)
+                seen = seen * fade[:, None] + part * gain[:, None]
+                total = total * fade + sum_ * gain
+                best = most
+            seen = seen / total[:, None]
+            tl.store(out + place, seen.to(out.dtype.element_ty), mask=live[:, None])
+    else:
+        seen = seen / total[:, None]
+        tl.store(out + place, seen.to(out.dtype.element_ty), mask=live[:, None])

@@ -26,6 +26,9 @@ from florence_demo.decoding.rules import DecodeOptions, Generated
 WORST = -1.0e9
 """The score of what must not win; finite, so that sums with it stay numbers."""
 
+MOST_FUSED = 8
+"""Beams up to which a search has kernels of its own."""
+
 ROWS = (
     "position", "limit", "running", "running_logprobs", "running_scores", "ids", "logprobs",
     "scores", "finished", "improvable", "done", "willing", "report",
@@ -41,11 +44,13 @@ class Shape:
         batch: Answers, B.
         room: Tokens there is room for, L; one more than the longest answer has.
         vocabulary: Tokens there are, V.
+        longest: Tokens that an answer can ever have.
     """
 
     batch: int
     room: int
     vocabulary: int
+    longest: int
 
 
 def start_search(shape: Shape, options: DecodeOptions, device: torch.device) -> Search:
@@ -56,8 +61,20 @@ def start_search(shape: Shape, options: DecodeOptions, device: torch.device) -> 
         options: The rules; ``max_new_tokens`` already within the decoder's positions.
         device: Where the scores are.
     """
-    kind = Greedy if options.num_beams == 1 else Beams
-    return kind(shape, options, device)
+    if options.num_beams == 1:
+        return Greedy(shape, options, device)
+    return _beams(options, device)(shape, options, device)
+
+
+def _beams(options: DecodeOptions, device: torch.device) -> type[Beams]:
+    """Return the kind of beam search that a device does best."""
+    if device.type == "cuda" and not options.do_sample and options.num_beams <= MOST_FUSED:
+        try:
+            from florence_demo.decoding.fused_search import FusedBeams
+        except ImportError:  # a GPU whose torch has no triton
+            return Beams
+        return FusedBeams
+    return Beams
 
 
 class Search(ABC):
@@ -124,7 +141,7 @@ class Search(ABC):
         """Add one token to every hypothesis that is not done.
 
         Args:
-            logits: The model's scores of the next token, (B, K, V) float32.
+            logits: The model's scores of the next token, (B, K, V).
 
         Returns:
             The hypothesis that each one goes on from, (B, K), or None where each goes on from
@@ -238,7 +255,7 @@ class Greedy(Search):
 
     def choose(self, logits: Tensor) -> None:
         """Add one token to each row of scores (B, 1, V) that is not done."""
-        options, going = self.options, ~self.done
+        options, going, logits = self.options, ~self.done, logits.float()
         token = self.pick.one(self.allowed(logits).squeeze(1))
         logprob = self.told(logits.log_softmax(-1), token[:, None])
         token = token.masked_fill(self.done, options.pad_token_id)
@@ -266,7 +283,7 @@ class Beams(Search):
         """Add one token to each beam of scores (B, K, V); return where each came from, (B, K)."""
         options, beams = self.options, self.options.num_beams
         vocabulary = logits.shape[2]
-        raw = logits.log_softmax(-1)
+        raw = logits.float().log_softmax(-1)
         total = (self.allowed(raw) + self.running_scores[:, :, None]).flatten(1)
         # Twice as many candidates as beams, so that enough go on if some end here.
         best, index = self.pick.several(total, 2 * beams)

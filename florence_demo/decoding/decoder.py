@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -20,23 +19,18 @@ from transformers import Florence2ForConditionalGeneration, GenerationConfig
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
-from florence_demo.decoding.forward import ROOM, DecoderStep
-from florence_demo.decoding.graphs import Buffers, Graphs, Size, filled_up, filled_up_width
+from florence_demo.decoding.crowd import Crowd
+from florence_demo.decoding.forward import DecoderStep
+from florence_demo.decoding.graphs import Beginning, Graphs
+from florence_demo.decoding.group import Group, OnStep, Ticket
 from florence_demo.decoding.linears import to_int8
-from florence_demo.decoding.loops import LOOK, cut, without_loop
 from florence_demo.decoding.nearby import likelihoods
-from florence_demo.decoding.reports import Report
 from florence_demo.decoding.rules import DecodeOptions, Generated, unsupported
-from florence_demo.decoding.search import Search, trim
+from florence_demo.decoding.search import trim
+from florence_demo.decoding.turns import Turns
 from florence_demo.errors import InputError
 
 log = logging.getLogger(__name__)
-
-OnStep = Callable[[int, list[list[int]]], bool]
-"""Called after each token with its number and the leading beam's ids of every row; False stops."""
-
-LAG = 2
-"""Steps that a GPU is ahead of what the host has heard of, so that neither waits for the other."""
 
 
 class Decoder:
@@ -76,13 +70,16 @@ class Decoder:
         self._channels_last = not self.reference and model.device.type == "cpu"
         if self._channels_last:
             model.model.vision_tower.to(memory_format=torch.channels_last)
+        self.turns = Turns()
         self._step: DecoderStep | None = None
         self._graphs: Graphs | None = None
+        self._crowd: Crowd | None = None
         if not self.reference:
             with torch.inference_mode():
                 self._step = _step_of(model, plain=plain, release=release)
             if model.device.type == "cuda":
                 self._graphs = Graphs(self._step)
+            self._crowd = Crowd(self._group, self.turns)
 
     @torch.inference_mode()
     def encode_image(
@@ -121,7 +118,7 @@ class Decoder:
         *,
         on_step: OnStep | None = None,
     ) -> list[Generated]:
-        """Return the answer to each prompt.
+        """Return the answer to each prompt; several threads are answered step by step together.
 
         Args:
             features: Image features (B, tokens, D); row i is the picture of prompt i.
@@ -135,16 +132,16 @@ class Decoder:
         if len(features) != len(prompts):
             raise ValueError(f"expected {len(prompts)} rows of features, got {len(features)}")
         options = options.limited(int(self.model.config.text_config.max_position_embeddings))
-        hidden, mask = self._encode(features, prompts)
-        if self._step is None:
-            return self._generate(hidden, mask, options, on_step)
-        graphs = self._graphs
-        if graphs is None or not graphs.lock.acquire(blocking=False):
-            return _Run(self._step, (hidden, mask), options).to_end(on_step)
-        try:
-            return _Run(self._step, (hidden, mask), options, graphs).to_end(on_step)
-        finally:
-            graphs.lock.release()
+        with self.turns:
+            hidden, mask = self._encode(features, prompts)
+            if self._crowd is None:
+                return self._generate(hidden, mask, options, on_step)
+        return self._crowd.decode(Ticket(Beginning(hidden, mask, options), on_step))
+
+    def _group(self, alone: bool) -> Group:
+        """Return an empty group; one that is to be alone shares no memory."""
+        assert self._step is not None
+        return Group(self._step, None if alone else self._graphs)
 
     def _encode(self, features: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind."""
@@ -220,125 +217,6 @@ def _step_of(
         else:
             return FusedStep(model, release=release)
     return DecoderStep(model, plain=plain, release=release)
-
-
-class _Run:
-    """Decode one batch to its end.
-
-    On a CPU every row costs, and rows that are done leave the batch; on a GPU the shapes stay, and
-    the host hears of a step while the next ones are computed.
-
-    Args:
-        step: Computes scores.
-        encoded: The encoder's output (B, S, D) and its mask (B, S).
-        options: How to search.
-        graphs: Buffers with graphs, on a GPU; this run alone uses them.
-    """
-
-    def __init__(
-        self,
-        step: DecoderStep,
-        encoded: tuple[Tensor, Tensor],
-        options: DecodeOptions,
-        graphs: Graphs | None = None,
-    ) -> None:
-        hidden, mask = encoded
-        on_gpu = hidden.device.type == "cuda"
-        self.options, self.graphs = options, graphs
-        self.rows = list(range(len(hidden)))
-        self.shrinks = graphs is None and not on_gpu
-        self.lag = LAG if on_gpu else 0
-        self.step_number = 0
-        if graphs is None:
-            room = max(options.no_repeat_ngram_size, min(ROOM, options.max_new_tokens + 2))
-            self.buffers = Buffers(step, options, Size(len(mask), mask.shape[1], room))
-            if self.shrinks and bool(mask.all()):
-                self.buffers.cache.picture_mask = None
-        else:
-            size = Size(filled_up(len(hidden)), filled_up_width(mask.shape[1]), ROOM)
-            self.buffers = graphs.take(options, size)
-        self.room = self.buffers.room
-        self.buffers.fill(hidden, mask, options)
-        self.reports: deque[Report] = deque()
-        self.answers: dict[int, Generated] = {}
-        self.looped: set[int] = set()
-
-    @property
-    def search(self) -> Search:
-        """Return the search where it stands."""
-        return self.buffers.search
-
-    def to_end(self, on_step: OnStep | None) -> list[Generated]:
-        """Return the answers in the order of the prompts."""
-        while self.rows:
-            self._advance()
-            self.reports.append(Report(self.step_number, self.search.report))
-            lag = 0 if self.step_number >= self.options.max_new_tokens else self.lag
-            while self.rows and len(self.reports) > lag:
-                self._hear(self.reports.popleft(), on_step)
-        return [self.answers[row] for row in sorted(self.answers)]
-
-    def _advance(self) -> None:
-        """Add one token to every row."""
-        if self.step_number + 2 >= self.buffers.room:
-            self._grow()
-        self.search.pick.refill()
-        self.buffers.advance()
-        self.step_number += 1
-
-    def _grow(self) -> None:
-        """Make room for more tokens: a CPU in place, a GPU in buffers that have a graph."""
-        if self.graphs is None:
-            self.buffers.grow(min(self.buffers.room + ROOM, self.options.max_new_tokens + 2))
-        else:
-            smaller = self.buffers
-            size = replace(smaller.size, room=2 * smaller.room)
-            self.buffers = self.graphs.take(self.options, size)
-            self.buffers.load(smaller)
-
-    def _hear(self, report: Report, on_step: OnStep | None) -> None:
-        """Tell of a step, end what goes in circles or is not wanted, and take out what is done."""
-        done = report.done()
-        if self.options.loop_guard and report.step % LOOK == 0 and self._end_loops(report):
-            done = self.search.done.tolist()
-        if on_step is not None and on_step(report.step, self._leading(report)) is False:
-            self.search.stop(torch.ones_like(self.search.done))
-            done = self.search.done.tolist()
-        if all(done[: len(self.rows)]) or (self.shrinks and any(done)):
-            self._collect(done)
-
-    def _leading(self, report: Report) -> list[list[int]]:
-        """Return the best running hypothesis of every prompt, those done as they ended."""
-        now = {row: list(answer.ids) for row, answer in self.answers.items()}
-        now.update({row: report.leading(at) for at, row in enumerate(self.rows)})
-        return [now[row] for row in sorted(now)]
-
-    def _end_loops(self, report: Report) -> bool:
-        """End the rows that only repeat themselves, and return whether there are any."""
-        over = report.done()
-        looping = [
-            not over[at] and without_loop(report.leading(at)) is not None
-            for at in range(len(self.rows))
-        ]
-        if not any(looping):
-            return False
-        rows = torch.zeros_like(self.search.done)
-        rows[: len(looping)] = torch.tensor(looping, device=rows.device)
-        self.search.stop(rows)
-        self.looped |= {row for row, loops in zip(self.rows, looping, strict=True) if loops}
-        return True
-
-    def _collect(self, done: list[bool]) -> None:
-        """Take out the rows that are done."""
-        answers = [
-            cut(answer) if row in self.looped else answer
-            for row, answer in zip(self.rows, self.search.answers(), strict=False)
-        ]
-        self.answers.update({row: answers[at] for at, row in enumerate(self.rows) if done[at]})
-        left = [at for at, row in enumerate(self.rows) if row not in self.answers]
-        self.rows = [self.rows[at] for at in left]
-        if self.rows:
-            self.buffers.keep(torch.tensor(left))
 
 
 class _Stop(StoppingCriteria):

@@ -109,19 +109,34 @@ class Cache:
         self.values = functional.pad(self.values, (0, 0, 0, 0, 0, more))
         self.ancestors = functional.pad(self.ancestors, (0, more), value=-1)
 
-    def load(self, other: Cache) -> None:
-        """Take over what another one with less room, or as much, remembers."""
-        pairs = [
-            *zip(self.picture_keys, other.picture_keys, strict=True),
-            *zip(self.picture_values, other.picture_values, strict=True),
-        ]
-        if self.picture_mask is not None and other.picture_mask is not None:
-            pairs.append((self.picture_mask, other.picture_mask))
-        for mine, theirs in pairs:
-            mine.copy_(theirs)
-        self.keys.zero_()[:, :, : other.steps].copy_(other.keys)
-        self.values.zero_()[:, :, : other.steps].copy_(other.values)
-        self.ancestors.fill_(-1)[..., : other.steps].copy_(other.ancestors)
+    def load(self, other: Cache, rows: Tensor) -> None:
+        """Take over these rows (n,) of another one with less room, or as much, as the first."""
+        count, batch, length = len(rows), len(other.ancestors), other.picture_keys[0].shape[2]
+
+        def first(value: Tensor) -> Tensor:
+            return value.view(len(self.ancestors), -1, *value.shape[1:])[:count]
+
+        def taken(value: Tensor) -> Tensor:
+            return value.view(batch, -1, *value.shape[1:])[rows]
+
+        for mine, theirs in zip(self.picture_keys, other.picture_keys, strict=True):
+            first(mine)[..., :length].copy_(taken(theirs))
+        for mine, theirs in zip(self.picture_values, other.picture_values, strict=True):
+            first(mine)[..., :length, :].copy_(taken(theirs))
+        if self.picture_mask is not None:
+            self.picture_mask[:count, ..., length:] = -torch.inf
+            seen = 0.0 if other.picture_mask is None else other.picture_mask[rows]
+            self.picture_mask[:count, ..., :length] = seen
+        for past, old in ((self.keys, other.keys), (self.values, other.values)):
+            for mine, theirs in zip(past, old, strict=True):
+                first(mine).zero_()[:, :, : other.steps].copy_(taken(theirs))
+        self.ancestors[:count].fill_(-1)
+        self.ancestors[:count, :, : other.steps] = other.ancestors[rows]
+
+    def leave_mask_out(self) -> None:
+        """Do without the picture's mask where it hides nothing."""
+        if self.picture_mask is not None and not bool(self.picture_mask.any()):
+            self.picture_mask = None
 
     def reorder(self, source: Tensor) -> None:
         """Let beam k of row b go on from beam ``source[b, k]``; source is (B, K)."""

@@ -80,7 +80,7 @@ class FusedStep(DecoderStep):
     def _embed(self, tokens: Tensor, position: Tensor, cache: Cache) -> Tensor:
         words = self.embed.weight
         width = words.shape[1]
-        rows = words.new_empty(tokens.numel(), width, dtype=torch.float32)
+        rows: Tensor = words.new_empty(tokens.numel(), width, dtype=torch.float32)
         kernels.embed[(len(rows),)](
             tokens, position, words, self.places, cache.ancestors, rows, cache.steps,
             tokens.shape[1], width, _above(width),

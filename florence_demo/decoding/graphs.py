@@ -5,19 +5,19 @@ computes.
 
 Launching the kernels of a step takes a GPU's host ten times longer than computing them. A graph
 launches them at once, but it is bound to shapes and addresses. So answers are decoded in buffers of
-a few sizes that are kept from request to request, each with two graphs: how answers begin in it,
-and a step. Both are captured while nothing is in the buffers, so there is nothing to save. Where
-capturing fails, and while another request holds the buffers, the same work runs one kernel at a
-time: the same code, the same tokens.
+a few sizes that are kept from request to request, each with its graphs: how answers begin in it,
+all or one of them, and a step. They are captured while nothing is in the buffers, so there is
+nothing to save. Where capturing fails the same work runs one kernel at a time: the same code, the
+same tokens.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -75,6 +75,25 @@ class Size:
     room: int
 
 
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """Hold what n answers begin with.
+
+    Attributes:
+        hidden: The encoder's output, (n, S, C).
+        mask: (n, S), 1 for what is read and 0 for padding.
+        options: Their rules, length and chance.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    options: DecodeOptions
+
+    def row(self, at: int) -> Beginning:
+        """Return what one of the answers begins with."""
+        return replace(self, hidden=self.hidden[at : at + 1], mask=self.mask[at : at + 1])
+
+
 class Buffers:
     """Hold answers at fixed addresses, and how they begin and go on there.
 
@@ -90,17 +109,16 @@ class Buffers:
         shape = Shape(size.batch, size.room, step.vocabulary, len(step.places))
         self.search: Search = start_search(shape, options, like.device)
         self.cache: Cache = step.cache(size.batch, size.length, options.num_beams, size.room)
-        self.rows = torch.arange(size.batch, device=like.device)
-        self.limits = torch.ones_like(self.rows)
-        self.hidden = like.new_zeros(size.batch, size.length, like.shape[1])
-        self.mask = torch.ones(size.batch, size.length, dtype=torch.long, device=like.device)
-        self.begin: Callable[[], None] = self._begin
+        # What a graph reads of answers that begin: the first ones here, at the rows named here.
+        self._order = torch.arange(size.batch, device=like.device)
+        self._rows = self._order.clone()
+        self._limits = torch.ones_like(self._order)
+        self._hidden = like.new_zeros(size.batch, size.length, like.shape[1])
+        self._mask = torch.ones(size.batch, size.length, dtype=torch.long, device=like.device)
+        self._captured = False
+        self._begin_all = partial(self._begin, size.batch)
+        self._begin_one = partial(self._begin, 1)
         self.advance: Callable[[], None] = self._advance
-
-    @property
-    def room(self) -> int:
-        """Return how many tokens there is room for."""
-        return self.size.room
 
     def capture(self, capture: Capture) -> None:
         """Make beginning and going on repeatable.
@@ -108,36 +126,58 @@ class Buffers:
         Raises:
             RuntimeError: That cannot be captured here.
         """
-        begin, advance = capture(self._begin), capture(self._advance)
-        self.begin, self.advance = begin, advance
+        begin, advance = capture(self._begin_all), capture(self._advance)
+        self._begin_one = capture(self._begin_one) if self.size.batch > 1 else begin
+        self._begin_all, self.advance, self._captured = begin, advance, True
 
-    def fill(self, hidden: Tensor, mask: Tensor, options: DecodeOptions) -> None:
-        """Let answers begin; rows beyond theirs are done.
+    def begin(self, rows: list[int], new: Beginning, *, alone: bool) -> None:
+        """Let answers begin.
 
         Args:
-            hidden: The encoder's output, (n, S, C).
-            mask: (n, S), 1 for what is read and 0 for padding.
-            options: Their length and their chance.
+            rows: Where; the first ones where they are alone.
+            new: What they begin with.
+            alone: Whether nobody else is here: then all other rows are done.
         """
-        rows, length = mask.shape
-        self.hidden[:rows, :length] = hidden
-        self.mask.zero_()
-        self.mask[:rows, :length] = mask
-        self.mask[rows:] = 1
-        self.limits.fill_(options.max_new_tokens + 1)
-        for row in range(rows):
-            self.search.pick.begin(row, options.seed)
-        self.begin()
-        self.search.done[rows:] = True
+        count = len(rows)
+        for row in rows:
+            self.search.pick.begin(row, new.options.seed)
+        if not self._captured:
+            self._take_in(rows, new)
+            self._begin(count)
+        elif alone:
+            self._rows.copy_(self._order)
+            self._take_in(None, new)
+            self._begin_all()
+        else:
+            for at, row in enumerate(rows):
+                self._take_in([row], new.row(at))
+                self._begin_one()
+        if alone:
+            self.search.done[count:] = True
+        if self._hidden.device.type == "cpu" and not self._captured:
+            self.cache.leave_mask_out()
 
-    def load(self, other: Buffers) -> None:
-        """Go on with the answers of smaller buffers."""
-        mine, theirs = self.search, other.search
+    def _take_in(self, rows: list[int] | None, new: Beginning) -> None:
+        """Put what answers begin with where a graph reads it."""
+        count, length = new.mask.shape
+        if rows is not None:
+            self._rows[:count] = torch.tensor(rows, device=self._rows.device)
+        self._hidden[:count, :length] = new.hidden
+        if length < self.size.length:
+            self._mask[:count, length:] = 0
+        self._mask[:count, :length] = new.mask
+        self._limits.fill_(new.options.max_new_tokens + 1)
+
+    def load(self, other: Buffers, rows: list[int]) -> None:
+        """Go on with these rows of other buffers, as the first ones here; the rest are done."""
+        mine, theirs, count = self.search, other.search, len(rows)
+        taken = torch.tensor(rows, device=mine.done.device)
         for name in ROWS:
-            new, old = getattr(mine, name), getattr(theirs, name)
-            new[..., : old.shape[-1]].copy_(old)
-        mine.pick.load(theirs.pick)
-        self.cache.load(other.cache)
+            new, old = getattr(mine, name)[:count], getattr(theirs, name)[taken]
+            (new if new.dim() == 1 else new[..., : old.shape[-1]]).copy_(old)
+        mine.done[count:] = True
+        mine.pick.load(theirs.pick, rows)
+        self.cache.load(other.cache, taken)
 
     def grow(self, room: int) -> None:
         """Make room for so many tokens, at other addresses."""
@@ -145,14 +185,15 @@ class Buffers:
         self.search.grow(room)
         self.cache.grow(room)
 
-    def keep(self, rows: Tensor) -> None:
-        """Go on with these rows (n,) alone, at other addresses."""
-        self.search.keep(rows)
-        self.cache.keep(rows)
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows alone, at other addresses."""
+        self.size = replace(self.size, batch=len(rows))
+        self.search.keep(torch.tensor(rows))
+        self.cache.keep(torch.tensor(rows))
 
-    def _begin(self) -> None:
-        self.search.begin(self.rows, self.limits)
-        self._step.begin(self.cache, self.rows, self.hidden, self.mask)
+    def _begin(self, count: int) -> None:
+        self.search.begin(self._rows[:count], self._limits[:count])
+        self._step.begin(self.cache, self._rows[:count], self._hidden[:count], self._mask[:count])
 
     def _advance(self) -> None:
         take_step(self._step, self.search, self.cache)
@@ -165,13 +206,13 @@ class Graphs:
     Attributes:
         step: The decoder.
         capture: How work becomes repeatable; a test on a CPU hands in the identity.
-        lock: Held by the one request that uses the buffers.
+        room: Tokens that there is room for at first, and four times as many, and so on: few graphs.
         broken: Whether capturing has failed here, so that it is not tried again.
     """
 
     step: DecoderStep
     capture: Capture = capture_cuda
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    room: int = 256
     broken: bool = False
     kept: OrderedDict[Hashable, Buffers] = field(default_factory=OrderedDict)
 

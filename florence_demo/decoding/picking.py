@@ -44,8 +44,8 @@ class Pick:
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows (n,) alone."""
 
-    def load(self, other: Pick) -> None:
-        """Go on by another's chance."""
+    def load(self, other: Pick, rows: list[int]) -> None:
+        """Go on by the chance of these rows of another."""
 
 
 class Drawn(Pick):
@@ -101,10 +101,11 @@ class Drawn(Pick):
         self.generators = [self.generators[row] for row in rows.tolist()]
         self.noise = self.noise[rows]
 
-    def load(self, other: Pick) -> None:
-        """Go on by another's chance."""
+    def load(self, other: Pick, rows: list[int]) -> None:
+        """Go on by the chance of these rows of another."""
         assert isinstance(other, Drawn)
-        self.generators = other.generators
+        for at, row in enumerate(rows):
+            self.generators[at].set_state(other.generators[row].get_state())
 
     def _quotients(self, scores: Tensor) -> Tensor:
         """Return what is drawn by for scores (R, N): the largest entries of each row win."""

@@ -13,13 +13,11 @@ class Report:
     """Hold the report of one step, on its way from where it was written.
 
     Args:
-        step: Number of the step.
         written: What the search wrote, (B, 2 + L): whether done, the position, the leading tokens.
             It may be written anew at once.
     """
 
-    def __init__(self, step: int, written: Tensor) -> None:
-        self.step = step
+    def __init__(self, written: Tensor) -> None:
         self._arrived = torch.cuda.Event() if written.is_cuda else None
         if self._arrived is None:
             self._values = written.clone()

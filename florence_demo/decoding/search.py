@@ -198,20 +198,19 @@ class Search(ABC):
             setattr(self, name, getattr(self, name)[rows])
         self.pick.keep(rows)
 
-    def answers(self) -> list[Generated]:
-        """Return the best answer of every row so far."""
-        ids, logprobs = (best.tolist() for best in self.best())
-        lengths = (self.position + 1).tolist()
-        willing, limits = self.willing[:, 0].tolist(), self.limit.tolist()
-        return [
-            trim(
-                ids[row][:length],
-                logprobs[row],
-                willing[row],
-                replace(self.options, max_new_tokens=limits[row] - 1),
-            )
-            for row, length in enumerate(lengths)
-        ]
+    def answers(self, rows: list[int]) -> list[Generated]:
+        """Return the best answers of these rows so far."""
+        taken = torch.tensor(rows, device=self.done.device)
+        ids, logprobs = (best[taken].double() for best in self.best())
+        # In one piece: each that is fetched waits for the device.
+        numbers = (self.position[taken], self.limit[taken], self.willing[taken, 0])
+        told = torch.cat([*(n[:, None].double() for n in numbers), ids, logprobs], 1).tolist()
+        found, room = [], ids.shape[1]
+        for position, limit, willing, *both in told:
+            tokens = [int(token) for token in both[: int(position) + 1]]
+            rules = replace(self.options, max_new_tokens=int(limit) - 1)
+            found.append(trim(tokens, both[room:], bool(willing), rules))
+        return found
 
     def allowed(self, scores: Tensor) -> Tensor:
         """Return scores (B, K, V) as tokens are picked by: what may not come next at -inf."""

@@ -17,7 +17,7 @@ import triton.language as tl
 @triton.jit
 def mark(running, position, marks, room, width, BEAMS: tl.constexpr, NGRAM: tl.constexpr,
          BLOCK: tl.constexpr):  # fmt: skip
-    """Set ``marks`` (R, width) for tokens that would make NGRAM tokens of ``running`` occur twice."""
+    """Set ``marks`` (R, width) for tokens that would let NGRAM tokens of ``running`` recur."""
     row = tl.program_id(0)
     now = tl.load(position + row // BEAMS)
     ids = running + row * room

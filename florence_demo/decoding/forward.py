@@ -31,10 +31,6 @@ from torch.nn import functional
 
 from florence_demo.decoding.linears import Linear, pack_linear
 
-ROOM = 64
-"""Steps that the cache grows by on a CPU; on a GPU it doubles, so that few graphs are needed."""
-
-
 @dataclass(frozen=True, eq=False)
 class _Layer:
     """Hold one decoder layer's weights as they are used."""

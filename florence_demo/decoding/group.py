@@ -154,7 +154,8 @@ class Group:
             room = room if old is None else max(room, old.size.room)
             self._buffers = Buffers(self._step, options, Size(rows, length, room))
         else:
-            room = self._graphs.room if old is None else old.size.room
+            room = max(options.no_repeat_ngram_size, self._graphs.room)
+            room = room if old is None else old.size.room
             size = Size(filled_up(rows), filled_up_width(length), room)
             self._buffers = self._graphs.take(options, size)
         if old is not None and there and old is not self._buffers:

@@ -27,7 +27,7 @@ WORST = -1.0e9
 """The score of what must not win; finite, so that sums with it stay numbers."""
 
 MOST_FUSED = 8
-"""Beams up to which a search has kernels of its own."""
+"""Beams, and tokens that may not recur, up to which a search has kernels of its own."""
 
 ROWS = (
     "position", "limit", "running", "running_logprobs", "running_scores", "ids", "logprobs",
@@ -68,7 +68,8 @@ def start_search(shape: Shape, options: DecodeOptions, device: torch.device) -> 
 
 def _beams(options: DecodeOptions, device: torch.device) -> type[Beams]:
     """Return the kind of beam search that a device does best."""
-    if device.type == "cuda" and not options.do_sample and options.num_beams <= MOST_FUSED:
+    small = max(options.num_beams, options.no_repeat_ngram_size) <= MOST_FUSED
+    if device.type == "cuda" and not options.do_sample and small:
         try:
             from florence_demo.decoding.fused_search import FusedBeams
         except ImportError:  # a GPU whose torch has no triton

@@ -39,7 +39,7 @@ class Task:
 
     Attributes:
         name: Its token in lower case without brackets: "od".
-        title: What the menu shows.
+        title: What it is called wherever it stands alone.
         group: Heading of the menu under which it stands.
         help: One sentence for a person who never heard of it.
         token: Florence-2's word for it, the key of ``parsed``: "<OD>".
@@ -52,6 +52,7 @@ class Task:
         named: Whether each place of its answer has a name.
         placed: Name of the task whose answer says the same and where, if this one's does not.
         lists: Whether its text may be a list of names, each of which is asked for by itself.
+        short: What the menu shows beneath its group, where the title would say the group again.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Task:
     named: bool = True
     placed: str | None = None
     lists: bool = False
+    short: str = ""
 
     @property
     def asks(self) -> Needs:
@@ -88,12 +90,11 @@ class Task:
         text = _checked_words(text).strip()
         if self.needs != "text" and text:
             raise InputError(
-                f"“{self.title}” takes no text: clear the text box, or pick a task that asks for"
-                " words."
+                f"“{self.title}” takes no text: clear the text box, or pick a task with words."
             )
         if self.needs != "region" and region is not None:
             raise InputError(
-                f"“{self.title}” takes no region: remove the box, or pick a task about a region."
+                f"“{self.title}” takes no region: remove the box, or pick a task about a spot."
             )
         if self.needs == "text":
             return self.prompt.replace("{input}", self._checked_text(text))
@@ -118,9 +119,9 @@ class Task:
 
     def _checked_text(self, text: str) -> str:
         if not text:
-            example = f", for example “{self.example}”" if self.example else ""
             raise InputError(
-                f"“{self.title}” needs words: type {self.text_label.lower()}{example}."
+                f"“{self.title}” needs words: fill in “{self.text_label}”, for example"
+                f" “{self.example}”."
             )
         if len(text) > MAX_TEXT:
             raise InputError(
@@ -195,64 +196,65 @@ def _numbers(region: object) -> np.ndarray[Any, np.dtype[np.float64]]:
 _DESCRIBE = "Describe the picture"
 _FIND = "Find things"
 _WORDS = "Find what you name"
-_REGION = "Ask about a region"
+_REGION = "Ask about one spot"
 _READ = "Read text"
 _QUESTION = "Ask a question"
 
 _GROUND = "<CAPTION_TO_PHRASE_GROUNDING>"
 _GROUND_PROMPT = "Locate the phrases in the caption: {input}"
 _REGION_HELP = "Draw a box on the picture; "
+_TRAINED = "nano and fine-tuned models learned to answer questions, Microsoft's four did not."
 
 
-def _cascade(caption: str, title: str) -> Task:
+def _caption(name: str, short: str, title: str, help: str, prompt: str) -> Task:
+    return Task(name, title, _DESCRIBE, help, f"<{name.upper()}>", prompt, TEXT, short=short)
+
+
+def _cascade(caption: Task) -> Task:
     return Task(
-        f"{caption}_then_grounding",
-        f"{title} + boxes",
+        f"{caption.name}_then_grounding",
+        f"{caption.title}, and where",
         _DESCRIBE,
-        f"Writes a {title.lower()}, then draws a box around each thing it mentions.",
+        f"{caption.help.removesuffix('.')}, with a box around each thing that it mentions.",
         _GROUND,
         _GROUND_PROMPT,
         PHRASES,
         needs="text",
-        text_label="A caption",
-        after=caption,
+        after=caption.name,
+        short=f"{caption.short}, and where",
     )
 
 
-_ALL = (
-    Task(
+_CAPTIONS = (
+    _caption(
         "caption",
-        "Caption",
-        _DESCRIBE,
+        "Short",
+        "Short description",
         "One sentence that says what the picture shows.",
-        "<CAPTION>",
         "What does the image describe?",
-        TEXT,
     ),
-    Task(
+    _caption(
         "detailed_caption",
-        "Detailed caption",
-        _DESCRIBE,
+        "Longer",
+        "Longer description",
         "A sentence or two with more of what can be seen.",
-        "<DETAILED_CAPTION>",
         "Describe in detail what is shown in the image.",
-        TEXT,
     ),
-    Task(
+    _caption(
         "more_detailed_caption",
-        "Paragraph",
-        _DESCRIBE,
+        "A paragraph",
+        "Description in a paragraph",
         "A whole paragraph about the picture.",
-        "<MORE_DETAILED_CAPTION>",
         "Describe with a paragraph what is shown in the image.",
-        TEXT,
     ),
-    _cascade("caption", "Caption"),
-    _cascade("detailed_caption", "Detailed caption"),
-    _cascade("more_detailed_caption", "Paragraph"),
+)
+
+_ALL = (
+    *_CAPTIONS,
+    *map(_cascade, _CAPTIONS),
     Task(
         "od",
-        "Detect objects",
+        "Find everything",
         _FIND,
         "Finds things, names each one and draws a box around it.",
         "<OD>",
@@ -261,16 +263,16 @@ _ALL = (
     ),
     Task(
         "dense_region_caption",
-        "Describe every region",
+        "Describe each thing",
         _FIND,
-        "Finds regions and describes each one in a few words.",
+        "Finds things and describes each one in a few words.",
         "<DENSE_REGION_CAPTION>",
         "Locate the objects in the image, with their descriptions.",
         BOXES,
     ),
     Task(
         "region_proposal",
-        "Propose regions",
+        "Where is something?",
         _FIND,
         "Draws boxes around whatever stands out, without names.",
         "<REGION_PROPOSAL>",
@@ -280,9 +282,9 @@ _ALL = (
     ),
     Task(
         "caption_to_phrase_grounding",
-        "Find phrases of a sentence",
+        "Find the things in a sentence",
         _WORDS,
-        "Type a sentence; each thing that it names gets a box.",
+        "Type a sentence; each thing that it mentions gets a box.",
         _GROUND,
         _GROUND_PROMPT,
         PHRASES,
@@ -379,10 +381,9 @@ _ALL = (
     ),
     Task(
         "docvqa",
-        "Question about a document",
+        "Question about a page",
         _QUESTION,
-        "Type a question about a page. It takes a model that was trained on questions: nano and"
-        " fine-tuned ones were, Microsoft's four were not.",
+        "Type a question about a page or a form. " + _TRAINED,
         "<DocVQA>",
         "<DocVQA>{input}",
         TEXT,
@@ -394,8 +395,7 @@ _ALL = (
         "vqa",
         "Question about a picture",
         _QUESTION,
-        "Type a question about the picture. It takes a model that was trained on questions: nano"
-        " and fine-tuned ones were, Microsoft's four were not.",
+        "Type a question about the picture. " + _TRAINED,
         "<VQA>",
         "<VQA>{input}",
         TEXT,
@@ -405,9 +405,9 @@ _ALL = (
     ),
     Task(
         "custom",
-        "Your own prompt",
+        "Exact prompt (for experts)",
         _QUESTION,
-        "Sends exactly what you type, for a fine-tuned model with a task word of its own.",
+        "Sends exactly what you type, for a model of yours with a task word of its own.",
         "<CUSTOM>",
         "{input}",
         TEXT,

@@ -25,29 +25,29 @@ from florence_demo.decoding.rules import DecodeOptions
 from florence_demo.engine.batching import Batcher
 
 CAPTION, PAGE = 20, 400
-PAGES = 4
+PAGES, CAPTIONS = 4, 8
 
 Ask = Callable[[Tensor, int, Callable[[int], None]], None]
 """Answers a picture (1, 3, H, W) with so many tokens; tells of each step."""
 
 
-def crowd_row(decoder: Decoder, name: str, pixels: Tensor, times: int = 8) -> Row:
-    """Compare the median waits of captions that come beside four pages.
+def crowd_row(decoder: Decoder, name: str, pixels: Tensor, page: int = PAGE) -> Row:
+    """Compare the median waits of captions that come beside four pages, one after the other.
 
     Args:
         decoder: Whose model never ends an answer by itself.
-        name: Of the device and model.
+        name: Of the row.
         pixels: A picture, (1, 3, H, W).
-        times: Captions that come, one after the other.
+        page: Tokens of a page.
     """
     joined, batched = _joining(decoder), _batched(decoder)
     for ask in (joined, batched):
         ask(pixels, CAPTION, lambda _: None)
     usual, ours = (
-        statistics.median(_waits(ask, pixels, times)) for ask in (batched, joined)
+        statistics.median(_waits(ask, pixels, page)) for ask in (batched, joined)
     )  # fmt: skip
-    note = f"{usual * 1000:.0f} ms -> {ours * 1000:.0f} ms, {PAGES} pages of {PAGE} tokens"
-    return Row(f"{name}, a caption's wait beside long answers", usual / ours, 4.0, note)
+    note = f"{usual * 1000:.0f} ms -> {ours * 1000:.0f} ms, {PAGES} pages of {page} tokens"
+    return Row(name, usual / ours, 4.0, note)
 
 
 def _options(decoder: Decoder, tokens: int) -> DecodeOptions:
@@ -87,7 +87,7 @@ def _batched(decoder: Decoder) -> Ask:
     return lambda pixels, tokens, tell: (batcher.submit([(pixels, tokens, tell)], tokens), None)[1]
 
 
-def _waits(ask: Ask, pixels: Tensor, times: int) -> list[float]:
+def _waits(ask: Ask, pixels: Tensor, page: int) -> list[float]:
     """Return the seconds that captions take which come while pages are written."""
     took: list[float] = []
     captions: list[threading.Thread] = []
@@ -98,18 +98,18 @@ def _waits(ask: Ask, pixels: Tensor, times: int) -> list[float]:
         took.append(time.perf_counter() - start)
 
     def come(step: int) -> None:
-        if step % (PAGE // (times + 2)) == 0 and len(captions) < times:
+        if step % (page // (CAPTIONS + 2)) == 0 and len(captions) < CAPTIONS:
             captions.append(threading.Thread(target=caption))
             captions[-1].start()
 
     pages = [
-        threading.Thread(target=ask, args=(pixels, PAGE, come if at == 0 else lambda _: None))
+        threading.Thread(target=ask, args=(pixels, page, come if at == 0 else lambda _: None))
         for at in range(PAGES)
     ]
-    for page in pages:
-        page.start()
-    for page in pages:
-        page.join()
+    for each in pages:
+        each.start()
+    for each in pages:
+        each.join()
     for each in captions:
         each.join()
     return took
@@ -124,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, kind = models.build(args.model), "CPU fp32"
     if torch.cuda.is_available():
         model, kind = model.to(torch.bfloat16).cuda(), "GPU bf16"
-    row = crowd_row(Decoder(model), f"{kind}, {args.model}", models.picture())
+    name = f"{kind}, {args.model}, a caption's wait beside long answers"
+    row = crowd_row(Decoder(model), name, models.picture())
     print(json.dumps(asdict(row)) if args.json else markdown([row]))
     return 0 if row.kept else 1
 

@@ -90,7 +90,7 @@ def random_subject(size: str, pictures: int) -> Subject:
         size: "base" or "large".
         pictures: How many to look at.
     """
-    names = ("Caption", "Detect objects", "Detailed caption")
+    names = [TASKS[name].title for name in ("caption", "od", "detailed_caption")]
     questions = dict(zip(names, models.PROMPTS, strict=True))
     model = models.build(size)
     return Subject(size, model, questions, [models.picture(seed) for seed in range(pictures)])

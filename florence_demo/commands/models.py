@@ -15,7 +15,7 @@ def command(args: argparse.Namespace) -> int:
     """Print each model of the catalogue, then what is in use of each memory."""
     fields = ("name", "title", "source", "revision", "note")
     rows = (
-        ({f: getattr(spec, f) for f in fields}, f"{spec.name:9} {spec.title:36} {spec.note}")
+        ({f: getattr(spec, f) for f in fields}, f"{spec.name:9} {spec.title:20} {spec.note}")
         for spec in MODELS.values()
     )
     list_rows(rows, args.json)

@@ -241,9 +241,13 @@ def formats_help() -> str:
 
 def upload_help() -> str:
     """Return what a visitor may upload as data, as a part of a sentence in Markdown."""
-    # A person is told of the common ones first.
-    *most, last = [r.upload for r in reversed(READERS.values()) if r.upload]
+    *most, last = upload_kinds()
     return f"{', '.join(most)}, or {last}"
+
+
+def upload_kinds() -> list[str]:
+    """Return what a visitor may upload as data, in Markdown, the common kinds first."""
+    return [reader.upload for reader in reversed(READERS.values()) if reader.upload]
 
 
 def upload_suffixes() -> set[str]:

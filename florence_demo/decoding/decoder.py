@@ -8,7 +8,6 @@ their scores are computed ``forward``'s. The reference for both is transformers'
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -23,11 +22,13 @@ from florence_demo.decoding.crowd import Crowd
 from florence_demo.decoding.forward import DecoderStep
 from florence_demo.decoding.graphs import Beginning, Graphs
 from florence_demo.decoding.group import Group, OnStep, Ticket
+from florence_demo.decoding.kernels_here import kernels_work
 from florence_demo.decoding.linears import to_int8
 from florence_demo.decoding.nearby import likelihoods
 from florence_demo.decoding.rules import DecodeOptions, Generated, unsupported
 from florence_demo.decoding.search import trim
 from florence_demo.decoding.turns import Turns
+from florence_demo.encoding.encoder import Encoder
 from florence_demo.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -66,10 +67,7 @@ class Decoder:
         if special and not reference:
             log.info("decoding with generate, for the checkpoint's %s", ", ".join(special))
         self.reference = reference or bool(special)
-        # Equal numbers in nine tenths of the time: 5.95 s instead of 6.55 s for a picture.
-        self._channels_last = not self.reference and model.device.type == "cpu"
-        if self._channels_last:
-            model.model.vision_tower.to(memory_format=torch.channels_last)
+        self._encoder = None if reference else Encoder(model)
         self.turns = Turns()
         self._step: DecoderStep | None = None
         self._graphs: Graphs | None = None
@@ -81,6 +79,11 @@ class Decoder:
                 self._graphs = Graphs(self._step)
             self._crowd = Crowd(self._group, self.turns)
 
+    @property
+    def captured_bytes(self) -> int:
+        """Return what captured passes of tower and text encoder took of a GPU's memory."""
+        return self._encoder.bytes if self._encoder else 0
+
     @torch.inference_mode()
     def encode_image(
         self, pixel_values: Tensor, *, before_block: Callable[[], None] | None = None
@@ -89,24 +92,15 @@ class Decoder:
 
         Args:
             pixel_values: Normalised pixels.
-            before_block: Called before each of the tower's blocks; what it raises ends the pass.
+            before_block: Called between the tower's blocks, or before and after where a GPU does
+                them in one go; what it raises ends the pass.
         """
         pixels = pixel_values.to(self.model.device, self.model.dtype)
-        if self._channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        thread = threading.get_ident()
-
-        def ask(*_: Any) -> None:
-            if before_block is not None and threading.get_ident() == thread:
-                before_block()
-
-        blocks = [block for stage in self.model.model.vision_tower.blocks for block in stage]
-        hooks = [block.register_forward_pre_hook(ask) for block in blocks if before_block]
-        try:
-            features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
-        finally:
-            for hook in hooks:
-                hook.remove()
+        if self._encoder is not None:
+            return self._encoder.see(pixels, before_block)
+        if before_block is not None:
+            before_block()
+        features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
         return features
 
     @torch.inference_mode()
@@ -133,7 +127,7 @@ class Decoder:
             raise ValueError(f"expected {len(prompts)} rows of features, got {len(features)}")
         options = options.limited(int(self.model.config.text_config.max_position_embeddings))
         with self.turns:
-            hidden, mask = self._encode(features, prompts)
+            hidden, mask = self.encode_text(features, prompts)
             if self._crowd is None:
                 return self._generate(hidden, mask, options, on_step)
         return self._crowd.decode(Ticket(Beginning(hidden, mask, options), on_step))
@@ -143,8 +137,19 @@ class Decoder:
         assert self._step is not None
         return Group(self._step, None if alone else self._graphs)
 
-    def _encode(self, features: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind."""
+    @torch.inference_mode()
+    def encode_text(
+        self, features: Tensor, prompts: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind.
+
+        Args:
+            features: Image features (B, tokens, D).
+            prompts: Token ids of each prompt.
+
+        Raises:
+            InputError: A prompt is longer than the model can read.
+        """
         room = self.model.config.text_config.max_position_embeddings - features.shape[1]
         longest = max(len(prompt) for prompt in prompts)
         if longest > room:
@@ -162,6 +167,9 @@ class Decoder:
         mask = mask.to(device)
         words = self.model.get_input_embeddings()(ids.to(device))
         embeds = torch.cat([features.to(device, words.dtype), words], dim=1)
+        if self._encoder is not None:
+            padded = any(len(prompt) < longest for prompt in prompts)
+            return self._encoder.read(embeds, mask, padded=padded), mask
         encoder = self.model.model.language_model.encoder
         return encoder(inputs_embeds=embeds, attention_mask=mask).last_hidden_state, mask
 
@@ -209,13 +217,10 @@ def _step_of(
     model: Florence2ForConditionalGeneration, *, plain: bool, release: bool
 ) -> DecoderStep:
     """Return the decoder's step as this machine does it best."""
-    if model.device.type == "cuda" and not plain:
-        try:
-            from florence_demo.decoding.fused import FusedStep
-        except ImportError:  # a GPU whose torch has no triton
-            log.info("decoding without fused kernels: there is no triton here")
-        else:
-            return FusedStep(model, release=release)
+    if not plain and kernels_work(model.device):
+        from florence_demo.decoding.fused import FusedStep
+
+        return FusedStep(model, release=release)
     return DecoderStep(model, plain=plain, release=release)
 
 

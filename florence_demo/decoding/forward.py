@@ -31,6 +31,7 @@ from torch.nn import functional
 
 from florence_demo.decoding.linears import Linear, pack_linear
 
+
 @dataclass(frozen=True, eq=False)
 class _Layer:
     """Hold one decoder layer's weights as they are used."""

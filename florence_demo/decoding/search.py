@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from florence_demo.decoding.kernels_here import kernels_work
 from florence_demo.decoding.nearby import likelihoods
 from florence_demo.decoding.picking import Drawn, Pick
 from florence_demo.decoding.rules import DecodeOptions, Generated
@@ -69,11 +70,9 @@ def start_search(shape: Shape, options: DecodeOptions, device: torch.device) -> 
 def _beams(options: DecodeOptions, device: torch.device) -> type[Beams]:
     """Return the kind of beam search that a device does best."""
     small = max(options.num_beams, options.no_repeat_ngram_size) <= MOST_FUSED
-    if device.type == "cuda" and not options.do_sample and small:
-        try:
-            from florence_demo.decoding.fused_search import FusedBeams
-        except ImportError:  # a GPU whose torch has no triton
-            return Beams
+    if small and not options.do_sample and kernels_work(device):
+        from florence_demo.decoding.fused_search import FusedBeams
+
         return FusedBeams
     return Beams
 

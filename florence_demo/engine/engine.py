@@ -336,6 +336,11 @@ class Engine:
         """Return the bytes of image features kept for further questions."""
         return self._features.bytes
 
+    @property
+    def captured_bytes(self) -> int:
+        """Return the bytes of a GPU that hold passes captured to be replayed."""
+        return 0 if self.retired else self._decoder.captured_bytes
+
     def _answer(self, jobs: list[_Job]) -> list[Generated]:
         """Return the answers to one caller's jobs, found together with those of others."""
         import torch

@@ -319,3 +319,21 @@ def bootstrap(
         return float("nan"), float("nan")
     low, high = np.percentile(values, (2.5, 97.5))
     return float(low), float(high)
+
+
+def widened(value: float, low: float, high: float, count: int) -> tuple[float, float]:
+    """Return an interval that does not shut itself where all answers were right, or all wrong.
+
+    Resamples of equal answers are equal. What is never seen in n questions may still be so often
+    that it is missed with probability 0.025 (Clopper and Pearson 1934, for all or nothing).
+
+    Args:
+        value: The number.
+        low: Lower end by bootstrap.
+        high: Upper end.
+        count: Questions behind it.
+    """
+    if count and low == high == value and value in (0.0, 1.0):
+        unseen = 1 - 0.025 ** (1 / count)
+        return (1 - unseen, 1.0) if value else (0.0, unseen)
+    return low, high

@@ -22,6 +22,10 @@ from florence_demo.output.annotate import annotate
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS
 
+LEAST = 10
+"""Questions below which nothing is said about others of the same kind."""
+TOO_FEW = "too few to say: ask at least ten"
+
 SHOWN = 6
 """Worst and best answers that the page shows, of each."""
 
@@ -33,12 +37,13 @@ class Row:
     Attributes:
         task: Name of the task.
         metric: Name of the metric: "anls", "map50".
-        title: What a person reads.
+        title: What the field calls it.
         value: The number; NaN where nothing could be measured.
         low: Lower end of its 95 % interval by bootstrap.
         high: Upper end.
         count: Rows of data behind it.
         lower_is_better: Whether it is an error.
+        said: What it tells, for a person who never heard of it.
     """
 
     task: str
@@ -49,6 +54,18 @@ class Row:
     high: float
     count: int
     lower_is_better: bool = False
+    said: str = ""
+
+    @property
+    def few(self) -> bool:
+        """Whether so few questions say nothing about others."""
+        return self.count < LEAST
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Its 95 % interval, None where there is none or too few questions were asked for one."""
+        known = math.isfinite(self.low) and math.isfinite(self.high)
+        return (self.low, self.high) if known and not self.few else None
 
     @property
     def key(self) -> str:
@@ -108,6 +125,8 @@ class Sensitivity:
 
     def sentence(self) -> str:
         """Return the finding for a person."""
+        if self.asked < LEAST:
+            return f"Whether the model reads the question: {TOO_FEW}."
         share = self.changed / self.asked
         finding = f"Asked another question, the model changed {share:.0%} of its answers"
         if share < 0.2:
@@ -252,11 +271,12 @@ overflow-wrap:anywhere}svg{max-width:24rem}
 
 
 def _row_json(row: Row) -> dict[str, Any]:
+    low, high = row.interval or (math.nan, math.nan)
     return {
         "key": row.key,
         "value": _number(row.value),
-        "low": _number(row.low),
-        "high": _number(row.high),
+        "low": _number(low),
+        "high": _number(high),
         "count": row.count,
         "lower_is_better": row.lower_is_better,
     }
@@ -271,7 +291,9 @@ def _shown(value: float) -> str:
 
 
 def _interval(row: Row) -> str:
-    return f"{row.low:.3f} to {row.high:.3f}" if math.isfinite(row.low) else ""
+    if row.few:
+        return TOO_FEW
+    return "{:.3f} to {:.3f}".format(*row.interval) if row.interval else ""
 
 
 def _html_table(title: str, rows: Sequence[Row]) -> str:

@@ -29,10 +29,19 @@ UNSEEN = "unseen"
 
 @dataclass(frozen=True)
 class Metric:
-    """Hold one metric: its name, what a person reads, and how it judges one answer."""
+    """Hold one metric.
+
+    Attributes:
+        name: What programs call it.
+        title: What the field calls it.
+        said: What it tells, for a person who never heard of it.
+        judge: How it judges one answer.
+        lower_is_better: Whether it is an error.
+    """
 
     name: str
     title: str
+    said: str
     judge: Judge
     lower_is_better: bool = False
 
@@ -45,19 +54,32 @@ def _places(judge: Callable[[Detections, Detections], Judgement]) -> Judge:
     return lambda example, found: judge(found.detections, example.detections)
 
 
-_ANLS = Metric("anls", "ANLS", _text(metrics.anls))
-_EXACT = Metric("exact", "exact match", _text(metrics.exact))
-_CER = Metric("cer", "character error rate", _text(metrics.character_errors), True)
-_WER = Metric("wer", "word error rate", _text(metrics.word_errors), True)
-_ROUGE = Metric("rouge_l", "ROUGE-L", _text(metrics.rouge_l))
-_CLASSES = Metric("classes", "names of matched boxes", _places(metrics.classes_right))
-_ACCURACY = Metric("accuracy", "accuracy at 0.5", _places(metrics.places_right))
-_BOXES = Metric("boxes", "boxes at 0.5", _places(partial(metrics.places_right, use_labels=False)))
-_MASKS = Metric("iou", "mask IoU", _places(metrics.masks_right))
-_QUADS = Metric("quads", "quads at 0.5", _places(metrics.quads_right))
+_ANLS = Metric("anls", "ANLS", "answers right, letter by letter", _text(metrics.anls))
+_EXACT = Metric("exact", "exact match", "answers exactly right", _text(metrics.exact))
+_CER = Metric("cer", "character error rate", "letters wrong", _text(metrics.character_errors), True)
+_WER = Metric("wer", "word error rate", "words wrong", _text(metrics.word_errors), True)
+_ROUGE = Metric("rouge_l", "ROUGE-L", "words there, in the right order", _text(metrics.rouge_l))
+_CLASSES = Metric(
+    "classes",
+    "names of matched boxes",
+    "names right, where the place is",
+    _places(metrics.classes_right),
+)
+_ACCURACY = Metric(
+    "accuracy", "accuracy at 0.5", "things right, name and place", _places(metrics.places_right)
+)
+_BOXES = Metric(
+    "boxes",
+    "boxes at 0.5",
+    "places right, whatever the name",
+    _places(partial(metrics.places_right, use_labels=False)),
+)
+_MASKS = Metric("iou", "mask IoU", "outline overlap", _places(metrics.masks_right))
+_QUADS = Metric("quads", "quads at 0.5", "lines in the right place", _places(metrics.quads_right))
 _LINES = Metric(
     "cer",
     "character error rate",
+    "letters wrong",
     lambda example, found: metrics.character_errors(
         " ".join(found.detections.labels), (" ".join(example.detections.labels),)
     ),
@@ -71,12 +93,20 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "POLYGONS": (_MASKS,),
     "QUADS": (_QUADS, _LINES),
     # The question names the thing, so that the name in the answer says nothing.
-    "BOXES_OR_POLYGONS": (replace(_BOXES, name="accuracy", title="accuracy at 0.5"),),
+    "BOXES_OR_POLYGONS": (
+        replace(_BOXES, name="accuracy", title="accuracy at 0.5", said="places right"),
+    ),
 }
 """The metrics of each kind of answer; the first is what an answer is ranked by."""
 
 _CAPTIONS = ("caption", "detailed_caption", "more_detailed_caption")
 _MAPS = {"map50": "mAP50", "map75": "mAP75", "map": "mAP50:95"}
+_MAPS_SAID = {
+    "map50": "boxes right",
+    "map75": "boxes right and drawn closely",
+    "map": "boxes right, the more closely drawn the better",
+}
+"""What these tell, for a person who never heard of them."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +114,8 @@ class Line:
     """Hold one line of the table one looks at first.
 
     Attributes:
-        title: What it is called.
+        title: What the field calls it.
+        said: What it tells, for a person who never heard of it.
         task: Name of the task.
         metric: Name of the metric.
         tags: Only rows with one of these; all where empty.
@@ -92,6 +123,7 @@ class Line:
     """
 
     title: str
+    said: str
     task: str
     metric: str
     tags: tuple[str, ...] = ()
@@ -100,28 +132,65 @@ class Line:
 
 _OBJECTS = "objects"
 TABLE = (
-    Line("OD mAP50", "od", "map50"),
-    Line("OD mAP75", "od", "map75"),
-    Line("OD mAP50 on the unseen style", "od", "map50", (UNSEEN,), ()),
-    Line("OD class accuracy of matched boxes", "od", "classes"),
-    Line("caption names exactly the right objects: short", "caption", _OBJECTS),
-    Line("caption names exactly the right objects: long", "more_detailed_caption", _OBJECTS),
-    Line("phrase grounding, accuracy at 0.5", "caption_to_phrase_grounding", "accuracy"),
+    Line("OD mAP50", "Boxes right", "od", "map50"),
+    Line("OD mAP75", "Boxes right and drawn closely", "od", "map75"),
+    Line(
+        "OD mAP50 on the unseen style",
+        "Boxes right, in a style it never saw",
+        "od",
+        "map50",
+        (UNSEEN,),
+        (),
+    ),
+    Line("OD class accuracy of matched boxes", "Names right, where the box is", "od", "classes"),
+    Line(
+        "caption names exactly the right objects: short",
+        "Short descriptions that name just the right things",
+        "caption",
+        _OBJECTS,
+    ),
+    Line(
+        "caption names exactly the right objects: long",
+        "Long descriptions that name just the right things",
+        "more_detailed_caption",
+        _OBJECTS,
+    ),
+    Line(
+        "phrase grounding, accuracy at 0.5",
+        "Things of a sentence found",
+        "caption_to_phrase_grounding",
+        "accuracy",
+    ),
     Line(
         "open vocabulary, accuracy at 0.5, absent things refused",
+        "Named things found, absent ones refused",
         "open_vocabulary_detection",
         "accuracy",
     ),
-    Line("region -> category", "region_to_category", "exact"),
-    Line("region -> description", "region_to_description", "exact"),
-    Line("region -> mask IoU", "region_to_segmentation", "iou"),
-    Line("phrase -> mask IoU", "referring_expression_segmentation", "iou"),
-    Line("OCR character error rate: signs", "ocr", "cer", ("sign",)),
-    Line("OCR character error rate: pages", "ocr", "cer", (), (UNSEEN, "sign")),
-    Line("quads at 0.5 IoU", "ocr_with_region", "quads"),
-    Line("region -> OCR error", "region_to_ocr", "cer"),
-    Line("DocVQA ANLS", "docvqa", "anls"),
-    Line("VQA exact", "vqa", "exact"),
+    Line("region -> category", "Name of one spot right", "region_to_category", "exact"),
+    Line(
+        "region -> description", "Description of one spot right", "region_to_description", "exact"
+    ),
+    Line("region -> mask IoU", "Outline overlap at one spot", "region_to_segmentation", "iou"),
+    Line(
+        "phrase -> mask IoU",
+        "Outline overlap of a named thing",
+        "referring_expression_segmentation",
+        "iou",
+    ),
+    Line("OCR character error rate: signs", "Letters wrong on signs", "ocr", "cer", ("sign",)),
+    Line(
+        "OCR character error rate: pages",
+        "Letters wrong on pages",
+        "ocr",
+        "cer",
+        (),
+        (UNSEEN, "sign"),
+    ),
+    Line("quads at 0.5 IoU", "Lines of text in the right place", "ocr_with_region", "quads"),
+    Line("region -> OCR error", "Letters wrong at one spot", "region_to_ocr", "cer"),
+    Line("DocVQA ANLS", "Page questions right", "docvqa", "anls"),
+    Line("VQA exact", "Picture questions right", "vqa", "exact"),
 )
 """The lines that describe the embedded model; those without data are left out."""
 
@@ -165,6 +234,25 @@ def _vocabulary(examples: Sequence[Example]) -> tuple[str, ...]:
     )
 
 
+def metric_named(task: str, name: str) -> tuple[str, str, bool] | None:
+    """Return what a metric of a task is, None where there is none of that name.
+
+    Args:
+        task: Name of the task.
+        name: Name of the metric.
+
+    Returns:
+        What the field calls it, what it tells a person, whether less is better.
+    """
+    if task not in TASKS:
+        return None
+    if name in _MAPS:
+        return _MAPS[name], _MAPS_SAID[name], False
+    known = (*METRICS[TASKS[task].answer.name], _objects_right(()))
+    found = next((m for m in known if m.name == name), None)
+    return (found.title, found.said, found.lower_is_better) if found else None
+
+
 def _metrics(task: str, vocabulary: tuple[str, ...]) -> tuple[Metric, ...]:
     known = METRICS[TASKS[task].answer.name]
     if task in _CAPTIONS and vocabulary:
@@ -176,7 +264,7 @@ def _objects_right(vocabulary: tuple[str, ...]) -> Metric:
     def judge(example: Example, found: Prediction) -> Judgement:
         return metrics.names_right(found.text, example.answer, vocabulary)
 
-    return Metric(_OBJECTS, "exactly the right objects", judge)
+    return Metric(_OBJECTS, "exactly the right objects", "just the right things named", judge)
 
 
 def _rows(
@@ -205,7 +293,8 @@ def _row(
     title = TASKS[task].title
     if name in _MAPS:
         value, low, high = _mean_ap(name, answered, resampling)
-        return Row(task, name, f"{title}: {_MAPS[name]}", value, low, high, len(answered))
+        said, title = f"{title}: {_MAPS_SAID[name]}", f"{title}: {_MAPS[name]}"
+        return Row(task, name, title, value, low, high, len(answered), said=said)
     metric = next((m for m in _metrics(task, vocabulary) if m.name == name), None)
     if metric is None:
         return None
@@ -213,8 +302,10 @@ def _row(
     gained, possible = np.sum(judgements, axis=0)
     low, high = metrics.bootstrap(judgements, resampling.count, resampling.seed)
     value = float(gained / possible) if possible else float("nan")
-    title = f"{title}: {metric.title}"
-    return Row(task, name, title, value, low, high, len(answered), metric.lower_is_better)
+    low, high = metrics.widened(value, low, high, len(answered))
+    said, title = f"{title}: {metric.said}", f"{title}: {metric.title}"
+    lower = metric.lower_is_better
+    return Row(task, name, title, value, low, high, len(answered), lower, said)
 
 
 def _mean_ap(
@@ -236,7 +327,7 @@ def _mean_ap(
     known = np.asarray(values, np.float64)
     known = known[np.isfinite(known)]
     low, high = np.percentile(known, (2.5, 97.5)) if len(known) else (np.nan, np.nan)
-    return value, float(low), float(high)
+    return value, *metrics.widened(value, float(low), float(high), len(found))
 
 
 def _table_row(
@@ -253,7 +344,7 @@ def _table_row(
     if not answered:
         return None
     row = _row(line.task, line.metric, answered, vocabulary, resampling)
-    return replace(row, title=line.title) if row else None
+    return replace(row, title=line.title, said=line.said) if row else None
 
 
 def judge(example: Example, found: Prediction) -> Judged:

@@ -32,12 +32,13 @@ class ModelSpec:
 
     Attributes:
         name: What a person types: "base-ft".
-        title: What the page shows.
+        title: What it is called in a sentence.
         source: An absolute path of a folder, or an id on the Hugging Face hub, which never is one.
         revision: Commit of the hub repository, None for its newest.
         note: What a person should know before choosing it.
         public: Whether it is one of the catalogue, rather than a folder or id that somebody typed.
         size: Which of Microsoft's sizes it has, "" where its folder says so.
+        gist: What it is for and what it costs, in a few words, for a menu.
     """
 
     name: str
@@ -47,9 +48,15 @@ class ModelSpec:
     note: str = ""
     public: bool = True
     size: Size = ""
+    gist: str = ""
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def label(self) -> str:
+        """What a menu shows: "nano: instant, drawings only"."""
+        return f"{self.name}: {self.gist}" if self.gist else self.title
 
     @property
     def folder(self) -> Path | None:
@@ -70,7 +77,7 @@ class ModelSpec:
             raise ValueError(f"a model has {', '.join(sorted(named))}, not {sorted(given)[:9]}")
         spec = cls(**given)
         revision = "" if spec.revision is None else spec.revision
-        texts = (spec.name, spec.title, spec.source, spec.note, revision)
+        texts = (spec.name, spec.title, spec.source, spec.note, spec.gist, revision)
         if not all(isinstance(text, str) and "\0" not in text for text in texts):
             raise ValueError("a model's name, title and source are texts")
         if type(spec.public) is not bool or spec.size not in get_args(Size):
@@ -90,11 +97,12 @@ _HUB = "florence-community/Florence-2-"
 _CATALOGUE = (
     ModelSpec(
         "nano",
-        "nano (embedded, synthetic scenes)",
+        "nano",
         str(ASSETS / "nano"),
         note="A tiny Florence-2 that we train on drawn scenes of 84 kinds of things and printed"
         " text. It answers in a blink and is mostly right about such scenes; it knows nothing about"
         " photographs.",
+        gist="instant, drawings only",
     ),
     ModelSpec(
         "base-ft",
@@ -103,6 +111,7 @@ _CATALOGUE = (
         "0b03b6f15a4a211370fb204aee4e7dd48887ea37",
         note="Microsoft's small model, tuned further on many tasks. A good first choice.",
         size="base",
+        gist="photographs, 0.5 GB once",
     ),
     ModelSpec(
         "large-ft",
@@ -110,6 +119,7 @@ _CATALOGUE = (
         _HUB + "large-ft",
         note="Microsoft's large model, tuned further on many tasks: the best answers.",
         size="large",
+        gist="photographs, the best answers, 1.6 GB once",
     ),
     ModelSpec(
         "base",
@@ -117,6 +127,7 @@ _CATALOGUE = (
         _HUB + "base",
         note="Microsoft's small model, 0.23 billion parameters, 0.5 GB to download.",
         size="base",
+        gist="photographs, not tuned further, 0.5 GB once",
     ),
     ModelSpec(
         "large",
@@ -124,6 +135,7 @@ _CATALOGUE = (
         _HUB + "large",
         note="Microsoft's large model, 0.77 billion parameters, 1.6 GB to download.",
         size="large",
+        gist="photographs, not tuned further, 1.6 GB once",
     ),
 )
 
@@ -193,7 +205,9 @@ def hub_spec(name: str) -> ModelSpec:
     source, _, revision = name.partition("@")
     if source in MODELS:
         known = MODELS[source]
-        return replace(known, name=name, title=name, revision=revision, note="", public=False)
+        return replace(
+            known, name=name, title=name, revision=revision, note="", gist="", public=False
+        )
     return ModelSpec(name, name, source, revision or None, public=False)
 
 

@@ -129,8 +129,7 @@ def check_number(titles: Sequence[str]) -> None:
     """Raise InputError where models are too few or too many, or one stands there twice."""
     count = len(set(titles))
     if not LEAST <= count <= MOST or count != len(titles):
-        chosen = "one is chosen" if count == 1 else f"{count or 'none'} are chosen"
-        raise InputError(f"Choose two to four different models to compare: {chosen}.")
+        raise InputError(f"Choose two to four different models to compare, not {count}.")
 
 
 def _answered(

@@ -106,6 +106,7 @@ def _run(config: TrainConfig, files: RunFiles) -> Result:
     if not files.silent:
         _save(config, model, loaded)
     after = measuring.numbers("after", model)
+    _tell_samples(trainer, measuring, model)
     result = Result(
         folder=config.out,
         before=before,
@@ -210,6 +211,13 @@ def _samples(measuring: Measuring, model: Any) -> tuple[dict[str, Any], ...]:
     if in_parts(model):
         model = plain_copy(model)
     return () if measuring.files.silent else measuring.samples(model)
+
+
+def _tell_samples(trainer: FlorenceTrainer, measuring: Measuring, model: Any) -> None:
+    """Tell what the model answers that is kept: it may be an earlier one than was asked last."""
+    step = _kept_early(trainer, measuring.config) or trainer.state.global_step
+    samples = tuple({**s, "step": step} for s in _samples(measuring, model))
+    measuring.files.tell(samples=samples)
 
 
 def _learn(trainer: FlorenceTrainer, config: TrainConfig, files: RunFiles) -> None:

@@ -14,26 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from florence_demo.data.example import Example
 from florence_demo.data.rows import spread
+from florence_demo.data.showing import varied
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.request import Options
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
 from florence_demo.evaluation.report import Report
 from florence_demo.files import write_json
 from florence_demo.models.loading import LoadedModel
-from florence_demo.pictures.images import display_copy
 from florence_demo.training.config import TrainConfig
+from florence_demo.training.samples import record
 from florence_demo.training.splits import Split
-from florence_demo.training.status import OTHER, SAMPLES_FOLDER, RunFiles
+from florence_demo.training.status import OTHER, RunFiles
 from florence_demo.training.trainable import plain_copy
 
 if TYPE_CHECKING:
     import torch
 
-_SHOWN = 1_000
-"""Letters of a question or an answer that a run tells as it learns."""
 _SAMPLES = 4
-_THUMBNAIL = 240
-"""Pixels of the longer side of a picture beside an answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +59,8 @@ class Measuring:
         else:
             self.files.tell(state="measuring", message="Measuring the model as it is")
             before = self.numbers("before", self.loaded.model)
-        self.files.tell(before=before)
+        measured = min(len(self.split.measured), self.config.answers)
+        self.files.tell(before=before, measured=measured)
         return before
 
     def numbers(self, name: str, model: Any) -> dict[str, float]:
@@ -97,28 +95,11 @@ class Measuring:
 
     def samples(self, model: Any) -> tuple[dict[str, Any], ...]:
         """Return a few answers of a model, as the page shows them."""
-        rows = spread(self.split.measured, min(_SAMPLES, self.config.answers))
+        rows = varied(self.split.measured, min(_SAMPLES, self.config.answers))
         if not rows:
             return ()
-        return tuple(
-            {
-                "question": f"{j.example.task} {j.example.text}".strip()[:_SHOWN],
-                "answer": (j.prediction.text or j.prediction.raw)[:_SHOWN],
-                "truth": (j.example.answer or j.example.target(j.prediction.size))[:_SHOWN],
-                "score": round(j.score, 4),
-                "where": j.example.where,
-                "picture": self._thumbnail(i, j.example),
-            }
-            for i, j in enumerate(self._ask(model, rows, bootstrap=0).judged)
-        )
-
-    def _thumbnail(self, number: int, example: Example) -> str:
-        """Write a small copy of a picture once and return its name."""
-        path = self.config.out / SAMPLES_FOLDER / f"{number}.jpg"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(display_copy(example.load(), _THUMBNAIL)[0])
-        return path.name
+        judged = self._ask(model, rows, bootstrap=0).judged
+        return tuple(record(each, i, self.config.out) for i, each in enumerate(judged))
 
     def _ask(
         self, model: Any, rows: Sequence[Example], source: str = "", bootstrap: int = 200

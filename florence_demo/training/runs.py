@@ -136,7 +136,7 @@ class Runs:
             folders = [p for p in self.root.iterdir() if p.is_dir() and not p.is_symlink()]
         except OSError:
             return []
-        runs = [run for run in map(_read, folders) if run]
+        runs = [run for run in map(read_run, folders) if run]
         return sorted(runs, key=lambda run: run.status.updated)
 
     def current(self) -> Run | None:
@@ -262,7 +262,8 @@ def clean_name(name: str) -> str:
     return kept.strip("-._")[:_LONGEST_NAME].rstrip("-._") or "run"
 
 
-def _read(folder: Path) -> Run | None:
+def read_run(folder: Path) -> Run | None:
+    """Return the run that a folder is, None where it is none."""
     try:
         status = read_status(folder)
     except (OSError, ValueError, TypeError, KeyError, FlorenceDemoError):

@@ -30,7 +30,7 @@ RESULT_FILE = "result.json"
 OTHER = "other "
 """Begins the names of numbers that are about tasks which were not learned."""
 SAMPLES_FOLDER = "samples"
-"""Small copies of the pictures that a run is asked about as it learns."""
+"""The pictures that a run is asked about as it learns, each whole and small."""
 
 _MOST = 10**15
 """No number that a run tells is larger: bytes of a large disk, or seconds of an age."""
@@ -56,7 +56,8 @@ class Status:
         memory_peak: The most so far.
         loss: The last training loss.
         eval_loss: The last validation loss.
-        samples: Answers on validation pictures: question, answer, truth, score, where, step.
+        samples: Answers on validation pictures, as ``samples.record`` tells them, and the step.
+        measured: Questions behind the numbers before and after; 0 where nobody told.
         before: Numbers before training, by metric.
         after: Numbers after it.
         checkpoint: Folder of the last complete checkpoint.
@@ -77,6 +78,7 @@ class Status:
     loss: float | None = None
     eval_loss: float | None = None
     samples: tuple[dict[str, Any], ...] = ()
+    measured: int = 0
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
     checkpoint: str = ""

@@ -19,6 +19,7 @@ from florence_demo.engine.question import Question, as_regions
 from florence_demo.engine.request import Options
 from florence_demo.errors import InputError
 from florence_demo.machine import in_bytes
+from florence_demo.models.catalogue import MODELS
 from florence_demo.serving.asking import Service
 from florence_demo.serving.compare import MOST, Column, Contender, compare
 from florence_demo.tasks import Region, task_named
@@ -34,7 +35,6 @@ from florence_demo.ui.handlers import friendly, friendly_stream
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET, model_choices, model_of
 
-_HINT = "Put a picture in, choose two to four models and press Compare."
 _NAMES = 6
 """Names of things that a count lists."""
 
@@ -49,17 +49,17 @@ class Columns(Skeleton):
     """Show answers side by side.
 
     Its value holds any of ``picture`` (a file; kept when absent), ``columns`` ([{title, busy,
-    problem, sentence, words, overlay, notices, counts, meta}]), ``against`` (the title of the
+    problem, sentence, words, overlay, notices, counts, cost}]), ``against`` (the title of the
     column that the others are compared with), ``busy``, ``hint``.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         html = (
-            '<section class="fd-compare" aria-label="Answers side by side">'
-            f'<p class="fd-compare-hint">{_HINT}</p>'
-            '<p class="fd-legend-words fd-note" hidden>Beside <b></b>: <ins>words that only this'
-            " model writes</ins> <del>words that are missing here</del></p>"
-            '<div class="fd-columns" aria-live="polite"></div></section>'
+            '<section class="fd-compare" aria-label="Answers side by side" data-words>'
+            '<p class="fd-compare-hint"></p><p class="fd-legend-words fd-note" hidden>'
+            "<span>Beside</span> <b></b>: <ins>words that only this model writes</ins>"
+            " <del>words that are missing here</del></p>"
+            '<div class="fd-columns"></div></section>'
         )
         holds = "A column for each model: title, sentence, words, counts, problem"
         super().__init__(
@@ -165,7 +165,7 @@ def _laid_out(service: Service) -> _Tab:
                 allow_custom_value=True,
             )
             with gr.Accordion("Advanced", open=False):
-                beams = Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
+                beams = Slider(1, 5, 3, step=1, label="Care", info="More is slower, steadier")
                 tokens = Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", size="lg", scale=3)
@@ -182,7 +182,7 @@ def _ended(hint: str) -> str:
     told = json.dumps(hint)
     return (
         "(shown) => !shown || !shown.busy ? shown : {...shown, busy: false,"
-        f" hint: {told}, columns: (shown.columns || []).map(c => c.meta || c.problem ? c :"
+        f" hint: {told}, columns: (shown.columns || []).map(c => c.cost.weights || c.problem ? c :"
         f" {{...c, busy: false, problem: {told}}})}}"
     )
 
@@ -217,7 +217,7 @@ def _compare_handler(service: Service) -> Callable[..., Iterator[Any]]:
             (text or "") if asked.asks == "text" else "",
             as_regions(region) if asked.asks == "region" else (),
         )
-        titles = {value: title for title, value in model_choices(service)}
+        titles = {spec.name: spec.title for spec in MODELS.values()}
         contenders = [
             Contender(titles.get(str(name), str(name)[:100]), partial(model_of, service, name))
             for name in (models if isinstance(models, list) else [])
@@ -246,7 +246,7 @@ def shown_side_by_side(columns: Sequence[Column]) -> dict[str, Any]:
 
 def _shown(column: Column, first: Column | None) -> dict[str, Any]:
     found = column.found
-    meta = f"{found.seconds:.2f} s · {in_bytes(column.memory)} of weights" if found else ""
+    weights = in_bytes(column.memory) if found else ""
     return {
         "title": column.title,
         "busy": not found and not column.problem,
@@ -256,28 +256,27 @@ def _shown(column: Column, first: Column | None) -> dict[str, Any]:
         "overlay": column.shown.get("overlay", ""),
         "notices": column.shown.get("notices", []),
         "counts": _counts(column, first),
-        "meta": meta,
+        "cost": {"seconds": round(found.seconds, 2) if found else 0, "weights": weights},
     }
 
 
-def _counts(column: Column, first: Column | None) -> list[tuple[str, int, str]]:
-    """Return what two answers have in common: a title, a count, some names."""
+def _counts(column: Column, first: Column | None) -> list[tuple[str, int, list[str], int]]:
+    """Return what two answers share: a title, a count, some names, how many names more."""
     if column.things is None or column.found is None or first is None or first.found is None:
         return []
     mine, theirs = column.found.detections.labels, first.found.detections.labels
     return [
-        ("Both", len(column.things.both), ""),
+        ("Both", len(column.things.both), [], 0),
         (
             "Only the first",
             len(column.things.first),
-            _named([theirs[i] for i in column.things.first]),
+            *_named([theirs[i] for i in column.things.first]),
         ),
-        ("Only here", len(column.things.here), _named([mine[i] for i in column.things.here])),
+        ("Only here", len(column.things.here), *_named([mine[i] for i in column.things.here])),
     ]
 
 
-def _named(labels: Sequence[str]) -> str:
+def _named(labels: Sequence[str]) -> tuple[list[str], int]:
     named = Counter(label for label in labels if label)
     said = [f"{n} × {name}" if n > 1 else name for name, n in named.most_common(_NAMES)]
-    more = len(named) - len(said)
-    return ", ".join(said) + (f" and {more} more" if more > 0 else "")
+    return said, len(named) - len(said)

@@ -142,7 +142,7 @@ class TaskMenu(gr.HTML):
     def __init__(self, value: str = "caption", *, uid: str, **kwargs: Any) -> None:
         groups: dict[str, list[dict[str, str]]] = {}
         for task in TASKS.values():
-            item = {"name": task.name, "title": task.title, "help": task.help}
+            item = {"name": task.name, "title": task.short or task.title, "help": task.help}
             groups.setdefault(task.group, []).append(item)
         html = _task_menu_html(groups, uid)
         script = read_script("task_menu.js")
@@ -196,7 +196,7 @@ def _task_menu_html(groups: dict[str, list[dict[str, str]]], uid: str) -> str:
         for i, (name, tasks) in enumerate(groups.items())
     )
     return (
-        '<div class="fd-tasks"><div class="fd-groups" role="radiogroup"'
+        '<div class="fd-tasks" data-words><div class="fd-groups" role="radiogroup"'
         f' aria-label="What to do">{tabs}</div>{rows}'
         '<p class="fd-help" aria-live="polite"></p></div>'
     )
@@ -364,7 +364,10 @@ class ExampleStrip(gr.HTML):
         )
         super().__init__(
             value="",
-            html_template=f'<div class="fd-examples">{items}</div>',
+            html_template=(
+                '<div class="fd-examples" role="toolbar" aria-label="Examples" data-words'
+                f' data-keys=".fd-example">{items}</div>'
+            ),
             js_on_load=(
                 "element.addEventListener('click', e => {"
                 " const b = e.target.closest('.fd-example');"

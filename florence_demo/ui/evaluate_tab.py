@@ -1,4 +1,4 @@
-"""The tab "Evaluate": ask a model every question of a set and see how right it is.
+"""The tab "How good is it?": ask a model every question of a set and see how right it is.
 
 Knows the components and their values. The measuring is ``serving.measuring``'s.
 """
@@ -126,13 +126,18 @@ def _laid_out(service: Service) -> _EvaluateTab:
             )
             limit = Number(
                 200, precision=0, minimum=1, maximum=MOST, label="Most questions",
-                info="Spread evenly over the data.",
+                info="Spread evenly over the data. Fewer than ten say little.",
             )  # fmt: skip
             with gr.Accordion("More settings", open=False):
-                beams = Slider(1, 5, 3, step=1, label="Beams", info="1 is fastest")
-                tokens = Slider(16, 1024, 256, step=16, label="Longest answer, in tokens")
+                beams = Slider(
+                    1, 5, 3, step=1, label="Care", info="Beams: more is slower; 1 is fastest"
+                )
+                tokens = Slider(
+                    16, 1024, 256, step=16, label="Longest answer",
+                    info="In tokens: a token is about four letters",
+                )  # fmt: skip
             with gr.Row():
-                start = gr.Button("Evaluate", variant="primary", size="lg", scale=3)
+                start = gr.Button("Measure", variant="primary", size="lg", scale=3)
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
         with gr.Column(scale=7, min_width=320):
             panel = gr.HTML(EMPTY, label="Report", elem_id="fd-report")
@@ -163,7 +168,7 @@ def _evaluate_handler(
     ) -> Iterator[tuple[Any, ...]]:
         """Ask a model questions with known answers; returns the numbers and a report's files."""
         search = Options(
-            num_beams=number_of("Beams", beams, Bounds(5)),
+            num_beams=number_of("Care", beams, Bounds(5)),
             max_new_tokens=number_of("Longest answer", longest_answer, Bounds(1024)),
         )
         wish = Wish(

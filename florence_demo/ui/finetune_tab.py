@@ -1,4 +1,4 @@
-"""The tab "Fine-tune": choose data and a model, see what it will take, start, watch, open.
+"""The tab "Fine-tune": choose data and a model, see what it will take, start, watch, try.
 
 The run is a process of its own (``runs``): this page only looks at its files, once a second while
 it lives, so that a page loaded anew, or another visitor's, finds it again.
@@ -7,6 +7,7 @@ it lives, so that a page loaded anew, or another visitor's, finds it again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from florence_demo.ui.pickers import (
     choice_of,
     model_choices,
 )
-from florence_demo.ui.run_panel import EMPTY, run_panel
+from florence_demo.ui.run_panel import EMPTY, run_panel, runs_panel
+from florence_demo.ui.run_view import RunView, pressed
 from florence_demo.ui.train_advice import Told, connect_settings
 from florence_demo.ui.train_settings import Settings, build_settings, config_of
 
@@ -88,16 +90,19 @@ def build_finetune_tab(
             cost = gr.HTML("")
             start = gr.Button("Start", variant="primary", size="lg")
         with gr.Column(scale=7, min_width=320):
-            panel = gr.HTML(EMPTY, label="Run", elem_id="fd-run")
             with gr.Row():
                 stop = gr.Button("Stop and keep what it learned", variant="stop", visible=False)
                 resume = gr.Button("Resume", visible=False)
-                go = gr.Button("Open in Fine-tuned checkpoints", variant="primary", visible=False)
+                go = gr.Button("Try it now", variant="primary", visible=False)
                 beside = gr.Button("Compare with where it started", visible=False)
-    watch = _Watch(service, runs, panel, [start, stop, resume, go, beside])
+            panel = RunView(EMPTY, label="Run", elem_id="fd-run")
+            earlier = RunView("", label="Earlier runs")
+    watch = _Watch(service, runs, (panel, earlier), [start, stop, resume, go, beside])
     connect_settings(service, picker, settings, Told(samples, cost), app)
     _connect_start(watch, picker, settings, start, name)
     _connect_rest(watch, (stop, resume))
+    for view in (panel, earlier):
+        after.checkpoints.opens(view.pick, partial(_pressed, runs))
     _connect_after(watch, (go, beside), tabs, after)
     # Another visitor may have started a run since this page was loaded, and ended one.
     looks = [app.load, tab.select, watch.timer.tick]
@@ -112,13 +117,19 @@ def build_finetune_tab(
 class _Watch:
     """Look at the run and show it: the panel, the buttons, and whether to look again."""
 
-    def __init__(self, service: Service, runs: Runs, panel: gr.HTML, buttons: list[gr.Button]):
+    def __init__(
+        self,
+        service: Service,
+        runs: Runs,
+        views: tuple[RunView, RunView],
+        buttons: list[gr.Button],
+    ):
         self.service = service
         self.runs = runs
         self.seen = gr.State("")
         self.timer = gr.Timer(1.0, active=False)
         self.inputs = [self.seen]
-        self.outputs = [panel, *buttons, self.timer, self.seen]
+        self.outputs = [*views, *buttons, self.timer, self.seen]
 
     def look(self, seen: str | None) -> tuple[Any, ...]:
         """Return what changed since the last look, told by a mark that the page keeps."""
@@ -126,9 +137,11 @@ class _Watch:
 
     def show(self, run: Run | None, seen: str | None = None) -> tuple[Any, ...]:
         """Return a run as the outputs show it."""
-        mark = ""
+        others = self._others(run)
+        mark = " ".join(other.name for other in others)
         if run is not None:
-            mark = f"{run.name} {run.status.updated} {run.status.state} {run.stopping}"
+            told = run.status
+            mark = f"{run.name} {told.updated} {told.state} {run.stopping} {mark}"
         if seen == mark and seen is not None:
             return (gr.skip(),) * len(self.outputs)
         live = run is not None and run.live
@@ -136,6 +149,7 @@ class _Watch:
         shown = run_panel(run, config.checkpoints, config.data)
         return (
             shown,
+            runs_panel(others),
             gr.update(interactive=not live, value="A run is going on" if live else "Start"),
             gr.update(
                 visible=live,
@@ -147,6 +161,20 @@ class _Watch:
             gr.Timer(active=live),
             mark,
         )
+
+    def _others(self, shown: Run | None) -> list[Run]:
+        """Return the runs that hold a model, the newest first, without the one that is shown."""
+        name = shown.name if shown else ""
+        return [run for run in reversed(self.runs.all()) if run.trained and run.name != name]
+
+
+def _pressed(runs: Runs, event: gr.EventData) -> tuple[Run, int | None]:
+    """Return the run that was pressed, and which of its samples."""
+    name, number = pressed(event)
+    run = next((run for run in runs.all() if run.name == name), None)
+    if run is None:
+        raise InputError("This run is no longer here: open the tab again.")
+    return run, number
 
 
 def _connect_start(
@@ -213,17 +241,12 @@ def _connect_after(
 ) -> None:
     """Lead from a trained model to where it is asked, and to where it is compared."""
     go, beside = buttons
-    there = after.checkpoints
 
     def trained() -> Run:
         run = watch.runs.current()
         if run is None or not run.trained:
             raise InputError("There is no trained model yet: start a run, or wait for its end.")
         return run
-
-    @friendly
-    def open_result() -> tuple[Any, ...]:
-        return gr.Tabs(selected="checkpoints"), *there.choose(trained().name)
 
     @friendly
     def compare_result() -> tuple[Any, ...]:
@@ -233,7 +256,7 @@ def _connect_after(
         ]
         return gr.Tabs(selected="compare"), *after.compare.choose(models)
 
-    go.click(open_result, None, [tabs, *there.outputs], api_visibility="private")
+    after.checkpoints.opens(go.click, lambda _: (trained(), None))
     shown = [tabs, *after.compare.outputs]
     beside.click(compare_result, None, shown, api_visibility="private")
 

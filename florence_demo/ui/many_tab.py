@@ -38,8 +38,8 @@ from florence_demo.serving.taking_home import stem_of
 from florence_demo.tasks import TASKS
 from florence_demo.ui.ask_tab import Asking, inputs_of
 from florence_demo.ui.components import SafeFiles, index_of
-from florence_demo.ui.gallery import Gallery
-from florence_demo.ui.handlers import friendly, press
+from florence_demo.ui.gallery import Gallery, JobStatus
+from florence_demo.ui.handlers import as_text, friendly, press
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET
 
@@ -61,7 +61,7 @@ class _Tab:
     pages: gr.Textbox
     beams: Slider
     start: gr.Button
-    status: gr.HTML
+    status: JobStatus
     pause: gr.Button
     resume: gr.Button
     cancel: gr.Button
@@ -114,14 +114,14 @@ def _laid_out(service: Service, jobs: Jobs) -> _Tab:
                 file_count="multiple",
                 height=150,
             )
-            gr.Markdown(jobs.limits.sentence(), elem_classes="fd-small")
+            gr.HTML(f'<p class="fd-note" data-words>{html.escape(jobs.limits.sentence())}</p>')
             asks = [(t.title, t.name) for t in TASKS.values() if t.asks != "region"]
             tasks = gr.Dropdown(
                 asks, value=["od"], multiselect=True, max_choices=6, label="What to ask of each"
             )
             words = gr.Textbox("", label="Words", visible=False, max_lines=3)
             model = gr.Dropdown(
-                [(spec.title, spec.name) for spec in MODELS.values()],
+                [(spec.label, spec.name) for spec in MODELS.values()],
                 value=service.config.model,
                 label="Model",
                 allow_custom_value=service.config.open_hub or service.config.model not in MODELS,
@@ -133,10 +133,10 @@ def _laid_out(service: Service, jobs: Jobs) -> _Tab:
                 pages = gr.Textbox(
                     "", label="Of a PDF, these pages", placeholder="1-5,9", max_lines=1
                 )
-                beams = Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier")
+                beams = Slider(1, 5, 3, step=1, label="Care", info="More is slower, steadier")
             start = gr.Button("Start", variant="primary", size="lg")
         with gr.Column(scale=8, min_width=320):
-            status = gr.HTML(_EMPTY)
+            status = JobStatus()
             with gr.Row():
                 pause = gr.Button("Pause", size="sm", visible=False)
                 resume = gr.Button("Go on", size="sm", variant="primary", visible=False)
@@ -158,10 +158,6 @@ def _laid_out(service: Service, jobs: Jobs) -> _Tab:
     )  # fmt: skip
 
 
-_EMPTY = (
-    '<p class="fd-note">Put pictures in on the left, choose what to ask, and press Start. The'
-    " answers come here one after another; you may leave the page meanwhile.</p>"
-)
 _WORDY = [task.name for task in TASKS.values() if task.asks == "text"]
 
 
@@ -300,9 +296,8 @@ def _chosen(row: Row, at: object) -> tuple[str, dict[str, Any]]:
 
 def _nothing(gone: bool) -> tuple[Any, ...]:
     hidden = gr.update(visible=False)
-    said = '<p class="fd-note">Your last job is no longer here.</p>' if gone else ""
     return (
-        said + _EMPTY, hidden, hidden, hidden, gr.update(interactive=True), hidden, {"job": ""},
+        {"gone": gone}, hidden, hidden, hidden, gr.update(interactive=True), hidden, {"job": ""},
         0, gr.Timer(active=False),
     )  # fmt: skip
 
@@ -331,44 +326,21 @@ def _look(jobs: Jobs, job: Job, sent: int) -> tuple[Any, ...]:
     )
 
 
-def _status(jobs: Jobs, job: Job) -> str:
-    """Return how far a job is, in words and as a bar."""
+def _status(jobs: Jobs, job: Job) -> dict[str, Any]:
+    """Return how far a job is, as ``JobStatus`` shows it."""
     told = job.outcome
     done, total = told.rows, job.total
-    parts = [f"<strong>{html.escape(_STATES[job.state])}</strong>"]
-    if job.state == WAITING and (before := jobs.ahead_of(job)):
-        parts.append(f"{before} before you")
-    of = f" of {total:,}" if total else ""
-    parts.append(f"{done:,}{of} answered")
-    if told.failed:
-        parts.append(f"{told.failed:,} failed")
-    speed = told.answered / told.seconds if told.seconds else 0.0
-    if job.live and speed:
-        parts.append(f"{speed:.1f} a second")
-        if total and total > done:
-            parts.append(f"about {_duration((total - done) / speed)} left")
-    if job.state == DONE:
-        parts.append(f"{_duration(told.seconds)} in all")
-    share = 100 * (1 if job.state == DONE else done / total if total else 0)
-    problem = f"<p>{html.escape(job.problem)}</p>" if job.problem else ""
-    return (
-        f'<div class="fd-job" role="status"><p>{" · ".join(parts)}</p>'
-        f'<div class="fd-meter" role="progressbar" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-valuenow="{share:.0f}" aria-label="Answered"><i style="width:{share:.1f}%"></i>'
-        f"</div>{problem}</div>"
-    )
-
-
-_STATES = {
-    "waiting": "Waiting",
-    "running": "Asking",
-    "paused": "Paused",
-    "done": "Done",
-    "failed": "Ended early",
-}
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    speed = told.answered / told.seconds if told.seconds and job.live else 0.0
+    ended = job.state == DONE
+    return {
+        "state": job.state,
+        "share": round(100 * (1 if ended else done / total if total else 0), 1),
+        "done": done,
+        "total": total,
+        "failed": told.failed,
+        "before": jobs.ahead_of(job) if job.state == WAITING else 0,
+        "speed": round(speed, 1),
+        "left": (total - done) / speed if speed and total and total > done else 0,
+        "seconds": told.seconds if ended else 0,
+        "problem": as_text(job.problem),
+    }

@@ -16,6 +16,7 @@ from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused
+from florence_demo.ui.address import connect_address
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
 from florence_demo.ui.checkpoint_tab import build_checkpoint_tab
@@ -25,6 +26,7 @@ from florence_demo.ui.correcting import connect_learning
 from florence_demo.ui.evaluate_tab import build_evaluate_tab
 from florence_demo.ui.finetune_tab import After, build_finetune_tab
 from florence_demo.ui.handlers import OurFault, message
+from florence_demo.ui.languages import for_launch, mark, mark_config, plain
 from florence_demo.ui.many_tab import build_many_tab
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
 
@@ -83,12 +85,20 @@ class Page(gr.Blocks):
             known = self.fns.get(block_fn) if isinstance(block_fn, int) else block_fn
             if known is None or known.fn is None:
                 raise InputError("The page does this by itself: there is nothing to ask for here.")
-            return await super().process_api(known, *args, **kwargs)
+            return _in_words(known, await super().process_api(known, *args, **kwargs))
         except Exception as exc:
             error = message(exc)
             if not isinstance(error, OurFault):
                 mark_refused(kwargs.get("request"))
             raise error from exc
+
+    def get_config_file(self) -> Any:
+        """Return what the browser is told of the page, our words marked for translation."""
+        return mark_config(super().get_config_file())
+
+    def get_api_info(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what programs are told of the page, in English."""
+        return plain(super().get_api_info(*args, **kwargs))
 
     def serve(self, **kwargs: Any) -> Any:
         """Launch with everything that belongs to this page; the arguments are ``launch``'s."""
@@ -103,6 +113,7 @@ class Page(gr.Blocks):
             state_session_capacity=SESSIONS,
             max_file_size=config.rules().upload_bytes,
             app_kwargs={"lifespan": self._open_gate},
+            **for_launch(),
             **kwargs,
         )
 
@@ -141,11 +152,11 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
     # Visitors' pictures go after an hour.
     app = Page(service, title=TITLE, delete_cache=(600, 3600), analytics_enabled=False)
     with app:
-        gr.HTML(HEADER, padding=False)
-        with gr.Tabs() as tabs:
-            with gr.Tab("Try it", id="try"):
+        gr.HTML(HEADER, padding=False, elem_classes="fd-top")
+        with gr.Tabs(elem_classes="fd-tabs") as tabs:
+            with _tab("Try it", "try"):
                 model = gr.Dropdown(
-                    [(spec.title, spec.name) for spec in MODELS.values()],
+                    [(spec.label, spec.name) for spec in MODELS.values()],
                     value=config.model,
                     label="Model",
                     info=_model_info(config),
@@ -157,21 +168,30 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
                     Model(model, service.check_model, render=True),
                     api="ask",
                 )
-            with gr.Tab("Many pictures", id="many") as many:
+            with _tab("Many pictures", "many") as many:
                 build_many_tab(service, many, tabs, asking)
-            with gr.Tab("Fine-tuned checkpoints", id="checkpoints") as opened:
-                checkpoints = build_checkpoint_tab(service, opened)
-            with gr.Tab("Compare", id="compare") as comparing:
+            with _tab("My models", "checkpoints") as opened:
+                checkpoints = build_checkpoint_tab(service, app, opened, tabs)
+            with _tab("Compare", "compare") as comparing:
                 after = After(checkpoints, build_compare_tab(service, comparing))
-            with gr.Tab("Fine-tune", id="finetune") as finetune:
+            with _tab("Fine-tune", "finetune") as finetune:
                 picker = build_finetune_tab(service, app, finetune, tabs, after)
-            with gr.Tab("Evaluate", id="evaluate") as evaluate:
+            with _tab("How good is it?", "evaluate") as evaluate:
                 build_evaluate_tab(service, evaluate)
         connect_learning(service, app, asking.surface, tabs, picker)
+        connect_address(service, tabs, asking.surface)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS
     return app
+
+
+def _in_words(block_fn: Any, answer: Any) -> Any:
+    """Return an event's answer with our words marked in what it changes of components."""
+    for component, change in zip(block_fn.outputs, answer.get("data") or (), strict=False):
+        if isinstance(change, dict) and change.get("__type__") == "update":
+            mark(change, component.get_block_name())
+    return answer
 
 
 def _refuse_addresses(block_fn: Any, inputs: list[Any]) -> None:
@@ -187,9 +207,13 @@ def _refuse_addresses(block_fn: Any, inputs: list[Any]) -> None:
             traverse(value, check, is_file_obj)
 
 
+def _tab(title: str, name: str) -> gr.Tab:
+    return gr.Tab(title, id=name, elem_id=f"fd-tab-{name}")
+
+
 def _model_info(config: AppConfig) -> str:
     base = (
-        "nano is our own tiny model; it knows drawn scenes only. The others are Microsoft's"
-        " and are fetched at first use."
+        "nano is our own tiny model and knows drawn scenes only. The others are Microsoft's and"
+        " are downloaded at first use."
     )
-    return base + (" Any hub id works too." if config.open_hub else "")
+    return f"{base} Any id of the hub works too." if config.open_hub else base

@@ -1,4 +1,4 @@
-"""What the tabs "Fine-tune" and "Evaluate" both ask for: a model, and data.
+"""What the tabs "Fine-tune" and "How good is it?" both ask for: a model, and data.
 
 What the browser sends is checked again here; paths of this machine stay on it.
 """
@@ -16,7 +16,7 @@ import gradio as gr
 from florence_demo.checkpoints.folders import checkpoint_names, checkpoint_under
 from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.folders import data_under, list_data, take_data
-from florence_demo.data.formats import upload_help
+from florence_demo.data.formats import upload_kinds
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
 from florence_demo.data.saved_sets import is_revision
 from florence_demo.data.source import DataSource
@@ -51,7 +51,7 @@ def model_choices(service: Service) -> list[tuple[str, str]]:
     """Return (title, value) of every model one may start from."""
     names = checkpoint_names(service.config.checkpoints)
     own = [(f"{_OWN}{name}", f"{_OWN}{name}") for name in names]
-    known = [(spec.title, spec.name) for spec in MODELS.values()]
+    known = [(spec.label, spec.name) for spec in MODELS.values()]
     given = service.config.model
     return known + ([] if given in MODELS else [(given, given)]) + own
 
@@ -144,7 +144,7 @@ class _Around:
     again: gr.Button
     upload_column: gr.Column
     files: SafeFiles
-    note: gr.Markdown
+    note: gr.HTML
 
 
 def build_data_picker(
@@ -158,8 +158,7 @@ def build_data_picker(
         api: Name of the endpoint that takes an upload.
         seen: Who sees what is uploaded, in a sentence.
     """
-    asked_for = upload_help()
-    note = f"{asked_for[0].upper()}{asked_for[1:]}. {seen}"
+    note = _upload_note(seen)
     picker, around = _laid_out(service, kinds, note)
     _connect_choice(picker, around)
     _connect_upload(picker, around, api, note)
@@ -187,7 +186,7 @@ def _laid_out(
         files = SafeFiles(
             label="A zip, or the listing and its pictures", file_count="multiple", height=120
         )
-        note = gr.Markdown(upload_note, elem_classes="fd-small")
+        note = gr.HTML(upload_note)
     hub = gr.Textbox(
         "",
         label="Id of a data set on the Hugging Face hub",
@@ -244,8 +243,8 @@ def _taker(service: Service, upload_note: str) -> Any:
         folder = service.scratch.new_folder() / "upload"
         source, rows = take_data(files, folder, service.config.data_limits())
         tasks = sorted({row.task for row in rows})
-        told = f"**{len(rows):,} rows are fine.** Tasks: {', '.join(tasks)}."
-        return Upload(source, len(rows)), told
+        told = f"{len(rows):,} rows are fine. Tasks: {', '.join(tasks)}."
+        return Upload(source, len(rows)), _note(told)
 
     return take_upload
 
@@ -260,7 +259,21 @@ def _about(kind: str, root: Path) -> str:
         FOLDER: f"Data that the owner of this app put into {root.name}/.",
         HUB: "Fetched from the Hugging Face hub when it starts.",
     }
-    return f'<p class="fd-note">{html.escape(words.get(kind, ""))}</p>'
+    return _note(words.get(kind, ""))
+
+
+def _note(words: str) -> str:
+    return f'<p class="fd-note" data-words>{html.escape(words)}</p>'
+
+
+def _upload_note(seen: str) -> str:
+    """Return what may be uploaded, and who sees it."""
+    kinds = (html.escape(kind.replace("`", "")) for kind in upload_kinds())
+    listed = "".join(f"<li>{kind[:1].upper()}{kind[1:]}</li>" for kind in kinds)
+    return (
+        '<details class="fd-note" data-words><summary>What may be uploaded</summary>'
+        f"<ul>{listed}</ul></details>{_note(seen)}"
+    )
 
 
 _UPLOADS = 3

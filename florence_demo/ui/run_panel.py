@@ -1,27 +1,39 @@
 """How a run looks on the page: one piece of HTML, made anew whenever the run's files change.
 
-Knows layout and words. Everything that comes from data or from a model is escaped; paths of this
-machine stay on it.
+Knows layout. Everything that comes from data or from a model is escaped; paths of this machine stay
+on it. The words for a run are ``run_words``'.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from florence_demo.evaluation.scoring import METRICS
+from florence_demo.errors import InputError
 from florence_demo.files import without_paths
 from florence_demo.machine import in_bytes
-from florence_demo.tasks import TASKS
 from florence_demo.training.estimate import in_time
 from florence_demo.training.runs import Run
-from florence_demo.training.status import OTHER, SAMPLES_FOLDER, State, is_number, read_log
+from florence_demo.training.samples import Sample, samples_of
+from florence_demo.training.status import OTHER, State, is_number, read_log
+from florence_demo.ui.run_curve import curve
+from florence_demo.ui.run_view import pressing
+from florence_demo.ui.run_words import (
+    data_words,
+    field_name,
+    field_settings,
+    metric_words,
+    model_words,
+    number,
+    others_of,
+    result_words,
+    too_few,
+    trained_words,
+)
 
 _STATES: dict[State, str] = {
     "starting": "Getting ready",
@@ -33,18 +45,15 @@ _STATES: dict[State, str] = {
     "stopped": "Stopped",
     "failed": "It ended early",
 }
-_MOST_POINTS = 240
 _MOST_SHOWN = 200
 """Letters of a question, an answer or a metric's name."""
 _MOST_PICTURE = 1 << 20
 """Bytes of a run's small picture."""
-_BOUNDED = ("anls", "exact", "accuracy", "boxes", "classes", "quads", "iou", "objects")
-"""Metrics that people read as a share of all answers."""
+_MOST_RUNS = 20
+"""Earlier runs that are listed."""
 
 _WHOLE = "It learned all its steps."
-_EARLY = "It ended early, as the validation loss got no better, and what was best is kept."
-
-Point = tuple[float, float]
+_EARLY = "It ended early: other pictures went no better any more, and what was best is kept."
 
 EMPTY = (
     '<section class="fd-run fd-run-empty" aria-label="The run"><h3>No run yet</h3>'
@@ -69,14 +78,37 @@ def run_panel(run: Run | None, *private: Path) -> str:
     log = read_log(run.folder)
     parts = [
         _head(run),
+        f'<p class="fd-note">{escape(trained_words(run))}</p>' if status.step else "",
         _progress(run),
         _message(run, private),
         _facts(run),
-        _results(status.before, status.after),
-        _curve(log, status.steps),
-        _samples(status.samples, run.folder),
+        _results(run),
+        curve(log, status.steps),
+        _samples(run),
+        _details(run, log),
     ]
     return f'<section class="fd-run" aria-label="The run">{"".join(parts)}</section>'
+
+
+def runs_panel(runs: Sequence[Run]) -> str:
+    """Return earlier runs that hold a model, the newest first, each with a button to try it."""
+    if not runs:
+        return ""
+    items = "".join(map(_earlier, runs[:_MOST_RUNS]))
+    return (
+        f'<section class="fd-earlier" aria-label="Earlier runs"><h4>Earlier runs</h4><ul>{items}'
+        "</ul></section>"
+    )
+
+
+def _earlier(run: Run) -> str:
+    said = " ".join(filter(None, (trained_words(run), result_words(run.status))))
+    name = escape(run.name)
+    return (
+        f"<li><div><b>{name}</b><span>{escape(said)}</span></div>"
+        f'<button {pressing(run.name)} class="fd-press" aria-label="Try {name} now">Try it now'
+        "</button></li>"
+    )
 
 
 def _head(run: Run) -> str:
@@ -113,7 +145,7 @@ def _message(run: Run, private: Sequence[Path]) -> str:
     if run.stopping:
         text = "It finishes what it is doing, keeps a checkpoint and measures once more."
     if status.state == "done":
-        text = "Open the result with the button below and ask it."
+        text = "Press “Try it now” to ask it about a picture it did not learn from."
         early = 0 < status.step < status.steps
         text = f"{_EARLY if early else _WHOLE} {text}"
     if not text or status.state == "training":
@@ -125,180 +157,167 @@ def _message(run: Run, private: Sequence[Path]) -> str:
 
 def _facts(run: Run) -> str:
     status = run.status
-    speed = status.samples_per_second
-    facts = [
-        ("Samples a second", f"{speed:,.1f}" if speed else "–"),
-        ("Memory now", in_bytes(status.memory) if run.live and status.memory else "–"),
-        ("Memory at most", in_bytes(status.memory_peak) if status.memory_peak else "–"),
-        ("Time so far" if run.live else "Time", in_time(max(status.seconds, 1))),
-    ]
-    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    facts = {"Time so far" if run.live else "Time": in_time(max(status.seconds, 1))}
+    if status.samples_per_second:
+        facts["Questions a second"] = f"{status.samples_per_second:,.1f}"
+    return _listed(facts)
+
+
+def _listed(facts: Mapping[str, str]) -> str:
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in facts.items()
+    )
     return f'<dl class="fd-facts">{items}</dl>'
 
 
-def _results(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _details(run: Run, log: Sequence[Mapping[str, Any]]) -> str:
+    """Return what an expert wants to know, by the field's names."""
+    status = run.status
+    losses = {
+        "Training loss": status.loss,
+        "Validation loss": status.eval_loss,
+    }
+    facts = {name: f"{value:.4g}" for name, value in losses.items() if value is not None}
+    facts["Optimizer steps"] = f"{status.step:,} of {status.steps:,}"
+    facts["Epochs"] = f"{status.epoch:.2f}"
+    if run.live and status.memory:
+        facts["Memory now"] = in_bytes(status.memory)
+    facts["Memory at most"] = in_bytes(status.memory_peak) if status.memory_peak else "–"
+    try:
+        config = run.config()
+    except InputError:
+        pass  # by another version
+    else:
+        facts |= field_settings(config)
+        facts |= {"Base model": model_words(config.model), "Data": data_words(config.data)}
+    rates = [e["learning_rate"] for e in log if is_number(e.get("learning_rate"))]
+    if rates and run.live:
+        facts["Learning rate now"] = f"{rates[-1]:.3g}"
+    keys = dict.fromkeys((*status.before, *status.after))
+    rows = "".join(
+        f'<tr><th scope="row">{escape(field_name(key)[:_MOST_SHOWN])}</th>'
+        f"<td>{_plain(status.before.get(key))}</td><td>{_plain(status.after.get(key))}</td></tr>"
+        for key in keys
+    )
+    table = (
+        f'<table class="fd-beforeafter"><thead><tr><th scope="col">Metric</th><th scope="col">'
+        f'Before</th><th scope="col">After</th></tr></thead><tbody>{rows}</tbody></table>'
+    )
+    return (
+        '<details data-keep="details"><summary>Details</summary>'
+        f"{_listed(facts)}{table if keys else ''}</details>"
+    )
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if is_number(value) else "…"
+
+
+def _results(run: Run) -> str:
     """Return the numbers before and after as a table."""
+    status = run.status
+    before, after = status.before, status.after
     if not before and not after:
         return ""
-    rows = "".join(
-        _result(key, before.get(key), after.get(key)) for key in dict.fromkeys((*before, *after))
-    )
-    anls = any(key.endswith("/anls") for key in (*before, *after))
-    hint = '<p class="fd-note">ANLS is 100% where every letter is right.</p>' if anls else ""
+    few = too_few(status)
+    own = [key for key in dict.fromkeys((*before, *after)) if not key.startswith(OTHER)]
+    rows = "".join(_result(key, before.get(key), after.get(key), bool(few)) for key in own)
+    warned = f'<p class="fd-alert" role="status">Measured on {escape(few)}.</p>' if few else ""
     return (
-        '<table class="fd-beforeafter"><caption>Right answers on pictures it does not learn from'
+        '<table class="fd-beforeafter"><caption>How right it is, on pictures it does not learn from'
         '</caption><thead><tr><th scope="col">What</th><th scope="col">Before</th>'
-        f'<th scope="col">After</th></tr></thead><tbody>{rows}</tbody></table>{hint}'
+        f'<th scope="col">After</th></tr></thead><tbody>{rows}{_others(before, after)}</tbody>'
+        f"</table>{warned}"
     )
 
 
-def _result(key: str, before: Any, after: Any) -> str:
-    title, lower = metric_title(key[:_MOST_SHOWN])
-    better = ""
-    if is_number(before) and is_number(after) and before != after:
-        better = "better" if (after < before) == lower else "worse"
-    change = f' <span class="fd-{better}">{better}</span>' if better else ""
+def _result(key: str, before: Any, after: Any, few: bool) -> str:
+    task, said, lower = metric_words(key[:_MOST_SHOWN])
     hint = ' <span class="fd-note">(lower is better)</span>' if lower else ""
-    return (
-        f'<tr><th scope="row">{escape(title)}{hint}</th><td>{_number(key, before)}</td>'
-        f"<td><b>{_number(key, after)}</b>{change}</td></tr>"
-    )
+    title = f"{task}: {said}" if task else said
+    change = "" if few else _change(before, after, lower)
+    return _line(f"{escape(title)}{hint}", number(key, before), number(key, after), change)
 
 
-def metric_title(key: str) -> tuple[str, bool]:
-    """Return what a person reads for "task/metric", and whether less is better."""
-    if key.startswith(OTHER):
-        title, lower = metric_title(key.removeprefix(OTHER))
-        return f"{title}, which it did not learn here", lower
-    task, _, name = key.partition("/")
-    shown = TASKS[task].title if task in TASKS else task
-    metric = next((m for kind in METRICS.values() for m in kind if m.name == name), None)
-    return (f"{shown}: {metric.title}", metric.lower_is_better) if metric else (key, False)
-
-
-def _number(key: str, value: Any) -> str:
-    if not is_number(value):
-        return "…"
-    name = key.partition("/")[2]
-    return f"{value:.0%}" if name in _BOUNDED or name.startswith("map") else f"{value:.3f}"
-
-
-# -- the curve ----------------------------------------------------------------------------------
-
-
-def _curve(log: Sequence[Mapping[str, Any]], steps: int) -> str:
-    """Return the losses over the steps: a drawing that stretches, with its scale as text beside."""
-    train = _thinned([(e["step"], e["loss"]) for e in log if is_number(e.get("loss"))])
-    valid = _thinned([(e["step"], e["eval_loss"]) for e in log if is_number(e.get("eval_loss"))])
-    points = [*train, *valid]
-    if not points:
+def _others(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return in one line what became of the tasks that were not learned."""
+    (count, was), (_, now) = others_of(before), others_of(after)
+    if not count:
         return ""
-    right = float(max(steps, *(x for x, _ in points), 1))
-    top, ticks = scale(max(y for _, y in points))
-    grid = "".join(f'<path class="fd-grid" d="M0 {_y(t, top)}H1000"/>' for t in ticks)
-    # A line of one point is none.
-    first = _marks(train, right, top) if len(train) == 1 else ""
-    labels = "".join(f'<span style="top:{_y(t, top) / 3:.2f}%">{t:g}</span>' for t in ticks)
-    said = _said(train, valid, steps)
-    return (
-        f'<figure class="fd-curve"><figcaption><b>Loss</b> <span class="fd-note">how wrong it is:'
-        ' lower is better</span><span class="fd-legend"><i class="fd-train"></i>training'
-        '<i class="fd-valid"></i>validation</span></figcaption><div class="fd-plot">'
-        f'<div class="fd-y" aria-hidden="true">{labels}</div>'
-        f'<svg viewBox="0 0 1000 300" preserveAspectRatio="none" role="img" aria-label="{said}">'
-        f'{grid}<path class="fd-line fd-train" d="{_line(train, right, top)}"/>'
-        f'<path class="fd-line fd-valid" d="{_line(valid, right, top)}"/>'
-        f'<path class="fd-marks fd-train" d="{first}"/>'
-        f'<path class="fd-marks fd-valid" d="{_marks(valid, right, top)}"/></svg></div>'
-        f'<p class="fd-x" aria-hidden="true"><span>0</span><span>step {right / 2:,.0f}</span>'
-        f"<span>{right:,.0f}</span></p></figure>"
-    )
+    kept = f"What it could do before: {count} other task{'' if count == 1 else 's'}"
+    first, then = (f"{value:.0%}" if value is not None else "…" for value in (was, now))
+    return _line(kept, first, then, _change(was, now, False))
 
 
-def scale(most: float) -> tuple[float, list[float]]:
-    """Return the top of a scale from 0 that holds a value, and its round marks."""
-    most = max(most, 1e-6)
-    unit = 10.0 ** math.floor(math.log10(most))
-    step = next(s * unit for s in (0.2, 0.5, 1, 2, 2.5) if most / (s * unit) <= 5)
-    count = math.ceil(most / step - 1e-9)
-    return step * count, [round(step * i, 12) for i in range(count + 1)]
+def _line(title: str, before: str, after: str, change: str) -> str:
+    return f'<tr><th scope="row">{title}</th><td>{before}</td><td><b>{after}</b>{change}</td></tr>'
 
 
-def _x(value: float, right: float) -> float:
-    return round(1000 * value / right, 1)
-
-
-def _y(value: float, top: float) -> float:
-    # A little room keeps the line's width inside.
-    return round(296 - 292 * value / top, 1)
-
-
-def _line(points: Sequence[Point], right: float, top: float) -> str:
-    return "".join(
-        f"{'L' if i else 'M'}{_x(x, right)} {_y(y, top)}" for i, (x, y) in enumerate(points)
-    )
-
-
-def _marks(points: Sequence[Point], right: float, top: float) -> str:
-    return "".join(f"M{_x(x, right)} {_y(y, top)}h0" for x, y in points)
-
-
-def _thinned(points: Sequence[Point]) -> list[Point]:
-    every = -(-len(points) // _MOST_POINTS) or 1
-    return [p for i, p in enumerate(points) if i % every == 0 or i == len(points) - 1]
-
-
-def _said(train: Sequence[Point], valid: Sequence[Point], steps: int) -> str:
-    def told() -> Iterator[str]:
-        for name, points in (("training", train), ("validation", valid)):
-            if points:
-                (_, first), (step, last) = points[0], points[-1]
-                yield f"{name} loss from {first:.3g} to {last:.3g} at step {step:,.0f}"
-
-    return f"Curve of the loss over {steps:,} steps: {'; '.join(told())}"
+def _change(before: Any, after: Any, lower: bool) -> str:
+    if not is_number(before) or not is_number(after) or before == after:
+        return ""
+    better = "better" if (after < before) == lower else "worse"
+    return f' <span class="fd-{better}">{better}</span>'
 
 
 # -- answers as it learns -------------------------------------------------------------------------
 
 
-def _samples(samples: Sequence[Mapping[str, Any]], folder: Path) -> str:
+def _samples(run: Run) -> str:
+    samples = samples_of(run.folder, run.status)
     if not samples:
         return ""
-    cards = "".join(_sample(sample, folder) for sample in samples)
-    step: Any = samples[0].get("step")
-    after = f' <span class="fd-note">after step {step:,}</span>' if is_number(step) else ""
-    return f'<h4>What it answers{after}</h4><div class="fd-samples">{cards}</div>'
-
-
-def _sample(sample: Mapping[str, Any], folder: Path) -> str:
-    answer, truth = str(sample.get("answer", "")), str(sample.get("truth", ""))
-    score: Any = sample.get("score")
-    worth = float(score) if is_number(score) else 0.0
-    verdict = "right" if worth > 0.999 else "nearly" if worth >= 0.5 else "not yet"
-    source = _thumbnail(folder / SAMPLES_FOLDER / Path(str(sample.get("picture", ""))).name)
-    picture = f'<img src="{source}" alt="" width="96" height="96">' if source else ""
+    step = samples[0].step
+    after = f' <span class="fd-note">after step {step:,}</span>' if step is not None else ""
+    hint = "Press one to see it large." if any(s.can_be_asked for s in samples) else ""
+    cards = "".join(_sample(run, i, sample) for i, sample in enumerate(samples))
     return (
-        f'<article class="fd-sample">{picture}<div>'
-        f"<p>{escape(_question(str(sample.get('question', ''))))}</p>"
-        f"<p><b>{escape(answer[:_MOST_SHOWN]) or '(nothing)'}</b>"
-        f' <span class="{"fd-better" if verdict == "right" else "fd-worse"}">{verdict}</span></p>'
-        f'<p class="fd-note">True: {escape(truth[:_MOST_SHOWN])}</p></div></article>'
+        f'<h4>What it answers{after}</h4><p class="fd-note">{hint}</p>'
+        f'<div class="fd-samples">{cards}</div>'
     )
 
 
-def _question(text: str) -> str:
-    """Return a question as a person asks it: the task's title, or the words without its token."""
-    task, _, words = text[:_MOST_SHOWN].partition(" ")
-    words = re.sub(r"^\s*<\w+>", "", words).strip()
-    return words or (TASKS[task].title if task in TASKS else task)
+def _sample(run: Run, number: int, sample: Sample) -> str:
+    verdict = "right" if sample.score > 0.999 else "nearly" if sample.score >= 0.5 else "not yet"
+    kind = "fd-better" if verdict == "right" else "fd-worse"
+    said = (
+        f"<span>{escape(sample.question[:_MOST_SHOWN])}</span>"
+        f"<span><b>{escape(sample.answer[:_MOST_SHOWN]) or '(nothing)'}</b>"
+        f' <span class="{kind}">{verdict}</span></span>'
+        f'<span class="fd-note">Wanted: {escape(sample.truth[:_MOST_SHOWN])}</span>'
+    )
+    inner = f"{_thumbnail(sample.small)}<span>{said}</span>"
+    if sample.can_be_asked:
+        inner = f'<button {pressing(run.name, number)} class="fd-look-at">{inner}</button>'
+    return f'<article class="fd-sample">{inner}</article>'
 
 
-def _thumbnail(path: Path) -> str:
+def sample_strip(run: Run, name: str) -> Iterator[str]:
+    """Yield a button for each sample of a run that can be asked: its picture and its question.
+
+    Args:
+        run: The run.
+        name: What a press tells, as ``pressing`` takes it.
+    """
+    for i, sample in enumerate(samples_of(run.folder, run.status)):
+        if sample.can_be_asked:
+            yield (
+                f'<button {pressing(name, i)} class="fd-look-at fd-sample">'
+                f"{_thumbnail(sample.small)}<span>{escape(sample.question[:_MOST_SHOWN])}</span>"
+                "</button>"
+            )
+
+
+def _thumbnail(path: Path | None) -> str:
+    if path is None:
+        return ""
     try:
-        small = path.is_file() and path.stat().st_size <= _MOST_PICTURE
-        return _data_url(path, path.stat().st_mtime_ns) if small else ""
+        changed = path.stat()
+        source = _data_url(path, changed.st_mtime_ns) if changed.st_size <= _MOST_PICTURE else ""
     except OSError:
         return ""
+    return f'<img src="{source}" alt="" width="96" height="96">' if source else ""
 
 
 @functools.lru_cache(64)

@@ -16,7 +16,7 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 CSS_FILES = tuple(
     Path(__file__).with_name(name)
-    for name in ("page.css", "editor.css", "many.css", "runs.css", "compare.css")
+    for name in ("page.css", "editor.css", "many.css", "runs.css", "compare.css", "access.css")
 )
 
 
@@ -34,10 +34,16 @@ def theme() -> gr.themes.Base:
         body_background_fill_dark="*neutral_950",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_400",
+        link_text_color="*primary_700",
+        link_text_color_hover="*primary_800",
+        link_text_color_visited="*primary_700",
+        link_text_color_dark="*primary_300",
+        link_text_color_hover_dark="*primary_200",
+        link_text_color_visited_dark="*primary_300",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         button_secondary_background_fill_hover_dark="*neutral_500",
         checkbox_label_background_fill_selected="*primary_700",
@@ -60,7 +66,7 @@ def theme() -> gr.themes.Base:
 
 
 LOGO = (
-    '<svg viewBox="0 0 48 48" width="40" height="40" aria-hidden="true" fill="none"'
+    '<svg viewBox="0 0 48 48" width="32" height="32" aria-hidden="true" fill="none"'
     ' stroke="currentColor" stroke-width="3" stroke-linecap="round" stroke-linejoin="round">'
     '<path d="M6 15V9a3 3 0 0 1 3-3h6M33 6h6a3 3 0 0 1 3 3v6M42 33v6a3 3 0 0 1-3 3h-6'
     'M15 42H9a3 3 0 0 1-3-3v-6"/><path d="M24 37c0-9 9-9 9-17-4 0-7 2-9 6-2-4-5-6-9-6 0 8 9 8'
@@ -68,6 +74,6 @@ LOGO = (
     ' stroke="none"/></svg>'
 )
 HEADER = (
-    f'<div class="fd-header">{LOGO}<div><h1>Florence-2, on your pictures</h1>'
-    "<p>One small vision model, a dozen ways to ask: describe, find, cut out, read.</p></div></div>"
+    f'<div class="fd-header" data-words>{LOGO}<h1>Florence-2, on your pictures</h1>'
+    '<div id="fd-status" class="fd-unseen" role="status"></div></div>'
 )

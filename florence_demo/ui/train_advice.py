@@ -116,7 +116,7 @@ def cost_card(config: TrainConfig, rows: int | None) -> str:
         found = estimate(smaller, rows) or found
         return _card(f"{found.sentence()} {said}")
     return _card(found.sentence()) + (
-        '<p class="fd-alert" role="status">That is more memory than is free: choose the adapter,'
+        '<p class="fd-alert" role="status">That is more memory than is free: choose the add-on,'
         " fewer questions a step, or a smaller model.</p>"
     )
 

@@ -77,7 +77,9 @@ def _looked(data: Data) -> Looked:
     words = [_parts(data), _left_out(data, problems, notes)]
     said = "".join(f'<p class="fd-note">{escape(text)}</p>' for text in words if text)
     cards = "".join(map(_card, varied(rows, _SAMPLES)))
-    shown = f'<h4>Some of what it will learn</h4><div class="fd-samples">{cards}</div>{said}'
+    shown = (
+        f'<h4>Some of what it will learn</h4><div class="fd-samples fd-ahead">{cards}</div>{said}'
+    )
     return Looked(len(rows) if data.rows is None else data.rows, shown)
 
 
@@ -117,7 +119,7 @@ def _card(row: Example) -> str:
     source = f"data:{kind};base64,{base64.b64encode(encoded).decode()}"
     answer = _short(truth.sentence())
     return (
-        f'<article class="fd-sample"><img src="{source}" alt="" style="width:9rem;height:auto">'
+        f'<article class="fd-sample"><img src="{source}" alt="">'
         f"<div><p>{escape(question)}</p><p><b>{escape(answer)}</b></p></div></article>"
     )
 

@@ -25,13 +25,10 @@ from florence_demo.training.recipes import recipe, source_of
 from florence_demo.training.trainable import Mode
 from florence_demo.ui.numbers import Number, number_of
 from florence_demo.ui.pickers import model_choices, model_of
+from florence_demo.ui.run_words import MODES
 
 STEPS, PASSES = "steps", "passes over the data"
-_MODES: list[tuple[str, Mode]] = [
-    ("A small adapter (LoRA)", "lora"),
-    ("All but the vision part", "language"),
-    ("Everything", "full"),
-]
+_MODES: list[tuple[str, Mode]] = [(title, mode) for mode, title in MODES.items()]
 _STEPS = replace(BOUNDS["epochs"], most=MOST)
 _SHOWN_STEPS = 200
 """Points of the curve: steps beyond are told some at a time."""
@@ -63,7 +60,7 @@ class Setting:
     needed: str = ""
 
 
-def number_setting(name: str, field: str, label: str, row: int, advised: bool = True) -> Setting:
+def number_setting(name: str, field: str, label: str, row: int, info: str = "") -> Setting:
     """Return a setting that is one number of ``TrainConfig``; 0 leaves it out where it may be.
 
     Args:
@@ -71,7 +68,7 @@ def number_setting(name: str, field: str, label: str, row: int, advised: bool = 
         field: Of ``TrainConfig``; it says what the number may be.
         label: What the page calls it; what follows a bracket or a comma is no part of its name.
         row: As in ``Setting``.
-        advised: Likewise.
+        info: What else a person should know, the field's name for it.
     """
     bounds = BOUNDS[field]
     called = re.split(r" \(|,", label)[0]
@@ -83,12 +80,13 @@ def number_setting(name: str, field: str, label: str, row: int, advised: bool = 
 
     return Setting(
         name,
-        lambda _, value: Number(value, minimum=0, label=label, min_width=130, **counted),
+        lambda _, value: Number(
+            value, minimum=0, label=label, info=info or None, min_width=130, **counted
+        ),
         lambda config: getattr(config, field) or 0,
         read,
         row,
-        advised,
-        "" if bounds.optional else called,
+        needed="" if bounds.optional else called,
     )
 
 
@@ -125,7 +123,7 @@ def _looking_box(_: Service, value: Any) -> gr.Checkbox:
 def _read_mode(_: Service, values: Values) -> dict[str, Any]:
     chosen = next((mode for _, mode in _MODES if mode == values["mode"]), None)
     if chosen is None:
-        raise InputError("Choose what learns: an adapter, all but the vision part, or everything.")
+        raise InputError("Choose what learns: an add-on, the language part, or everything.")
     return {"mode": chosen}
 
 
@@ -180,12 +178,38 @@ SETTINGS: tuple[Setting, ...] = (
         lambda *_: {},  # the length is read with it
         row=3,
     ),
-    number_setting("questions_a_step", "batch_size", "Questions a step", row=4),
-    number_setting("learning_rate", "learning_rate", "Learning rate", row=4),
-    number_setting("most_questions", "limit", "Most questions (0: all)", row=5, advised=False),
-    number_setting("measuring_questions", "answers", "Questions to measure with", row=6),
+    number_setting(
+        "questions_a_step",
+        "batch_size",
+        "Questions a step",
+        row=4,
+        info="Batch size: more is steadier, and takes more memory",
+    ),
+    number_setting(
+        "learning_rate",
+        "learning_rate",
+        "How far a step goes",
+        row=4,
+        info="Learning rate: more learns faster, too much learns nothing",
+    ),
+    replace(
+        number_setting("most_questions", "limit", "Most questions (0: all)", row=5), advised=False
+    ),
+    number_setting(
+        "measuring_questions",
+        "answers",
+        "Questions to measure with",
+        row=6,
+        info="Fewer than ten say little",
+    ),
     number_setting("measure_after_steps", "eval_every", "Measure after steps (0: a pass)", row=6),
-    number_setting("longest_answer", "max_new_tokens", "Longest answer, in tokens", row=5),
+    number_setting(
+        "longest_answer",
+        "max_new_tokens",
+        "Longest answer, in tokens",
+        row=5,
+        info="A token is about four letters",
+    ),
     Setting(
         "number_format",
         _precision_menu,
@@ -250,10 +274,14 @@ def build_settings(service: Service) -> Settings:
 def _advice(found: TrainConfig) -> str:
     named = Path(str(found.model)).name
     words = f"Settings to begin with for “{named}” are filled in: change what you like."
-    said = [words, source_of(found.model, found.data, found.mode)]
+    said = [source_of(found.model, found.data, found.mode)]
     if found.mode != "full":
         said.append(_ONCE)
-    return "".join(f'<p class="fd-note">{escape(text)}</p>' for text in said)
+    why = "".join(f'<p class="fd-note">{escape(text)}</p>' for text in said)
+    return (
+        f'<p class="fd-note">{escape(words)}</p><details class="fd-why"><summary>Where they come'
+        f" from</summary>{why}</details>"
+    )
 
 
 _ONCE = (

@@ -26,10 +26,10 @@ def test_every_answer_is_a_card_and_opens_large(page, picture, engines):
     assert engines.engine.batches[-1] == len(PICTURE_TASKS)
     answer = page.get_by_role("region", name="Answer").first
     expect(answer.locator(".fd-sentence")).to_contain_text(f"{len(PICTURE_TASKS)} answers")
-    found = cards(page).filter(has=page.get_by_role("button", name="Detect objects"))
+    found = cards(page).filter(has=page.get_by_role("button", name="Find everything"))
     expect(found).to_contain_text("3 objects: 2 × cat, car")
     expect(found.locator("path.fd-shape")).to_have_count(3)
-    found.get_by_role("button", name="Detect objects").click()
+    found.get_by_role("button", name="Find everything").click()
     expect(answer.get_by_text("3 objects: 2 × cat, car")).to_be_visible()
     expect(answer.locator("tbody tr")).to_have_count(3)
     expect(cards(page)).to_have_count(len(PICTURE_TASKS))

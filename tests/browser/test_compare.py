@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from florence_demo.errors import CheckpointError
-from florence_demo.models.catalogue import ASSETS
+from florence_demo.models.catalogue import ASSETS, MODELS
 from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
 from tests.fakes import RAW, FakeEngine, FakeEngines
@@ -74,14 +74,14 @@ def test_words_that_differ_are_marked(page, picture):
     expect(second.locator("ins")).to_have_text("fake, better")
     expect(second.locator("del")).to_have_text("fake")
     expect(second.get_by_text("of weights")).to_be_visible()
-    expect(tab.get_by_text("Beside nano (embedded")).to_be_visible()
+    expect(tab.get_by_text("Beside nano:")).to_be_visible()
 
 
 def test_things_are_counted_and_a_model_that_fails_says_so(page, picture):
     tab = open_tab(page, picture)
-    choose(page, tab, "checkpoint: mine", "Florence-2-base")
+    choose(page, tab, "checkpoint: mine", MODELS["base"].label)
     tab.get_by_text("Find things", exact=True).click()
-    tab.get_by_text("Detect objects", exact=True).click()
+    tab.get_by_text("Find everything", exact=True).click()
     tab.get_by_role("button", name="Compare", exact=True).click()
     columns = columns_of(tab)
     expect(columns).to_have_count(3)
@@ -102,12 +102,12 @@ def test_one_model_is_refused_in_a_sentence(page, picture):
     expect(tab.get_by_text("Not answered: the message says why.")).to_be_visible()
 
 
-@pytest.mark.parametrize("task", ["Ask about a region", "Ask a question"])
+@pytest.mark.parametrize("task", ["Ask about one spot", "Ask a question"])
 def test_what_a_task_needs_is_asked_for(page, picture, task):
     tab = open_tab(page, picture)
     tab.get_by_text(task, exact=True).click()
     tab.locator(".fd-row:visible .fd-chip").first.click()
-    region = task == "Ask about a region"
+    region = task == "Ask about one spot"
     expect(tab.get_by_text("Drag a box around")).to_be_visible(visible=region)
     expect(tab.get_by_label("A question", exact=True)).to_be_visible(visible=not region)
 

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from florence_demo.serving.asking import Service
+from florence_demo.tasks import TASKS
 from florence_demo.training.status import STATUS_FILE
 from florence_demo.ui import AppConfig, build_app
 from tests.micro_florence import micro_model, micro_processor
@@ -79,20 +80,30 @@ def test_a_model_learns_is_found_again_and_opened(page):
     expect(tab.get_by_role("button", name="A run is going on")).to_be_disabled()
 
     expect(run.get_by_text("Done", exact=True)).to_be_visible(timeout=LONG)
-    row = run.get_by_role("row", name="Your own prompt: ANLS")
+    row = run.get_by_role("row", name=re.compile("answers right, letter by letter"))
     expect(row.get_by_role("cell").nth(0)).to_have_text(re.compile(r"^\d+%$"))
     expect(row.get_by_role("cell").nth(1)).to_have_text(re.compile(r"^\d+%"))
-    expect(run.get_by_role("img", name="Curve of the loss over 3 steps")).to_be_visible()
+    expect(run.get_by_role("img", name="How wrong it still is over 3 steps")).to_be_visible()
     expect(run.get_by_role("article")).to_have_count(2)
     expect(run.get_by_role("article").first.locator("img")).to_be_visible()
     expect(tab.get_by_role("button", name="Start", exact=True)).to_be_enabled()
 
-    tab.get_by_role("button", name="Open in Fine-tuned checkpoints").click()
-    expect(page.get_by_role("tab", name="Fine-tuned checkpoints")).to_have_attribute(
-        "aria-selected", "true"
-    )
+    # Two questions say nothing about others.
+    expect(run.get_by_text("Measured on 2 questions, too few to say")).to_be_visible()
+    run.get_by_text("Details").click()
+    expect(run.get_by_text("Validation loss")).to_be_visible()
+
+    tab.get_by_role("button", name="Try it now", exact=True).first.click()
+    expect(page.get_by_role("tab", name="My models")).to_have_attribute("aria-selected", "true")
     expect(page.get_by_label("A folder under checkpoints/")).to_have_value("forms-tiny")
-    expect(page.get_by_text("in the native layout", exact=False)).to_be_visible()
+    models = page.locator("[role=tabpanel]:visible")
+    expect(models.get_by_text("Loaded: ask it below.")).to_be_visible()
+    expect(models.locator(".fd-stage img")).to_be_visible()
+    expect(models.get_by_label(TASKS["custom"].text_label)).to_have_value(
+        re.compile(r"^<FORM>Which \w+ is ticked")
+    )
+    models.get_by_role("button", name="Ask", exact=True).click()
+    expect(models.get_by_role("region", name="Answer").get_by_text("A fake answer")).to_be_visible()
 
     tab = open_tab(page)
     tab.get_by_role("button", name="Compare with where it started").click()
@@ -122,15 +133,13 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, address):
     page.goto(address)
     page.get_by_role("button", name="Ask", exact=True).first.wait_for()
     wide = []
-    for name in ("Fine-tune", "Evaluate"):
+    for name, button in (("Fine-tune", "Start"), ("How good is it?", "Measure")):
         tab = page.get_by_role("tab", name=name, exact=True)
         if not tab.is_visible():
             page.locator(".overflow-menu > button").first.click()
-            tab = page.locator(".overflow-dropdown button").filter(has_text=re.compile(f"{name}$"))
+            tab = page.locator(".overflow-dropdown button").filter(has_text=name)
         tab.click()
-        page.get_by_role(
-            "button", name={"Fine-tune": "Start"}.get(name, name), exact=True
-        ).wait_for()
+        page.get_by_role("button", name=button, exact=True).wait_for()
         wide.append(page.evaluate("document.documentElement.scrollWidth"))
     context.close()
     assert max(wide) <= 390

@@ -81,7 +81,7 @@ def test_what_is_offered_is_loaded_while_nano_answers_and_is_then_chosen(page, o
     expect(answer.locator(".fd-meta")).to_contain_text("fake, fp32, cpu")
     assert not download.go.is_set()
     download.go.set()
-    expect(chosen(page)).to_have_value(MODELS["base-ft"].title)
+    expect(chosen(page)).to_have_value(MODELS["base-ft"].label)
     expect(offer).to_be_hidden()
 
 
@@ -90,10 +90,10 @@ def test_it_can_be_stopped_and_taken_again(page, offer, download):
     offer.get_by_role("button", name="Stop the download").click()
     expect(offer).to_contain_text("What has arrived is kept")
     assert download.stopped.wait(20)
-    expect(chosen(page)).to_have_value(MODELS["nano"].title)
+    expect(chosen(page)).to_have_value(MODELS["nano"].label)
     download.go.set()
     offer.get_by_role("button", name="Use base-ft (0.5 GB)").click()
-    expect(chosen(page)).to_have_value(MODELS["base-ft"].title)
+    expect(chosen(page)).to_have_value(MODELS["base-ft"].label)
 
 
 def test_the_sentence_of_a_download_that_broke_off_stays(page, offer, download):
@@ -107,5 +107,5 @@ def test_the_sentence_of_a_download_that_broke_off_stays(page, offer, download):
 def test_another_choice_takes_the_offer_away(page, offer):
     box = chosen(page)
     box.click()
-    page.get_by_role("option", name="Florence-2-large-ft").click()
+    page.get_by_role("option", name=MODELS["large-ft"].label).click()
     expect(offer).to_be_hidden()

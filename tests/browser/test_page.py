@@ -19,7 +19,7 @@ def choose(page, name: str) -> None:
     task = TASKS[name]
     page.get_by_role("radiogroup", name="What to do").first.get_by_text(task.group).click()
     page.get_by_role("radiogroup", name=task.group).first.get_by_text(
-        task.title, exact=True
+        task.short or task.title, exact=True
     ).click()
 
 
@@ -306,9 +306,9 @@ def test_a_box_on_the_zoomed_picture_is_in_its_pixels(page, picture, engines):
 
 
 def test_a_measurement_that_cannot_be_made_says_so(page):
-    page.get_by_role("tab", name="Evaluate").click()
+    page.get_by_role("tab", name="How good is it?").click()
     page.get_by_role("radio", name="From the hub").last.check()
-    page.get_by_role("button", name="Evaluate", exact=True).click()
+    page.get_by_role("button", name="Measure", exact=True).click()
     panel = page.locator("#fd-report")
     expect(panel).to_contain_text("Not measured")
     page.get_by_role("button", name="Stop", exact=True).last.click()
@@ -382,14 +382,17 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser, address):
 
 
 def test_a_checkpoint_is_chosen_described_loaded_asked_and_unloaded(page, picture, engines):
-    page.get_by_role("tab", name="Fine-tuned checkpoints").click()
+    page.get_by_role("tab", name="My models").click()
     tab = page.get_by_role("tabpanel").filter(has=page.get_by_role("button", name="Unload"))
     expect(tab.get_by_text("Choose a checkpoint to see what it holds.")).to_be_visible()
     tab.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_text("No checkpoint is loaded", exact=False).first).to_be_visible()
     tab.get_by_label("A folder under checkpoints/").click()
     page.get_by_role("option", name="mine").click()
-    expect(tab.get_by_text("in the native layout", exact=False)).to_be_visible()
+    card = tab.get_by_role("region", name="The checkpoint")
+    expect(card.get_by_text("A Florence-2 of a size of its own")).to_be_visible()
+    card.get_by_text("Details").click()
+    expect(card.get_by_text("in the native layout", exact=False)).to_be_visible()
     tab.get_by_role("button", name="Load", exact=True).click()
     expect(tab.get_by_text("Loaded:", exact=False)).to_be_visible()
     tab.locator(".fd-picture input[type=file]").set_input_files(picture)

@@ -405,7 +405,9 @@ def test_a_checkpoint_with_rules_of_its_own_goes_to_generate(pair):
 def test_the_tower_runs_in_encode_image_alone(monkeypatch):
     model = tiny_model(0)
     calls = []
-    model.model.vision_tower.register_forward_hook(lambda *_: calls.append(1))
+    model.model.multi_modal_projector.image_projection.register_forward_hook(
+        lambda *_: calls.append(1)
+    )
     own = Decoder(model)
     features = own.encode_image(torch.randn(1, 3, 32, 32))
     assert features.shape == (1, IMAGE_TOKENS, 16)

@@ -178,7 +178,10 @@ def test_question_sensitivity(deaf: bool, changed: int) -> None:
     found = evaluate(Oracle(examples, deaf=deaf), examples, QUICK).sensitivity
     assert found is not None
     assert (found.asked, found.changed) == (2, changed)
-    assert ("hardly reads" in found.sentence()) is deaf
+    # Of two answers nobody can tell.
+    assert "too few to say" in found.sentence()
+    many = replace(found, asked=10, changed=5 * changed)
+    assert ("hardly reads" in many.sentence()) is deaf
 
 
 class Sure(Oracle):
@@ -202,7 +205,7 @@ def test_the_report_says_how_far_off_confidences_are(tmp_path: Path) -> None:
     report.write(tmp_path)
     for name in ("report.md", "report.html"):
         assert "Confidence and truth (not calibrated)" in (tmp_path / name).read_text()
-    assert "Detect objects: off by 0.250, 4 things" in (tmp_path / "report.html").read_text()
+    assert "Find everything: off by 0.250, 4 things" in (tmp_path / "report.html").read_text()
 
 
 def test_a_folder_is_calibrated_and_the_report_says_how_well(tmp_path: Path) -> None:
@@ -237,8 +240,11 @@ def test_report_is_written_three_times(tmp_path: Path) -> None:
     assert names == ["report.json", "report.md", "report.html"]
     table = json.loads((tmp_path / "report.json").read_text())
     assert table["table"]["OD mAP50"]["value"] == pytest.approx(1)
-    assert table["metrics"]["docvqa/anls"]["low"] == 1
-    assert "| OD mAP50 | 1.000 |" in (tmp_path / "report.md").read_text()
+    assert table["metrics"]["docvqa/anls"]["low"] is None
+    assert (
+        "| OD mAP50 | 1.000 | too few to say: ask at least ten | 2 |"
+        in (tmp_path / "report.md").read_text()
+    )
     page = (tmp_path / "report.html").read_text()
     assert page.count("<figure>") == 12
     assert "data:image/jpeg;base64," in page
@@ -273,4 +279,22 @@ def test_a_set_without_a_thing_to_find_warns_of_nothing() -> None:
     # One of three pictures shows something: resamples without it say nothing, the others do.
     mixed = [Example(picture(3), "od", detections=CAT), *empty[1:]]
     measured, _ = score([(e, found) for e in mixed], Resampling(40))
-    assert {row.metric: row for row in measured}["map50"].high == 0.0
+    assert 0 < {row.metric: row for row in measured}["map50"].high < 1
+
+
+@pytest.mark.parametrize(
+    ("right", "low", "high"),
+    [
+        pytest.param(12, "0.735", "1.000", id="all right"),
+        pytest.param(0, "0.000", "0.265", id="all wrong"),
+    ],
+)
+def test_answers_that_are_all_alike_are_not_certain(right: int, low: str, high: str) -> None:
+    row = Example(picture(0), "docvqa", "Who?", answer="Ada")
+    said = [
+        Prediction("docvqa", "", "", "Ada" if i < right else "Bob", SIZE, Detections.empty(), {})
+        for i in range(12)
+    ]
+    (anls, *_), _ = score([(row, found) for found in said], Resampling(40))
+    assert anls.interval is not None
+    assert tuple(f"{end:.3f}" for end in anls.interval) == (low, high)

@@ -189,6 +189,19 @@ def test_average_precision_is_class_aware_and_ranks_by_confidence() -> None:
     assert sure_of_the_wrong == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param((1.0, 1.0, 1.0, 10), (0.025**0.1, 1.0), id="all right"),
+        pytest.param((0.0, 0.0, 0.0, 10), (0.0, 1 - 0.025**0.1), id="all wrong"),
+        pytest.param((1.0, 0.8, 1.0, 10), (0.8, 1.0), id="it spreads by itself"),
+        pytest.param((0.7, 0.7, 0.7, 10), (0.7, 0.7), id="all the same, between"),
+    ],
+)
+def test_all_or_nothing_is_not_certain(given, expected) -> None:
+    assert metrics.widened(*given) == pytest.approx(expected)
+
+
 def test_bootstrap_holds_the_value_and_narrows() -> None:
     few = metrics.bootstrap([(1, 1), (0, 1)] * 10)
     many = metrics.bootstrap([(1, 1), (0, 1)] * 1000)

@@ -41,8 +41,8 @@ def test_it_is_in_every_menu_of_the_page(tmp_path: Path, label: str) -> None:
     menus = [b for b in app.blocks.values() if isinstance(b, gr.Dropdown) and b.label == label]
     assert menus
     for menu in menus:
-        assert menu.choices == [(s.title, s.name) for s in MODELS.values()]
-    assert (NEW.title, NEW.name) in menus[0].choices
+        assert menu.choices == [(s.label, s.name) for s in MODELS.values()]
+    assert (NEW.label, NEW.name) in menus[0].choices
 
 
 def test_the_command_line_lists_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ def test_every_model_says_what_it_is(spec):
 
 
 def test_nano_is_not_presented_as_microsofts():
-    assert "embedded" in MODELS["nano"].title
+    assert "drawings only" in MODELS["nano"].label
     assert "Microsoft" not in MODELS["nano"].note
     assert all("Microsoft" in s.note for s in MODELS.values() if s.name != "nano")
 

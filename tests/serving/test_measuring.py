@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,12 @@ from florence_demo.data.chosen import Data
 from florence_demo.data.folders import unpack_data
 from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD
 from florence_demo.errors import FlorenceDemoError
-from florence_demo.evaluation.report import Report
+from florence_demo.evaluation.report import TOO_FEW, Report
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.measuring import Wish, measure, write_report
+from florence_demo.tasks import TASKS
 from florence_demo.ui.report_panel import report_panel
 from tests.data.test_folders import ROW, jsonl, pack, png
 from tests.fakes import FakeEngine, FakeEngines
@@ -55,14 +57,19 @@ def test_a_measurement_tells_how_far_it_is_and_ends_in_a_report(tmp_path: Path) 
     assert where[0] == "form 1000000"
     assert len(set(where)) == 10
     page = report_panel(report)
-    assert "Your own prompt: ANLS" in page
+    said, _, details = page.partition("<details")
+    title = TASKS["custom"].title
+    assert f"{title}: answers right, letter by letter" in said
+    assert f"{title}: ANLS" not in said
+    assert f"{title}: ANLS" in details
     assert "it reads the question" in page
+    assert TOO_FEW not in page
     names = [Path(p).name for p in write_report(report, tmp_path)]
     assert names == ["report.html", "report.json", "report.md"]
 
 
 def test_a_model_that_does_not_read_is_told(tmp_path: Path) -> None:
-    _, report = measured(service(tmp_path), limit=6)
+    _, report = measured(service(tmp_path), limit=12)
     assert "hardly reads the question" in report_panel(report)
 
 
@@ -110,6 +117,20 @@ def test_names_of_models_and_rows_are_no_markup(tmp_path: Path) -> None:
     page = report_panel(replace(report, model=EVIL, data=EVIL, failures=(EVIL,)))
     assert EVIL not in page
     assert page.count("&lt;img") == 3
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_few_questions_are_no_ground_for_an_interval(tmp_path: Path, count: int) -> None:
+    _, report = measured(service(tmp_path, Reader()), limit=count)
+    page = report_panel(report)
+    assert "too few to say how good the model is: ask at least ten" in page
+    assert "fd-interval" not in page
+    assert not re.search(r"\d%? to \d", page)
+    # As it is taken home, and as the command line prints it.
+    for text in (report.to_markdown(), report.to_html()):
+        assert TOO_FEW in text
+        assert not re.search(r"\d to \d", text)
+    assert {row["low"] for row in report.to_json()["metrics"].values()} == {None}
 
 
 def test_a_bug_reaches_the_page_as_an_error(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
 from florence_demo.training.fine_tune import _out_of_memory, fine_tune
 from florence_demo.training.keeping import last_checkpoint, step_of
+from florence_demo.training.samples import samples_of
 from florence_demo.training.splits import SCENE_TASKS, SCENES, SCENES_A_TASK, open_rows
 from florence_demo.training.status import ask_to_stop, read_log, read_status
 from florence_demo.training.trainable import Mode
@@ -111,6 +112,9 @@ def test_a_run_from_beginning_to_end(config: TrainConfig) -> None:
     assert status is not None
     assert (status.state, status.step, status.steps) == ("done", 8, 8)
     assert status.samples[0]["question"] == "custom <FORM>What is it?"
+    # They are of the model that was kept, and can be asked again.
+    sample = samples_of(config.out, status)[0]
+    assert (sample.step, sample.can_be_asked, status.measured) == (8, True, 4)
     assert status.memory_peak > 0
     assert json.loads((config.out / "result.json").read_text())["after"] == result.after
     assert (config.out / "after/report.html").is_file()

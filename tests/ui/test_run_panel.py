@@ -14,7 +14,10 @@ from PIL import Image
 
 from florence_demo.training.runs import Run
 from florence_demo.training.status import SAMPLES_FOLDER, RunFiles, Status, read_status
-from florence_demo.ui.run_panel import metric_title, run_panel, scale
+from florence_demo.ui.run_curve import scale
+from florence_demo.ui.run_panel import run_panel, runs_panel
+from florence_demo.ui.run_words import metric_words
+from tests.run_makers import finished_run
 
 EVIL = "<img src=x onerror=alert(1)>${1+1}{{value}}\"'"
 
@@ -26,7 +29,7 @@ def panel(tmp_path: Path, **changes: object) -> str:
 
 
 def words(page: str) -> str:
-    return re.sub(r"<[^>]+>|\s+", " ", page)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
 def test_without_a_run_it_says_what_to_do() -> None:
@@ -48,7 +51,7 @@ def test_nothing_from_data_or_models_is_markup(tmp_path: Path) -> None:
     sample = {"question": f"vqa {EVIL}", "answer": EVIL, "truth": EVIL, "score": 0, "picture": EVIL}
     page = panel(tmp_path, state="failed", message=EVIL, samples=(sample,), before={EVIL: 0.5})
     assert "<img src=x" not in page
-    assert page.count("&lt;img src=x onerror") == 5
+    assert page.count("&lt;img src=x onerror") == 6
 
 
 def test_no_path_of_this_machine_is_shown(tmp_path: Path) -> None:
@@ -66,11 +69,10 @@ def test_no_path_of_this_machine_is_shown(tmp_path: Path) -> None:
 def test_numbers_before_and_after(
     tmp_path: Path, key: str, before: float, after: float, verdict: str
 ) -> None:
-    lower = metric_title(key)[1]
+    lower = metric_words(key)[2]
     said = words(panel(tmp_path, state="done", before={key: before}, after={key: after}))
     expected = {"better": "worse", "worse": "better"}.get(verdict, "") if lower else verdict
-    shown = f"{after:.0%}" if key.endswith("anls") else f"{after:.3f}"
-    assert shown in said
+    assert f"{after:.0%}" in said
     for word in ("better", "worse"):
         assert (f" {word} " in said.replace("lower is better", "")) == (word == expected)
 
@@ -108,8 +110,8 @@ def test_the_curve_says_what_it_shows(tmp_path: Path) -> None:
     page = run_panel(Run(files.folder, files.status))
     label = re.search('role="img" aria-label="([^"]+)"', page)
     assert label is not None
-    assert "2,000 steps: training loss from 4 to 0.002 at step 2,000" in label[1]
-    assert "validation loss from 0.25 to 0.25" in label[1]
+    assert "2,000 steps: on what it learns from 4 at first, 0.002 at step 2,000" in label[1]
+    assert "on other pictures 0.25 at first, 0.25 at step 2,000" in label[1]
     line = re.search('class="fd-line fd-train" d="([^"]+)"', page)
     assert line is not None
     numbers = [float(n) for n in re.findall(r"[\d.]+", line[1])]
@@ -163,3 +165,52 @@ def test_a_picture_that_is_no_small_one_is_not_shown(tmp_path: Path) -> None:
     (folder / "0.jpg").write_bytes(bytes(2 << 20))
     sample = {"question": "vqa x", "answer": "", "truth": "", "picture": "0.jpg"}
     assert "data:image" not in panel(tmp_path, state="training", samples=(sample,))
+
+
+def test_numbers_are_told_in_words_and_the_fields_names_stand_behind_details(
+    tmp_path: Path,
+) -> None:
+    page = run_panel(finished_run(tmp_path / "forms-nano"))
+    first, _, details = page.partition("<details")
+    said, behind = words(first), words(f"<details{details}")
+    assert "Trained 20 steps on demo forms from nano; language part only." in said
+    assert "answers right, letter by letter" in said
+    assert "How wrong it still is" in said
+    for name in ("ANLS", "Training loss", "Validation loss", "Learning rate", "Batch size"):
+        assert name not in said
+        assert name in behind
+
+
+@pytest.mark.parametrize(
+    ("measured", "few"), [(0, False), (1, True), (9, True), (10, False)], ids=str
+)
+def test_few_questions_say_nothing(tmp_path: Path, measured: int, few: bool) -> None:
+    said = words(run_panel(finished_run(tmp_path / "mine", model=False, measured=measured)))
+    assert ("too few to say: ask at least ten" in said) is few
+    assert (" better " in said.replace("lower is better", "")) is not few
+
+
+def test_what_was_not_learned_is_one_line(tmp_path: Path) -> None:
+    other = {"other od/accuracy": 0.9, "other caption/objects": 0.7}
+    numbers = {"before": {"custom/anls": 0.1, **other}, "after": {"custom/anls": 0.9, **other}}
+    numbers["after"]["other od/accuracy"] = 0.1
+    said = words(run_panel(finished_run(tmp_path / "mine", model=False, **numbers)))
+    assert "What it could do before: 2 other tasks 80% 40% worse" in said
+    # One by one, they are for those who know the names.
+    assert "accuracy at 0.5 0.9 0.1" in said
+
+
+def test_a_sample_that_can_be_asked_is_a_button(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "mine", model=False)
+    assert run_panel(run).count('data-run="mine" data-sample="') == 2
+    for picture in (tmp_path / "mine" / SAMPLES_FOLDER).iterdir():
+        picture.unlink()
+    assert "data-sample" not in run_panel(run)
+
+
+def test_earlier_runs_are_listed_with_what_they_came_to(tmp_path: Path) -> None:
+    page = runs_panel([finished_run(tmp_path / name) for name in ("two", "one")])
+    assert re.findall('aria-label="Try (\\w+) now"', page) == ["two", "one"]
+    assert "Trained 20 steps on demo forms" in page
+    assert "12% before, 93% after" in page
+    assert runs_panel([]) == ""

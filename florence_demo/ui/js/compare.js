@@ -4,8 +4,9 @@ const root = element.querySelector('.fd-compare');
 const list = element.querySelector('.fd-columns');
 const legend = element.querySelector('.fd-legend-words');
 const hint = element.querySelector('.fd-compare-hint');
-const begin = hint.textContent;
+const BEGIN = 'Put a picture in, choose two to four models and press Compare.';
 let picture = null;
+let busy = false;
 const make = (tag, name, text, parent) => {
   const node = document.createElement(tag);
   if (name) node.className = name;
@@ -22,7 +23,7 @@ const sentence = (column, box) => {
       said.append(' ');
     });
   } else {
-    said.textContent = column.sentence;
+    said.textContent = column.counts.length ? fd.say(column.sentence) : column.sentence;
   }
   said.classList.toggle('fd-busy', column.busy);
 };
@@ -30,37 +31,41 @@ const figure = (column, box) => {
   if (!column.overlay || !picture) return;
   const frame = make('div', 'fd-figure', '', box);
   const image = make('img', '', '', frame);
-  image.alt = `What ${column.title} found`;
+  image.alt = fd.say('What {model} found', {model: column.title});
   image.src = picture.url;
   make('div', 'fd-layer', '', frame).innerHTML = column.overlay;
 };
 const counts = (column, box) => {
   if (!column.counts.length) return;
   const facts = make('dl', 'fd-counts', '', box);
-  column.counts.forEach(([title, count, names]) => {
+  column.counts.forEach(([title, count, names, n]) => {
     const row = make('div', '', '', facts);
-    make('dt', '', title, row);
-    const value = make('dd', '', String(count), row);
-    if (names) make('span', 'fd-note', names, value);
+    make('dt', '', fd.say(title), row);
+    const value = make('dd', '', fd.number(count), row);
+    const most = names.join(', ');
+    const all = n ? fd.say('{names} and {n} more', {names: most, n}) : most;
+    if (names.length) make('span', 'fd-note', all, value);
   });
 };
 const draw = column => {
   const box = make('article', 'fd-column', '', list);
   make('h3', '', column.title, box);
   if (column.problem) {
-    make('p', 'fd-alert', column.problem, box);
+    make('p', 'fd-alert', fd.say(column.problem), box);
     return;
   }
   if (!column.sentence) {
-    make('p', 'fd-note', 'Waiting for its answer …', box);
+    make('p', 'fd-note', fd.say('Waiting for its answer …'), box);
     return;
   }
   sentence(column, box);
   figure(column, box);
   counts(column, box);
   const notices = make('div', 'fd-notices', '', box);
-  column.notices.forEach(text => make('p', '', text, notices));
-  make('p', 'fd-meta', column.meta, box);
+  column.notices.forEach(text => make('p', '', fd.say(text), notices));
+  const {seconds, weights} = column.cost;
+  const meta = weights ? fd.say('{seconds} s · {weights} of weights', {seconds, weights}) : '';
+  make('p', 'fd-meta', meta, box);
 };
 const sync = () => {
   const value = props.value || {};
@@ -69,8 +74,10 @@ const sync = () => {
   list.replaceChildren();
   columns.forEach(draw);
   root.setAttribute('aria-busy', String(Boolean(value.busy)));
-  hint.textContent = columns.length ? '' : value.hint || begin;
+  hint.textContent = columns.length ? '' : fd.say(value.hint || BEGIN);
   legend.hidden = !columns.some(column => column.words.length);
+  if (busy && !value.busy) fd.tell(value.hint || 'All answers are there.');
+  busy = Boolean(value.busy);
   legend.querySelector('b').textContent = value.against || '';
 };
 // What is pointed at in one column is lit in that column alone.
@@ -84,4 +91,5 @@ const light = event => {
 };
 ['mouseover', 'mouseout', 'focusin', 'focusout'].forEach(kind => element.addEventListener(kind, light));
 watch('value', sync);
+document.addEventListener('fd-language', sync);
 sync();

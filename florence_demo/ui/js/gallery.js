@@ -25,6 +25,7 @@ const make = (tag, name, text, parent) => {
   if (parent) parent.append(node);
   return node;
 };
+const said = (card, told) => fd.say(card.error || told.sentence || '');
 const answer = card => card.answers[task] || {sentence: card.error || '', overlay: '', things: []};
 const kept = ([label, score]) =>
   !off.has(label) && (score == null || score * 100 >= Number(sure.value));
@@ -47,7 +48,7 @@ const cell = index => {
   const node = make('button', `fd-tile${asTable ? ' fd-line' : ''}${card.error || told.failed ? ' fd-bad' : ''}`);
   node.type = 'button';
   node.dataset.card = index;
-  node.setAttribute('aria-label', `${card.name}: ${told.sentence || card.error}`);
+  node.setAttribute('aria-label', `${card.name}: ${said(card, told)}`);
   const frame = make('span', 'fd-tile-frame', '', node);
   if (card.picture) {
     const figure = make('span', 'fd-figure', '', frame);
@@ -64,7 +65,7 @@ const cell = index => {
     if (!told.things.every(kept)) layer.querySelector('.fd-shapes')?.classList.add('fd-some');
   }
   make('strong', '', card.name, node);
-  make('span', 'fd-tile-said', card.error || told.sentence, node);
+  make('span', 'fd-tile-said', said(card, told), node);
   return node;
 };
 const draw = fresh => {
@@ -111,17 +112,21 @@ const chips = () => {
   }));
   find('.fd-gallery-slider').hidden = !cards.some(c => answer(c).things.some(t => t[1] != null));
 };
+const count = () => {
+  const n = cards.length;
+  find('.fd-gallery-count').textContent = shown.length === n ? fd.say('{n} pictures', {n})
+    : fd.say('{shown} of {n} pictures', {shown: shown.length, n});
+};
 const filter = () => {
   shown = cards.map((_, i) => i).filter(i => passes(cards[i]));
-  find('.fd-gallery-count').textContent = shown.length === cards.length
-    ? `${cards.length} pictures` : `${shown.length} of ${cards.length} pictures`;
-  find('.fd-gallery-level').textContent = `${sure.value} %`;
+  count();
+  find('.fd-gallery-level').textContent = fd.number(sure.value / 100, {style: 'percent'});
   draw(true);
 };
 const choices = () => {
   which.parentElement.hidden = tasks.length < 2;
   which.replaceChildren(...tasks.map((title, i) => {
-    const option = make('option', '', title);
+    const option = make('option', '', fd.say(title));
     option.value = i;
     return option;
   }));
@@ -145,8 +150,7 @@ const sync = () => {
     // Those that came after what is in sight change nothing that is drawn.
     news.forEach((card, i) => { if (passes(card)) shown.push(cards.length - news.length + i); });
     chips();
-    find('.fd-gallery-count').textContent = shown.length === cards.length
-      ? `${cards.length} pictures` : `${shown.length} of ${cards.length} pictures`;
+    count();
     draw(false);
   } else if (!cards.length) {
     shown = [];
@@ -184,4 +188,6 @@ scroll.addEventListener('scroll', () => {
 }, {passive: true});
 new ResizeObserver(() => draw(true)).observe(scroll);
 watch('value', sync);
+document.addEventListener('fd-language', () => { choices(); filter(); });
 sync();
+filter();

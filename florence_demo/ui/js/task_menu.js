@@ -8,7 +8,7 @@ const show = name => {
     if (!task) return;
     element.querySelector(`input[name="__UID__-group"][value="${index}"]`).checked = true;
     element.querySelector(`input[name="__UID__-task"][value="${name}"]`).checked = true;
-    element.querySelector('.fd-help').textContent = task.help;
+    element.querySelector('.fd-help').textContent = fd.say(task.help);
   });
 };
 element.addEventListener('change', event => {
@@ -19,4 +19,5 @@ element.addEventListener('change', event => {
   trigger('input');
 });
 watch('value', () => show(props.value));
+document.addEventListener('fd-language', () => show(props.value));
 show(props.value);

@@ -1,0 +1,101 @@
+"""What the page says of a checkpoint: what it is, what it learned, and what it can be tried with.
+
+Knows words and layout; names come from strangers' files and are escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from florence_demo.checkpoints.folders import checkpoint_names
+from florence_demo.checkpoints.info import CheckpointInfo, called
+from florence_demo.training.runs import Run
+from florence_demo.ui.run_words import result_words, trained_words
+
+_SIZES = {"base 0.23B": "base size", "large 0.77B": "large size"}
+
+
+@dataclass(frozen=True)
+class Now:
+    """Hold what is true of a checkpoint at the moment.
+
+    Attributes:
+        said: For a person: that it is loaded.
+        details: For an expert: as what.
+    """
+
+    said: str = ""
+    details: str = ""
+
+
+NOTHING = Now()
+
+
+def nothing_card(root: Path, training: bool = True) -> str:
+    """Return what to do where no checkpoint is chosen.
+
+    Args:
+        root: The folder under which they lie.
+        training: Whether one can be made on this page.
+    """
+    if checkpoint_names(root):
+        return _section("<p>Choose a checkpoint to see what it holds.</p>")
+    teach = "teach a model of your own in <b>Fine-tune</b>, " if training else ""
+    return _section(
+        f"<p>There is no checkpoint yet: {teach}put a folder"
+        f" into <code>{escape(root.name)}/</code> beside the app, start the app with"
+        " <code>--checkpoints DIR</code>, or upload one.</p>"
+    )
+
+
+def checkpoint_card(
+    info: CheckpointInfo, run: Run | None = None, samples: Sequence[str] = (), now: Now = NOTHING
+) -> str:
+    """Return what a checkpoint is as HTML: in a person's words, the field's behind Details.
+
+    Args:
+        info: What its folder says.
+        run: The run that made it, where one did.
+        samples: A button for each sample of the run that can be asked, as HTML.
+        now: What is true of it now.
+    """
+    problems = set(info.problems)
+    told = [f'<p class="fd-said"><b>{escape(now.said)}</b></p>'] if now.said else []
+    told += [f"<p>{escape(sentence)}</p>" for sentence in _words(info, run)]
+    told += [f'<p class="fd-alert">{escape(problem)}</p>' for problem in info.problems]
+    if samples:
+        told.append(
+            "<h4>Try it with a picture it did not learn from</h4>"
+            f'<div class="fd-samples">{"".join(samples)}</div>'
+        )
+    known = (*filter(None, [now.details]), *info.sentences())
+    details = "".join(
+        f"<li>{escape(sentence)}</li>" for sentence in known if sentence not in problems
+    )
+    told.append(
+        f'<details data-keep="details"><summary>Details</summary><ul>{details}</ul></details>'
+    )
+    return _section("".join(told))
+
+
+def _words(info: CheckpointInfo, run: Run | None) -> Iterator[str]:
+    if run is not None and run.status.step:
+        yield trained_words(run)
+        result = result_words(run.status)
+        if result:
+            yield result
+        return
+    if info.layout == "adapter":
+        base = f" to {called(info.base)}" if info.base else ""
+        yield f"A small add-on (LoRA){base}."
+        return
+    size = _SIZES.get(info.size, "a size of its own")
+    base = f", fine-tuned from {called(info.base)}" if info.base else ""
+    yield f"A Florence-2 of {size}{base}."
+
+
+def _section(inner: str) -> str:
+    return f'<section class="fd-run fd-checkpoint" aria-label="The checkpoint">{inner}</section>'

@@ -1,0 +1,107 @@
+// Our words in the visitor's language. The English words are the keys; gradio chooses the language
+// and hands over the tables. What gradio draws it translates itself; this does the rest:
+//   data-words on an element: all text and labels in it, as they arrive, are ours. What a script or
+//     a model writes there later is left alone.
+//   fd.say(words, values): our words with values in them, for scripts. A sentence of the server that
+//     has its values in it already is found by its form.
+//   fd.number(value), fd.tell(words): a number as one writes it; words for who hears the page.
+window.fd = (() => {
+  const tables = (window.gradio_config && window.gradio_config.i18n_translations) || {};
+  const OURS = '[data-words], [data-testid=toast-text], .toast-title-row';
+  const AMOUNT = /^(\d[\d,]*(?:\.\d+)?)( (?:[kMGT]?B|s|min|h))?$/;
+  // Gradio has words of its own in English alone, most of them for who hears the page.
+  const GRADIOS = ':is(button, input, [role=button])[aria-label]:not([class*=fd-])';
+  const LABELS = ['aria-label', 'title', 'placeholder', 'alt'];
+  const page = document.documentElement;
+  let language, plural, numbers, forms;
+
+  const number = (value, options) =>
+    options ? new Intl.NumberFormat(language, options).format(value) : numbers.format(value);
+  const has = words => Object.hasOwn(tables[language] || {}, words);
+  const form = (words, values) => {
+    const found = has(words) ? tables[language][words] : words;
+    return typeof found === 'string' ? found : found[plural.select(values.n)] || found.other;
+  };
+  const fill = (words, values) => words.replace(/\{(\w+)\}/g, (all, name) => {
+    const value = values[name];
+    return value === undefined ? all : typeof value === 'number' ? number(value) : value;
+  });
+
+  // "There are {n} of {what}" as a pattern, so that a sentence of that form is known again.
+  const pattern = words => ({
+    words,
+    names: [...words.matchAll(/\{(\w+)\}/g)].map(found => found[1]),
+    shape: new RegExp(`^${words.replace(/[.*+?^$()|[\]\\]/g, '\\$&')
+      .replace(/\{\w+\}/g, '([^]+?)')}$`),
+  });
+  const recognized = sentence => {
+    forms ||= Object.keys(tables[language] || {}).filter(words => words.includes('{'))
+      .sort((a, b) => b.length - a.length).map(pattern);
+    for (const {words, names, shape} of forms) {
+      const found = sentence.match(shape);
+      if (!found) continue;
+      const values = {};
+      names.forEach((name, i) => {
+        const value = found[i + 1];
+        const amount = value.match(AMOUNT);
+        const count = amount && Number(amount[1].replace(/,/g, ''));
+        values[name] = has(value) ? form(value, {}) : !amount ? value
+          : amount[2] ? number(count) + amount[2] : count;
+      });
+      return fill(form(words, values), values);
+    }
+    return sentence;
+  };
+  const say = (words, values) => {
+    if (!values && !has(words)) return language === 'en' ? words : recognized(words);
+    return fill(form(words, values || {}), values || {});
+  };
+
+  const english = new WeakMap(); // of a text or a label that was translated: both wordings
+  const turn = (node, known) => {
+    const before = english.get(node);
+    const source = before && before.shown === node.nodeValue ? before.source : node.nodeValue;
+    const words = source.trim();
+    if (!words || (known && !before)) return;
+    const shown = source.replace(words, () => say(words));
+    english.set(node, {source, shown});
+    if (node.nodeValue !== shown) node.nodeValue = shown;
+  };
+  const walk = (root, known) => {
+    const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) turn(texts.currentNode, known);
+    [root, ...root.querySelectorAll('*')].forEach(each => LABELS.forEach(name => {
+      if (each.hasAttribute(name)) turn(each.getAttributeNode(name), known);
+    }));
+  };
+
+  const choose = () => {
+    const asked = page.lang || 'en';
+    if (asked === choose.written) return;
+    const base = asked.split('-')[0];
+    language = base in tables ? base : 'en';
+    // What is read out must be called what it is: of Chinese there is one writing.
+    choose.written = language !== base ? 'en' : language === 'zh' ? 'zh-CN' : asked;
+    page.lang = choose.written;
+    plural = new Intl.PluralRules(language);
+    numbers = new Intl.NumberFormat(language);
+    forms = null;
+    document.querySelectorAll(OURS).forEach(root => walk(root, true));
+    document.dispatchEvent(new CustomEvent('fd-language'));
+  };
+  choose();
+  new MutationObserver(choose).observe(page, {attributes: true, attributeFilter: ['lang']});
+  new MutationObserver(changes => changes.forEach(({addedNodes}) => addedNodes.forEach(node => {
+    if (node.nodeType !== Node.ELEMENT_NODE) return;
+    [node, ...node.querySelectorAll(`${OURS}, ${GRADIOS}`)].forEach(each => {
+      if (each.matches(OURS)) walk(each);
+      else if (each.matches(GRADIOS)) turn(each.getAttributeNode('aria-label'));
+    });
+  }))).observe(page, {childList: true, subtree: true});
+
+  const tell = words => {
+    const status = document.querySelector('#fd-status');
+    if (status) status.textContent = say(words);
+  };
+  return {say, number, tell};
+})();

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from florence_demo import machine
 from florence_demo.benchmark.app import app_rows
@@ -25,6 +25,9 @@ from florence_demo.benchmark.parts import Parts, measure_parts
 from florence_demo.benchmark.rows import Row, against, at_most, compare, draw, markdown
 from florence_demo.errors import CheckpointError
 from florence_demo.models.devices import choose_device
+
+if TYPE_CHECKING:
+    from florence_demo.decoding.decoder import Decoder
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,6 @@ class Measured:
 
 def cpu_rows(options: BenchmarkOptions) -> Iterator[Row | Parts]:
     """Measure the processor: a step, three tasks, a second task, auto dtype, memory, the parts."""
-    import torch
-
     from florence_demo.benchmark import models as models
     from florence_demo.decoding.decoder import Decoder
 
@@ -124,6 +125,30 @@ def cpu_rows(options: BenchmarkOptions) -> Iterator[Row | Parts]:
     yield against("CPU fp32, a second task on a picture seen before", 5.0, second, exact=True)
 
     yield measure_parts(ours, f"{name.capitalize()}, fp32", times)
+    yield from _auto_rows(usual.model, name, three_usually, three, (taken[0], times))
+
+
+def _auto_rows(
+    model: Any,
+    name: str,
+    usually: Callable[[Any], object],
+    own: Callable[[Decoder], object],
+    before: tuple[float, int],
+) -> Iterator[Row | Parts]:
+    """Measure the number format that a processor likes; the model is changed to it.
+
+    Args:
+        model: For the usual way.
+        name: Its size.
+        usually: Ask it three questions.
+        own: Ask our decoder the same.
+        before: Seconds that the usual way takes in fp32, and how often to measure.
+    """
+    import torch
+
+    from florence_demo.decoding.decoder import Decoder
+
+    seconds, times = before
     names = (
         "CPU auto dtype, three tasks, against fp32",
         "CPU auto dtype, ... against bf16",
@@ -135,10 +160,10 @@ def cpu_rows(options: BenchmarkOptions) -> Iterator[Row | Parts]:
                 row, None, least, "not run here: this processor has neither AVX512-BF16 nor AMX"
             )
         return
-    half = usual.model.to(torch.bfloat16)
+    half = model.to(torch.bfloat16)
     small = Decoder(copy.deepcopy(half))
-    in_bf16 = compare(lambda: three_usually(half), lambda: three(small), times)
-    yield against(names[0], 9.0, (taken[0], in_bf16[1], True), exact=False)
+    in_bf16 = compare(lambda: usually(half), lambda: own(small), times)
+    yield against(names[0], 9.0, (seconds, in_bf16[1], True), exact=False)
     yield against(names[1], 3.0, in_bf16, exact=False)
     parts = measure_parts(small, f"{name.capitalize()}, bf16", times)
     step = parts.named("steady step")

@@ -125,11 +125,22 @@ def _slot(picture, y, x, height, width, down, across, side, windows):
 
 
 @triton.jit
-def _pixel(x, picture, top, left, height, width, down, across, side, windows, channels, column):
-    """Return a pixel's channels, zeros outside of the picture."""
-    there = (top >= 0) & (top < height) & (left >= 0) & (left < width)
+def _above_at_below(
+    x, picture, top, left, height, width, down, across, side, windows, channels, column
+):
+    """Return a pixel's channels, and those above and below it; zeros outside of the picture."""
+    inside = (left >= 0) & (left < width)
+    wide = column < channels
+    slot = _slot(picture, top - 1, left, height, width, down, across, side, windows)
+    there = inside & (top >= 1) & (top <= height)
+    above = tl.load(x + slot * channels + column, mask=there & wide, other=0.0)
     slot = _slot(picture, top, left, height, width, down, across, side, windows)
-    return tl.load(x + slot * channels + column, mask=there & (column < channels), other=0.0)
+    there = inside & (top < height)
+    at = tl.load(x + slot * channels + column, mask=there & wide, other=0.0)
+    slot = _slot(picture, top + 1, left, height, width, down, across, side, windows)
+    there = inside & (top + 1 < height)
+    below = tl.load(x + slot * channels + column, mask=there & wide, other=0.0)
+    return above, at, below
 
 
 @triton.jit
@@ -156,21 +167,12 @@ def _look(
     picture = number // (strips * lines)
     column = tl.arange(0, COLUMNS)
     wide = column < channels
-    at = top - 1
-    a0 = _pixel(
-        x, picture, at, left - 1, height, width, down, across, side, source, channels, column
+    a0, a1, a2 = _above_at_below(
+        x, picture, top, left - 1, height, width, down, across, side, source, channels, column
     )
-    b0 = _pixel(x, picture, at, left, height, width, down, across, side, source, channels, column)
-    at += 1
-    a1 = _pixel(
-        x, picture, at, left - 1, height, width, down, across, side, source, channels, column
+    b0, b1, b2 = _above_at_below(
+        x, picture, top, left, height, width, down, across, side, source, channels, column
     )
-    b1 = _pixel(x, picture, at, left, height, width, down, across, side, source, channels, column)
-    at += 1
-    a2 = _pixel(
-        x, picture, at, left - 1, height, width, down, across, side, source, channels, column
-    )
-    b2 = _pixel(x, picture, at, left, height, width, down, across, side, source, channels, column)
     t0 = _weights(taps, column, channels)
     t1 = _weights(taps + channels, column, channels)
     t2 = _weights(taps + 2 * channels, column, channels)
@@ -186,14 +188,8 @@ def _look(
     offset = _weights(shift, column, channels)
     for _ in tl.static_range(STRIP):
         right = left + 1
-        c0 = _pixel(
-            x, picture, top - 1, right, height, width, down, across, side, source, channels, column
-        )
-        c1 = _pixel(
+        c0, c1, c2 = _above_at_below(
             x, picture, top, right, height, width, down, across, side, source, channels, column
-        )
-        c2 = _pixel(
-            x, picture, top + 1, right, height, width, down, across, side, source, channels, column
         )
         total = start + a0.to(tl.float32) * t0 + b0.to(tl.float32) * t1 + c0.to(tl.float32) * t2
         total += a1.to(tl.float32) * t3 + b1.to(tl.float32) * t4 + c1.to(tl.float32) * t5

@@ -28,6 +28,7 @@ from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
 from florence_demo.files import disk_full_told
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.export import Parcel
+from florence_demo.output.filtering import Filter, filtered
 from florence_demo.pictures.images import as_jpeg, display_copy, file_of
 from florence_demo.pictures.web import fetch_image
 from florence_demo.prediction import Prediction
@@ -343,14 +344,23 @@ class Service:
 
     # -- downloads --------------------------------------------------------------------------
 
-    def download(self, image: Image.Image | None, found: Prediction | None, kind: str) -> str:
+    def download(
+        self, image: Image.Image | None, found: Prediction | None, kind: str, kept: Any = None
+    ) -> str:
         """Return a file with the answer in the chosen format, called as the picture's own.
+
+        Args:
+            image: The picture.
+            found: The answer.
+            kind: The format.
+            kept: What of it is kept, as ``Filter.given`` takes it from a browser.
 
         Raises:
             InputError: There is no answer yet, nothing of it in this format, or no room; or the
                 picture was changed since.
         """
         image, found = same_picture(image, found)
+        found = filtered(found, Filter.given(kept, found.detections))
         if self.room() < ROOM_FOR_DOWNLOADS:
             raise InputError("There is no room on this server for a download: try again later.")
         file = file_of(image)

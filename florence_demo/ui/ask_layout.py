@@ -28,6 +28,7 @@ from florence_demo.ui.components import (
     SafeImage,
     TaskMenu,
 )
+from florence_demo.ui.holding import Holding
 from florence_demo.ui.model_offer import ModelOffer, lay_out_offer
 from florence_demo.ui.numbers import Number, Slider
 
@@ -95,6 +96,7 @@ class Answer:
     Attributes:
         found: The answer that is shown.
         view: Shows it.
+        holding: What of it is kept.
         correcting: What it is put right with.
         cards: Several answers.
         answers: Those of the cards.
@@ -108,6 +110,7 @@ class Answer:
 
     found: gr.State
     view: AnswerView
+    holding: Holding
     correcting: Correcting
     cards: Cards
     answers: gr.State
@@ -159,7 +162,7 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
     found = gr.State(None)
     with gr.Row(equal_height=False, elem_classes="fd-surface"):
         with gr.Column(scale=16, min_width=320, elem_classes="fd-left"):
-            picture, canvas = _picture(), Canvas(api)
+            picture, canvas, holding = _picture(), Canvas(api), Holding(api)
             editing = lay_out_editor(api)
             offer = lay_out_offer() if model.render else None
             strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
@@ -173,7 +176,9 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
                 visible=False,
             )
             with gr.Row(elem_classes="fd-askbar"):
-                ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
+                ask = gr.Button(
+                    "Ask", variant="primary", size="lg", scale=3, elem_id=f"fd-ask-{api}"
+                )
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
             view = AnswerView(api)
             saving, kind, save, correct = _saving()
@@ -186,7 +191,9 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
     cards, answers = Cards(), gr.State(None)
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
     question = Question(picture, canvas, offer, address, menu, words, ask, stop, every, search)
-    answer = Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
+    answer = Answer(
+        found, view, holding, correcting, cards, answers, saving, kind, save, file, parsed, raw
+    )
     return Surface(api, model, question, answer, strip)
 
 

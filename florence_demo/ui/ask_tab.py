@@ -15,6 +15,7 @@ from PIL import Image
 
 from florence_demo.engine.closely import can_look_closely
 from florence_demo.engine.engine import MAX_BATCH
+from florence_demo.engine.question import Regions
 from florence_demo.engine.request import Options
 from florence_demo.engine.tiles import AUTO
 from florence_demo.pictures.decoder import open_own
@@ -22,7 +23,7 @@ from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import EXAMPLES, Service, load_examples
 from florence_demo.serving.gate import visitor_of
 from florence_demo.serving.taking_home import offered
-from florence_demo.tasks import TASKS, Region
+from florence_demo.tasks import TASKS
 from florence_demo.ui.all_tasks import API as ALL_API
 from florence_demo.ui.all_tasks import all_handler, opened
 from florence_demo.ui.ask_layout import Model, Surface, lay_out
@@ -32,6 +33,7 @@ from florence_demo.ui.correcting import close_editor, connect_correcting
 from florence_demo.ui.handlers import friendly, friendly_stream, press
 from florence_demo.ui.model_offer import connect_offer
 from florence_demo.ui.pickers import QUIET
+from florence_demo.ui.pointing import connect_pointing
 
 _HIDE = "{visible: false, __type__: 'update'}"
 _CLEAR = f"() => [{{busy: true, sentence: '', hint: '__HINT__'}}, {{}}, {_HIDE}, null, '']"
@@ -92,6 +94,7 @@ def build_surface(
         arrivals.append(surface.strip.pick)
     _connect_ends(surface, running)
     connect_correcting(service, surface)
+    connect_pointing(surface)
     _connect_download(service, surface)
     if surface.question.offer is not None:
         connect_offer(service, surface.question.offer, surface.question.picture, model.component)
@@ -193,7 +196,7 @@ def _connect_download(service: Service, surface: Surface) -> None:
     answer.found.change(_offer, answer.found, [answer.saving, answer.kind], **QUIET)
     answer.save.click(
         friendly(service.download),
-        [q.picture, answer.found, answer.kind],
+        [q.picture, answer.found, answer.kind, answer.holding],
         answer.file,
         api_name=f"{surface.api}_download",
     ).success(None, None, None, js=press(answer.file))
@@ -209,10 +212,10 @@ def _offer(found: Prediction | None) -> tuple[Any, Any]:
 
 _API = (
     "Answer one question about one picture. image: the picture; task: name of the task; text:"
-    " words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, for tasks that"
-    " take a region; model_name: name of the model; closely: look at overlapping parts of a large"
-    " picture too. Returns what the page shows, Florence-2's"
-    " parsed answer, the whole prediction's raw text."
+    " words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, or {'boxes':"
+    " [...]}, for tasks that take a region; model_name: name of the model; closely: look at"
+    " overlapping parts of a large picture too. Returns what the page shows, Florence-2's parsed"
+    " answer, the whole prediction's raw text."
 )
 
 
@@ -222,7 +225,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         image: Image.Image | None,
         task: str,
         text: str = "",
-        region: Region | None = None,
+        region: Regions = None,
         model_name: Any = None,
         beams: float = 3,
         max_new_tokens: float = 1024,

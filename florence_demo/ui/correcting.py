@@ -14,6 +14,7 @@ import gradio as gr
 from PIL import Image
 
 from florence_demo.data.own_set import NAME, Counted
+from florence_demo.output.filtering import Filter, filtered
 from florence_demo.pictures.images import display_copy
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service, same_picture
@@ -44,7 +45,7 @@ def connect_correcting(service: Service, surface: Surface) -> None:
     editing = [parts.editor, parts.part, q.picker]
     parts.begin.click(
         _begin(service),
-        [picture, answer.found],
+        [picture, answer.found, answer.holding],
         [*editing, answer.saving],
         api_visibility="private",
     )
@@ -104,8 +105,9 @@ def connect_learning(
 
 def _begin(service: Service) -> Any:
     @friendly
-    def begin(image: Image.Image | None, found: Prediction | None) -> tuple[Any, ...]:
+    def begin(image: Image.Image | None, found: Prediction | None, kept: Any) -> tuple[Any, ...]:
         picture, about = same_picture(image, found)
+        about = filtered(about, Filter.given(kept, about.detections))
         value = {
             **form_of(about),
             "id": next(_IDS),

@@ -23,3 +23,4 @@ def take_step(step: DecoderStep, search: Search, cache: Cache) -> None:
     source = search.choose(scores)
     if source is not None:
         cache.reorder(source)
+    search.tell()

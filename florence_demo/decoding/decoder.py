@@ -104,6 +104,17 @@ class Decoder:
         return features
 
     @torch.inference_mode()
+    def encode_beside(self, pixel_values: Tensor) -> Tensor:
+        """Return image features as ``encode_image`` does, beside what a GPU decodes meanwhile.
+
+        Args:
+            pixel_values: Normalised pixels.
+        """
+        if self._encoder is None:
+            return self.encode_image(pixel_values)
+        return self._encoder.see_beside(pixel_values)
+
+    @torch.inference_mode()
     def decode(
         self,
         features: Tensor,

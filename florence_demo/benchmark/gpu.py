@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from florence_demo.benchmark.parts import Parts, measure_parts
@@ -18,15 +16,12 @@ from florence_demo.benchmark.rows import Row, against, at_most, compare
 if TYPE_CHECKING:
     import torch
 
-    from florence_demo.decoding.decoder import Decoder
-
 CAPTION = "GPU, large, caption of 20 tokens, against fp16"
 CROWD = "GPU, 16 people at once"
 COMING = "GPU bf16, large, a caption's wait beside long answers"
 STEP = "GPU, large, a steady step, 0.7 ms at most"
 TOWER = "GPU, large, the tower on one picture, 8 ms at most"
-BESIDE = "GPU, large, many pictures, the tower beside the decoder, against one after the other"
-LEAST = {CAPTION: 6.0, CROWD: 6.0, COMING: 4.0, STEP: 1.0, TOWER: 1.0, BESIDE: 1.0}
+LEAST = {CAPTION: 6.0, CROWD: 6.0, COMING: 4.0, STEP: 1.0, TOWER: 1.0}
 
 
 def gpu_rows(device: str, size: str = "large") -> Iterator[Row | Parts]:
@@ -82,32 +77,4 @@ def measure(
     parts = measure_parts(ours, f"{size.capitalize()}, bf16", times)
     yield at_most(STEP, 0.7e-3, parts.named("steady step").seconds)
     yield at_most(TOWER, 8e-3, parts.named("tower").seconds)
-    yield _many(ours, pixels, times)
     yield parts
-
-
-def _many(decoder: Decoder, pixels: torch.Tensor, times: int) -> Row:
-    """Compare ways to caption many pictures: parts of them, and the next part's tower meanwhile."""
-    from florence_demo.benchmark import models as models
-
-    prompts, parts = models.PROMPTS[:1] * len(pixels), 4
-
-    def after() -> list[list[int]]:
-        each = (decoder.encode_image(pixels) for _ in range(parts))
-        return [models.ask(decoder, features, prompts, 20)[0] for features in each]
-
-    def beside() -> list[list[int]]:
-        with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(decoder.encode_beside, pixels)
-            found = []
-            for left in reversed(range(parts)):
-                features = coming.result()
-                if left:
-                    coming = pool.submit(decoder.encode_beside, pixels)
-                found.append(models.ask(decoder, features, prompts, 20)[0])
-        return found
-
-    taken = compare(after, beside, times)
-    row = against(BESIDE, LEAST[BESIDE], taken, exact=True)
-    speed = (parts * len(pixels) / seconds for seconds in taken[:2])
-    return replace(row, note=row.note + ", {:.0f} -> {:.0f} pictures a second".format(*speed))

@@ -22,11 +22,11 @@ from florence_demo.decoding.crowd import Crowd
 from florence_demo.decoding.forward import DecoderStep
 from florence_demo.decoding.graphs import Beginning, Graphs
 from florence_demo.decoding.group import Group, OnStep, Ticket
-from florence_demo.decoding.kernels_here import kernels_work
 from florence_demo.decoding.linears import to_int8
 from florence_demo.decoding.nearby import likelihoods
 from florence_demo.decoding.rules import DecodeOptions, Generated, unsupported
 from florence_demo.decoding.search import trim
+from florence_demo.decoding.suited import suited_step
 from florence_demo.decoding.turns import Turns
 from florence_demo.encoding.encoder import Encoder
 from florence_demo.errors import InputError
@@ -74,7 +74,7 @@ class Decoder:
         self._crowd: Crowd | None = None
         if not self.reference:
             with torch.inference_mode():
-                self._step = _step_of(model, plain=plain, release=release)
+                self._step = suited_step(model, plain=plain, release=release)
             if model.device.type == "cuda":
                 self._graphs = Graphs(self._step)
             self._crowd = Crowd(self._group, self.turns)
@@ -102,17 +102,6 @@ class Decoder:
             before_block()
         features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
         return features
-
-    @torch.inference_mode()
-    def encode_beside(self, pixel_values: Tensor) -> Tensor:
-        """Return image features as ``encode_image`` does, beside what a GPU decodes meanwhile.
-
-        Args:
-            pixel_values: Normalised pixels.
-        """
-        if self._encoder is None:
-            return self.encode_image(pixel_values)
-        return self._encoder.see_beside(pixel_values)
 
     @torch.inference_mode()
     def decode(
@@ -222,17 +211,6 @@ class Decoder:
             trim(row.tolist(), [0.0, *score.tolist()], bool(wanted), options)
             for row, score, wanted in zip(sequences, scores, willing, strict=True)
         ]
-
-
-def _step_of(
-    model: Florence2ForConditionalGeneration, *, plain: bool, release: bool
-) -> DecoderStep:
-    """Return the decoder's step as this machine does it best."""
-    if not plain and kernels_work(model.device):
-        from florence_demo.decoding.fused import FusedStep
-
-        return FusedStep(model, release=release)
-    return DecoderStep(model, plain=plain, release=release)
 
 
 class _Stop(StoppingCriteria):

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from florence_demo.decoding.forward import Cache, DecoderStep
 from florence_demo.decoding.rules import DecodeOptions
-from florence_demo.decoding.search import ROWS, Search, Shape, start_search
+from florence_demo.decoding.search import ROWS, Search, Shape
 from florence_demo.decoding.step import take_step
+from florence_demo.decoding.suited import suited_search
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Buffers:
         self._step, self.size = step, size
         like = step.embed.weight
         shape = Shape(size.batch, size.room, step.vocabulary, len(step.places))
-        self.search: Search = start_search(shape, options, like.device)
+        self.search: Search = suited_search(shape, options, like.device)
         self.cache: Cache = step.cache(size.batch, size.length, options.num_beams, size.room)
         # What a graph reads of answers that begin: the first ones here, at the rows named here.
         self._order = torch.arange(size.batch, device=like.device)
@@ -116,8 +117,8 @@ class Buffers:
         self._hidden = like.new_zeros(size.batch, size.length, like.shape[1])
         self._mask = torch.ones(size.batch, size.length, dtype=torch.long, device=like.device)
         self._captured = False
-        self._begin_all = partial(self._begin, size.batch)
-        self._begin_one = partial(self._begin, 1)
+        self._begin_all: Callable[[], None] = partial(self._begin, size.batch)
+        self._begin_one: Callable[[], None] = partial(self._begin, 1)
         self.advance: Callable[[], None] = self._advance
 
     def capture(self, capture: Capture) -> None:

@@ -1,7 +1,7 @@
 """Choose how answers go on: greedily, by beam search, and in either way at random.
 
-Knows scores and token ids. Does not know the model they come from. ``start_search`` gives a
-``Greedy`` or a ``Beams``; both are a ``Search``, which keeps the answers, and both ask a ``Pick``
+Knows scores and token ids. Does not know the model they come from. There is a
+``Greedy`` and a ``Beams``; both are a ``Search``, which keeps the answers, and both ask a ``Pick``
 for tokens: the likeliest, or ones that are ``Drawn``. The reference is the search of transformers 5
 (``GenerationMixin._sample`` and ``_beam_search``); where float32 rounding could tell two ways of
 writing a sum apart, the operations here are the same and in the same order.
@@ -19,16 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from florence_demo.decoding.kernels_here import kernels_work
 from florence_demo.decoding.nearby import likelihoods
 from florence_demo.decoding.picking import Drawn, Pick
 from florence_demo.decoding.rules import DecodeOptions, Generated
 
 WORST = -1.0e9
 """The score of what must not win; finite, so that sums with it stay numbers."""
-
-MOST_FUSED = 8
-"""Beams, and tokens that may not recur, up to which a search has kernels of its own."""
 
 ROWS = (
     "position", "limit", "running", "running_logprobs", "running_scores", "ids", "logprobs",
@@ -52,29 +48,6 @@ class Shape:
     room: int
     vocabulary: int
     longest: int
-
-
-def start_search(shape: Shape, options: DecodeOptions, device: torch.device) -> Search:
-    """Return the search for so many answers, each at its beginning.
-
-    Args:
-        shape: How many answers, and their room.
-        options: The rules; ``max_new_tokens`` already within the decoder's positions.
-        device: Where the scores are.
-    """
-    if options.num_beams == 1:
-        return Greedy(shape, options, device)
-    return _beams(options, device)(shape, options, device)
-
-
-def _beams(options: DecodeOptions, device: torch.device) -> type[Beams]:
-    """Return the kind of beam search that a device does best."""
-    small = max(options.num_beams, options.no_repeat_ngram_size) <= MOST_FUSED
-    if small and not options.do_sample and kernels_work(device):
-        from florence_demo.decoding.fused_search import FusedBeams
-
-        return FusedBeams
-    return Beams
 
 
 class Search(ABC):

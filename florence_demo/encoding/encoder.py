@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from florence_demo.encoding.replay import Beside, Capture, CudaCapture, Replays
+from florence_demo.encoding.replay import Capture, CudaCapture, Replays
 from florence_demo.encoding.text import TextEncoder
 from florence_demo.encoding.tower import Tower
 from florence_demo.machine import on_zero_gpu
@@ -39,16 +39,6 @@ class Encoder:
             # Each with memory of its own: the one may run while the other does.
             self._see = Replays(self.tower, capture or CudaCapture())
             self._read = Replays(self.text, capture or CudaCapture())
-        self._beside = Beside(model.device)
-
-    def see_beside(self, pixels: Tensor) -> Tensor:
-        """Return image features as ``see`` does, while a GPU works for another thread as well.
-
-        Args:
-            pixels: Anywhere, of any type.
-        """
-        weight = self.tower.weight
-        return self._beside(lambda: self.see(pixels.to(weight.device, weight.dtype)))
 
     def see(self, pixels: Tensor, before_block: Callable[[], None] | None = None) -> Tensor:
         """Return image features (B, tokens, D) of pixels (B, 3, H, W).

@@ -39,24 +39,6 @@ class Replay:
     bytes: int = 0
 
 
-class Beside:
-    """Do work on a stream of its own, beside what a GPU does for another thread."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-
-    def __call__(self, work: Callable[[], Tensor]) -> Tensor:
-        """Return the work's result once it is there; elsewhere than on a GPU it is just done."""
-        if self._stream is None:
-            return work()
-        with torch.cuda.stream(self._stream):
-            result = work()
-        self._stream.synchronize()
-        # Its memory is not to be taken again before those who read it here are done.
-        result.record_stream(torch.cuda.current_stream(result.device))
-        return result
-
-
 @dataclass(eq=False)
 class CudaCapture:
     """Capture work as CUDA graphs that share their memory: only one of them runs at a time."""
@@ -71,8 +53,7 @@ class CudaCapture:
         before = torch.cuda.memory_reserved()
         self.pool = self.pool or torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
-        # What other threads do on streams of their own is no part of it, and no mistake.
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self.pool):
             result = work()
         return Replay(graph.replay, result, torch.cuda.memory_reserved() - before)
 
@@ -86,14 +67,12 @@ class Replays:
         capture: How work becomes repeatable; a test on a CPU hands in one that only calls it.
         lock: Held while buffers are in use.
         broken: Whether capturing has failed here, so that it is not tried again.
-        last: When a GPU is done with the buffers.
     """
 
     work: Work
     capture: Capture
     lock: threading.Lock = field(default_factory=threading.Lock)
     broken: bool = False
-    last: torch.cuda.Event | None = None
     kept: OrderedDict[Hashable, tuple[list[Tensor], Replay]] = field(default_factory=OrderedDict)
 
     @property
@@ -124,13 +103,7 @@ class Replays:
                 self.kept.popitem(last=False)
         self.kept.move_to_end(key)
         inputs, replay = self.kept[key]
-        on_gpu = given[0].is_cuda
-        if on_gpu and self.last is not None:  # another thread's stream may still be at it
-            torch.cuda.current_stream().wait_event(self.last)
         for mine, theirs in zip(inputs, given, strict=True):
             mine.copy_(theirs)
         replay.again()
-        result = replay.result.clone()
-        if on_gpu:
-            self.last = torch.cuda.current_stream().record_event()
-        return result
+        return replay.result.clone()

@@ -34,7 +34,6 @@ class Tower:
     def __init__(self, model: Any, *, plain: bool = False) -> None:
         tower = model.model.vision_tower.to(memory_format=torch.channels_last)
         self.projector = model.model.multi_modal_projector
-        self.weight: Tensor = tower.convs[0].conv.weight
         make = _plain if plain else _maker(tower)
         self.steps: list[Step] = []
         for embed, blocks in zip(tower.convs, tower.blocks, strict=True):

@@ -369,12 +369,9 @@ class Engine:
             return not caller.stopped
 
         with torch.inference_mode():
-            generated = self._decoder.decode(
-                torch.stack(features),
-                [job.ids for job in jobs],
-                settings,
-                on_step=step if jobs[0].told else None,
-            )
+            seen, asked = torch.stack(features), [job.ids for job in jobs]
+            on_step = step if jobs[0].told else None
+            generated = self._decoder.decode(seen, asked, settings, on_step=on_step)
         if caller.stopped:
             raise Stopped
         return generated
@@ -386,9 +383,8 @@ class Engine:
         told = [job for job in jobs if job.told]
 
         def before_block() -> None:
-            for job in told:
-                if not job.caller.stopped:
-                    self._tell(job, [])
+            for job in (each for each in told if not each.caller.stopped):
+                self._tell(job, [])
             # The work ends when nobody waits for it any more.
             if all(job.caller.stopped for job in jobs):
                 raise Stopped

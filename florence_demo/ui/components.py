@@ -344,14 +344,17 @@ _ROUGH = (
 class AnswerView(Skeleton):
     """Show an answer in words and as a table; what is drawn of it goes to the canvas.
 
-    Its value holds any of ``overlay`` (SVG, escaped), which the canvas draws, ``sentence``,
+    Its value holds any of ``question``, ``overlay`` (SVG, escaped), which the canvas draws,
+    ``sentence``,
     ``words`` (copied in its place), ``notices``, ``rows`` ([{label, sure, box, color}]),
-    ``calibrated``, ``meta``, ``hint``, ``busy``.
+    ``calibrated``, ``meta``, ``hint``, ``busy``, and ``asked``, the number of the press that it
+    answers: what comes late, of one before, is not shown.
     """
 
     def __init__(self, uid: str, **kwargs: Any) -> None:
         html = (
             '<section class="fd-answer" aria-label="Answer">'
+            '<p class="fd-question" hidden></p>'
             '<p class="fd-sentence" aria-live="polite"></p>'
             '<button type="button" class="fd-copy" aria-live="polite" hidden>Copy</button>'
             '<div class="fd-notices" role="status"></div>'

@@ -19,7 +19,9 @@ from florence_demo.pictures.images import display_copy
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service, same_picture
 from florence_demo.serving.correcting import add_corrected, editable, form_of, own_set
+from florence_demo.serving.questions import Asked
 from florence_demo.serving.showing import shown
+from florence_demo.tasks import TASKS
 from florence_demo.ui.ask_layout import Surface
 from florence_demo.ui.handlers import friendly, press
 from florence_demo.ui.pickers import FOLDER, QUIET, DataPicker
@@ -128,7 +130,13 @@ def _add(service: Service) -> Any:
     ) -> tuple[Any, ...]:
         kept = own_set(service, str(request.session_hash))
         right, counted = add_corrected(service, kept, image, found, edited)
-        view = {**shown(right), "hint": "", "meta": "Corrected by hand, and added to your data."}
+        assert found is not None
+        task = TASKS[found.task]
+        view = {
+            **shown(right),
+            "question": Asked.of(task, *task.asked(found.prompt, found.size)).sentence(),
+            "meta": "Corrected by hand, and added to your data.",
+        }
         opened, closed = gr.update(visible=True), gr.update(visible=False)
         answer = (view, right.parsed, right.raw, right)
         return {}, closed, opened, *answer, opened, _told(counted)

@@ -23,6 +23,7 @@ CSS_FILES = tuple(
         "runs.css",
         "compare.css",
         "holding.css",
+        "conversation.css",
         "access.css",
     )
 )

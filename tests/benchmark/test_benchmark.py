@@ -133,7 +133,7 @@ def test_a_gpu_is_measured_alone_or_missed_in_words(monkeypatch, capsys):
     assert benchmark.command(options("--device", "cuda", "--json")) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {row["note"] for row in rows} == {"not run here: no GPU"}
-    assert len(rows) == 6
+    assert len(rows) == 5
 
 
 def test_the_rows_of_a_gpu_are_measured_on_any_device():
@@ -142,7 +142,7 @@ def test_the_rows_of_a_gpu_are_measured_on_any_device():
     from florence_demo.benchmark import gpu
 
     *rows, parts = gpu.measure(torch.device("cpu"), "tiny", times=1, people=2)
-    names = [gpu.CAPTION, gpu.CROWD, gpu.COMING, gpu.STEP, gpu.TOWER, gpu.BESIDE]
+    names = [gpu.CAPTION, gpu.CROWD, gpu.COMING, gpu.STEP, gpu.TOWER]
     assert [row.name for row in rows] == names
     assert all(row.ratio for row in rows)
     assert isinstance(parts, Parts)

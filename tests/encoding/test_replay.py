@@ -95,10 +95,3 @@ def test_a_captured_tower_is_asked_before_and_after(captured):
     asked = []
     captured[1].encode_image(torch.randn(1, 3, 32, 32), before_block=lambda: asked.append(1))
     assert len(asked) == 2
-
-
-def test_features_made_beside_are_the_same(captured):
-    pixels = torch.randn(2, 3, 32, 32)
-    for decoder in captured:
-        beside = decoder.encode_beside(pixels)
-        assert torch.equal(beside, decoder.encode_image(pixels))

@@ -44,7 +44,10 @@ GRADIOS = {
 
 PENDING = {"try", "checkpoints", "finetune", "evaluate"}
 """Tabs whose words are not translated yet."""
-PENDING_SCRIPTS = {"canvas.js", "answer_view.js", "answer_editor.js", "everything.js"}
+PENDING_SCRIPTS = {
+    "answer_editor.js", "answer_view.js", "canvas_boxes.js", "canvas_things.js", "canvas_view.js",
+    "conversation.js", "holding.js",
+}  # fmt: skip
 
 PIECED = {"{} regions", "{} region", "{} outlines", "{} outline"}
 """Those that ``Prediction.sentence`` puts together of little more than values."""

@@ -79,8 +79,16 @@ find('.fd-copy').addEventListener('click', async () => {
   find('.fd-copy').textContent = 'Copied';
   find('.fd-copy').focus();
 });
+let last = {};
 const sync = () => {
   const value = props.value || {};
+  if (value.asked < last.asked) {
+    props.value = last;
+    return;
+  }
+  if (value.asked) last = value;
+  find('.fd-question').textContent = value.question || '';
+  find('.fd-question').hidden = !value.question;
   gone = new Set();
   const {overlay = '', rows = [], pieces = [], task, calibrated, busy} = value;
   tell('fd-overlay', {overlay, rows, pieces, task, calibrated, busy});

@@ -304,6 +304,17 @@ def _write(improvable, done, position, report, b, hope, over, here):
 
 
 @triton.jit
+def _forced(now, at_limit, FIRST: tl.constexpr, LAST: tl.constexpr):
+    """Return the token that must come next, or -1."""
+    forced = now * 0 - 1
+    if FIRST >= 0:
+        forced = tl.where(now == 0, FIRST, forced)
+    if LAST >= 0:
+        forced = tl.where(at_limit, LAST, forced)
+    return forced
+
+
+@triton.jit
 def _choose(scores, high, total, values, tokens, penalties, position, limit, done, running,
             running_logprobs, running_scores, ids, logprobs, final_scores, finished, improvable,
             willing, report, source, stride, chunks, room, worst, BEAMS: tl.constexpr,
@@ -327,11 +338,7 @@ def _choose(scores, high, total, values, tokens, penalties, position, limit, don
     best, token, parent = _ways_on(
         values, tokens, before, top, log_total, first, chunks, BEAMS, HELD, COUNT, LOOKED
     )
-    forced = now * 0 - 1
-    if FIRST >= 0:
-        forced = tl.where(now == 0, FIRST, forced)
-    if LAST >= 0:
-        forced = tl.where(at_limit, LAST, forced)
+    forced = _forced(now, at_limit, FIRST, LAST)
     if forced >= 0:
         parent = n % BEAMS
         token = tl.zeros((COUNT,), tl.int64) + forced

@@ -177,7 +177,7 @@ def _laid_out(
         folder = gr.Dropdown(
             _folders(service),
             value="",
-            label=f"A folder under {root.name}/",
+            label="Folder",
             allow_custom_value=True,
             scale=4,
         )

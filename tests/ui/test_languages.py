@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from florence_demo.checkpoints.inspection import inspect_checkpoint
+from florence_demo.data.chosen import Data
+from florence_demo.data.forms import DEMO_FORMS
+from florence_demo.data.reading import open_data
+from florence_demo.data.source import DataSource
+from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
+from florence_demo.models.catalogue import ASSETS
 from florence_demo.serving.asking import Service, load_examples
+from florence_demo.training.config import TrainConfig
 from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui.checkpoint_card import NOTHING, Now, checkpoint_card, nothing_card
 from florence_demo.ui.languages import LANGUAGES, WORDS, mark, marked, plain, tables
-from tests.fakes import FakeEngines
+from florence_demo.ui.report_panel import (
+    failed_panel,
+    progress_panel,
+    report_panel,
+    stopped_panel,
+)
+from florence_demo.ui.run_panel import run_panel, runs_panel
+from florence_demo.ui.train_advice import cost_card
+from florence_demo.ui.train_samples import Looking, shown
+from tests.fakes import FakeEngine, FakeEngines
+from tests.run_makers import finished_run
 
 PACKAGE = Path(__file__).resolve().parents[2] / "florence_demo"
 TABLES = {name: tables()[name] for name in LANGUAGES if name != "en"}
 VALUE = re.compile(r"\{(\w+)\}")
+
+HELDOUT = DataSource("heldout", str(ASSETS / "heldout"))
 
 FORMS = {
     "en": {"one", "other"},
@@ -42,8 +65,8 @@ GRADIOS = {
 }  # fmt: skip
 """Those that gradio has in English alone."""
 
-PENDING = {"try", "checkpoints", "finetune", "evaluate"}
-"""Tabs whose words are not translated yet."""
+PENDING = {"try", "fd-surface"}
+"""Tabs whose words are not translated yet, and what stands in others."""
 PENDING_SCRIPTS = {"canvas.js", "answer_view.js", "answer_editor.js", "everything.js"}
 
 PIECED = {"{} regions", "{} region", "{} outlines", "{} outline"}
@@ -66,12 +89,42 @@ class _Texts(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         named = dict(attrs)
-        self.found += [
-            named[a] for a in ("aria-label", "title", "placeholder", "alt") if named.get(a)
-        ]
+        self.found += [named[a] for a in _LABELS if named.get(a)]
 
     def handle_data(self, data):
         self.found.append(data.strip())
+
+
+class _Ours(HTMLParser):
+    """Collect the texts and the labels that a page marks as ours, and all others."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.others: list[str] = []
+        self._open: list[tuple[str, bool]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        inside = self._inside() or ("data-words" in named and named["data-words"] != "label")
+        labels = [named[a] for a in _LABELS if named.get(a)]
+        (self.found if inside or "data-words" in named else self.others).extend(labels)
+        self._open.append((tag, inside))
+
+    def handle_endtag(self, tag):
+        # What has no end, such as <img>, ends with what is around it.
+        while any(tag == each for each, _ in self._open) and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        (self.found if self._inside() else self.others).append(data.strip())
+
+    def _inside(self) -> bool:
+        return bool(self._open) and self._open[-1][1]
+
+
+_LABELS = ("aria-label", "aria-valuetext", "title", "placeholder", "alt")
 
 
 def _constants(path: Path) -> list[str]:
@@ -123,10 +176,13 @@ def sources(config) -> set[str]:
 def _spoken(config, but: Collection[str] = ()) -> set[str]:
     """Return what the page's components say at first, but for those in some tabs."""
     found: set[str] = set()
-    names = {c["id"]: c["props"].get("id") for c in config["components"] if c["type"] == "tabitem"}
-    left_out = _within(config["layout"], but, names) - set(names)
+    tabs = {c["id"]: c["props"].get("id") for c in config["components"] if c["type"] == "tabitem"}
+    parts = {
+        c["id"]: each for c in config["components"] for each in c["props"].get("elem_classes") or ()
+    }
+    left_out = _within(config["layout"], but, parts | tabs) - set(tabs)
     for component in config["components"]:
-        if component["id"] in left_out:
+        if component["id"] in left_out or component["type"] == "api":
             continue
         props, kind = component["props"], component["type"]
         names = [
@@ -137,7 +193,7 @@ def _spoken(config, but: Collection[str] = ()) -> set[str]:
         found |= {choice[0] for choice in props.get("choices") or ()}
         for html in (props.get("html_template"), props.get("value")):
             if isinstance(html, str) and "data-words" in html:
-                found |= set(_Texts(html).found)
+                found |= set(_Ours(html).found)
     return {text for text in found if text not in SAME and re.search(r"[^\W\d_]{2}", text)}
 
 
@@ -202,6 +258,49 @@ def test_no_word_is_left_over(sources):
     made = [_shape(t) for t in exact if "{}" in t and len(t.replace("{}", "")) >= 4]
     unused = [w for w in TABLES["de"] if VALUE.sub("{}", w) not in exact and not _has(made, w)]
     assert "\n".join(unused) == ""
+
+
+def _panels(tmp_path: Path) -> Iterator[str]:
+    """Yield what the server draws of runs, models and measurements."""
+    root = tmp_path / "checkpoints"
+    yield nothing_card(root)
+    yield nothing_card(root, training=False)
+    told = {"before": {"custom/anls": 0.1, "other od/accuracy": 0.9}, "measured": 3}
+    for name, more in (
+        ("done", {}),
+        ("early", {"steps": 40, "after": {"custom/anls": 0.05, "custom/cer": 0.5}, **told}),
+        ("live", {"state": "training", "pid": os.getpid(), "seconds_left": 90.0}),
+        ("stopped", {"state": "stopped", "step": 1, "steps": 1, "message": "Waking up"}),
+    ):
+        run = finished_run(root / name, **more)
+        yield run_panel(run)
+        yield runs_panel([run])
+        for now in (NOTHING, Now("Loaded: ask it below.", "Loaded as nano, fp32, cpu, 18 MB.")):
+            yield checkpoint_card(inspect_checkpoint(run.folder), run, now=now)
+            yield checkpoint_card(inspect_checkpoint(run.folder), None, now=now)
+    yield from (progress_panel(0, 0, "Opening the data"), progress_panel(3, 9, "Asking"))
+    yield from (stopped_panel(), failed_panel())
+    for count, failures in ((1, ()), (20, ("a row",))):
+        found = evaluate(FakeEngine(), open_data(HELDOUT, limit=count), EvaluateConfig("nano"))
+        yield report_panel(replace(found, data="forms", failures=failures))
+    for rows in (None, 100):
+        yield cost_card(TrainConfig(model="nano", steps=20), rows)
+    yield shown(Looking(), Data(DEMO_FORMS, "forms", rows=9))
+
+
+def test_every_word_of_the_panels_is_in_the_tables(tmp_path):
+    forms = [_shape(words) for words in TABLES["de"] if VALUE.search(words)]
+    pages = [_Ours(html) for html in _panels(tmp_path)]
+    known = set(TABLES["de"]) | {w[:1].upper() + w[1:] for w in TABLES["de"]}
+    said = {text for page in pages for text in page.found if re.search(r"[^\W\d_]{2}", text)}
+    said = {text for text in said if not _AMOUNT.fullmatch(text)}
+    assert "\n".join(sorted(t for t in said - known - SAME if not _has(forms, t))) == ""
+    # What is not marked is data, or the field's name of a number.
+    others = {text for page in pages for text in page.others if text in known}
+    assert others <= {"forms"}
+
+
+_AMOUNT = re.compile(r"[\d.,]+( [kMG]?B| (second|minute|hour|day)s?|%)?")
 
 
 def test_words_are_marked_for_gradio_and_come_back():

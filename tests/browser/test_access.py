@@ -241,20 +241,23 @@ def test_the_page_speaks_the_browsers_language_and_says_which(
         expect(page.locator(".fd-example").nth(1)).to_have_text(title)
 
 
-_TEXTS = """() => [...document.querySelectorAll('[role=tabpanel], .fd-header, [role=tablist]')]
+_TEXTS = """pending => [...document.querySelectorAll('[role=tabpanel], .fd-header, [role=tablist]')]
   .filter(n => n.checkVisibility()).flatMap(root => {
     const found = [];
     const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
       const text = walker.currentNode;
-      if (text.parentElement.checkVisibility()) found.push(text.data.trim());
+      const at = text.parentElement;
+      if (at.checkVisibility() && !at.closest(pending)) found.push(text.data.trim());
     }
-    root.querySelectorAll('*').forEach(n => ['aria-label', 'placeholder', 'title', 'alt']
+    root.querySelectorAll('*').forEach(n => !n.closest(pending) && ['aria-label', 'placeholder', 'title', 'alt']
       .forEach(a => n.checkVisibility() && found.push(n.getAttribute(a) || '')));
     return found.filter(text => /\\p{L}{2}/u.test(text));
   })"""
 SAME = re.compile(r"nano|Start|Pause|[a-z-]+\\.png|https://…|.*JSON.*|Text \\(TXT\\)")
-TRANSLATED = ("many", "compare")
+TRANSLATED = ("many", "checkpoints", "compare", "finetune", "evaluate")
+# What is asked with is not translated yet where a model of one's own is asked.
+_PENDING = ".fd-surface"
 
 
 @pytest.mark.parametrize("tab", TRANSLATED)
@@ -264,7 +267,7 @@ def test_no_word_of_the_page_stays_english(browser, address, tab):
         with opened(browser, address, locale=locale) as page:
             open_tab(page, tab)
             open_all(page)
-            texts.append(set(page.evaluate(_TEXTS)))
+            texts.append(set(page.evaluate(_TEXTS, _PENDING)))
     assert sorted(t for t in texts[0] & texts[1] if not SAME.fullmatch(t)) == []
 
 

@@ -80,7 +80,7 @@ def ours(words: str, tag: str = "span", kind: str = "") -> str:
         kind: Its classes.
     """
     of = f' class="{kind}"' if kind else ""
-    return f"<{tag}{of} data-words>{escape(words)}</{tag}>" if words else ""
+    return f'<{tag}{of} data-words="all">{escape(words)}</{tag}>' if words else ""
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,7 @@ from florence_demo.tasks import TASKS
 from florence_demo.ui.languages import ours
 
 EMPTY = (
-    '<section class="fd-run fd-run-empty" aria-label="The measurement" data-words>'
+    '<section class="fd-run fd-run-empty" aria-label="The measurement" data-words="all">'
     "<h3>Nothing measured yet</h3><p>Choose a model and data whose right answers are known, and"
     " press “Measure”. From ten questions on you also read how far other questions of the same kind"
     " may differ.</p></section>"
@@ -134,7 +134,7 @@ def _table(rows: Sequence[Row]) -> str:
     """Return what some numbers tell a person."""
     body = "".join(_row(row) for row in rows)
     return (
-        '<div class="fd-wide"><table class="fd-numbers"><thead data-words><tr>'
+        '<div class="fd-wide"><table class="fd-numbers"><thead data-words="all"><tr>'
         '<th scope="col">What</th><th scope="col">Here</th>'
         '<th scope="col">With other such questions</th>'
         f'<th scope="col">Questions</th></tr></thead><tbody>{body}</tbody></table></div>'
@@ -194,7 +194,7 @@ def _details(rows: Sequence[Row]) -> str:
         if math.isfinite(row.value)
     )
     return (
-        '<div class="fd-wide"><table class="fd-numbers"><thead data-words><tr>'
+        '<div class="fd-wide"><table class="fd-numbers"><thead data-words="all"><tr>'
         '<th scope="col">Metric</th>'
         '<th scope="col">Value</th><th scope="col">95 % interval</th>'
         f'<th scope="col">Rows</th></tr></thead><tbody>{body}</tbody></table></div>'

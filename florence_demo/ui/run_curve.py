@@ -37,7 +37,7 @@ def curve(log: Sequence[Mapping[str, Any]], steps: int) -> str:
     labels = "".join(f'<span style="top:{_y(t, top) / 3:.2f}%">{t:g}</span>' for t in ticks)
     said = _said(train, valid, steps)
     return (
-        '<figure class="fd-curve"><figcaption data-words><b>How wrong it still is</b>'
+        '<figure class="fd-curve"><figcaption data-words="all"><b>How wrong it still is</b>'
         ' <span class="fd-note">(lower is better)</span><span class="fd-legend">'
         '<i class="fd-train"></i>on what it learns from<i class="fd-valid"></i>on other pictures'
         '</span></figcaption><div class="fd-plot">'

@@ -58,7 +58,7 @@ _WHOLE = "It learned all its steps."
 _EARLY = "It ended early: other pictures went no better any more, and what was best is kept."
 
 EMPTY = (
-    '<section class="fd-run fd-run-empty" aria-label="The run" data-words><h3>No run yet</h3>'
+    '<section class="fd-run fd-run-empty" aria-label="The run" data-words="all"><h3>No run yet</h3>'
     "<ol><li><b>Choose data.</b> The demo forms need nothing from you.</li>"
     "<li><b>Choose where to start.</b> nano learns in minutes without a GPU.</li>"
     "<li><b>Press “Start”</b> and watch it learn here.</li></ol>"
@@ -111,8 +111,8 @@ def _earlier(run: Run) -> str:
     name = escape(run.name)
     return (
         f"<li><div><b>{name}</b>{said}</div>"
-        f'<button {pressing(run.name)} class="fd-press" data-words aria-label="Try {name} now">'
-        "Try it now</button></li>"
+        f'<button {pressing(run.name)} class="fd-press" data-words="all"'
+        f' aria-label="Try {name} now">Try it now</button></li>'
     )
 
 
@@ -207,7 +207,7 @@ def _details(run: Run, log: Sequence[Mapping[str, Any]]) -> str:
         for key in keys
     )
     table = (
-        '<table class="fd-beforeafter"><thead data-words><tr><th scope="col">Metric</th>'
+        '<table class="fd-beforeafter"><thead data-words="all"><tr><th scope="col">Metric</th>'
         '<th scope="col">Before</th><th scope="col">After</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )
@@ -232,8 +232,8 @@ def _results(run: Run) -> str:
     rows = "".join(_result(key, before.get(key), after.get(key), bool(few)) for key in own)
     warned = f'<p class="fd-alert" role="status">{ours(f"Measured on {few}.")}</p>' if few else ""
     return (
-        '<table class="fd-beforeafter"><caption data-words>How right it is, on pictures it does not'
-        ' learn from</caption><thead data-words><tr><th scope="col">What</th>'
+        '<table class="fd-beforeafter"><caption data-words="all">How right it is, on pictures it'
+        ' does not learn from</caption><thead data-words="all"><tr><th scope="col">What</th>'
         f'<th scope="col">Before</th><th scope="col">After</th></tr></thead>'
         f"<tbody>{rows}{_others(before, after)}</tbody>"
         f"</table>{warned}"

@@ -250,8 +250,9 @@ _TEXTS = """pending => [...document.querySelectorAll('[role=tabpanel], .fd-heade
       const at = text.parentElement;
       if (at.checkVisibility() && !at.closest(pending)) found.push(text.data.trim());
     }
-    root.querySelectorAll('*').forEach(n => !n.closest(pending) && ['aria-label', 'placeholder', 'title', 'alt']
-      .forEach(a => n.checkVisibility() && found.push(n.getAttribute(a) || '')));
+    root.querySelectorAll('*').forEach(n => !n.closest(pending)
+      && ['aria-label', 'placeholder', 'title', 'alt'].forEach(a =>
+        n.checkVisibility() && found.push(n.getAttribute(a) || '')));
     return found.filter(text => /\\p{L}{2}/u.test(text));
   })"""
 SAME = re.compile(r"nano|Start|Pause|[a-z-]+\\.png|https://…|.*JSON.*|Text \\(TXT\\)")
@@ -277,3 +278,15 @@ def test_a_message_is_in_the_language_of_the_page(browser, address):
         expect(page.get_by_test_id("toast-text")).to_have_text(
             tables()["fr"]["There is no picture yet: upload one, or press an example."]
         )
+
+
+def test_what_the_server_draws_anew_is_in_the_language_too(browser, address):
+    with opened(browser, address, locale="de-DE") as page:
+        open_tab(page, "checkpoints")
+        card = page.get_by_role("region", name="Das Modell", exact=True)
+        expect(card.get_by_text("Ein Modell wählen")).to_be_visible()
+        # Gradio writes the next words into the element that is there.
+        page.get_by_label("Modelle hier").click()
+        page.get_by_role("option", name="mine").click()
+        expect(card.get_by_text("Ein Florence-2")).to_be_visible()
+        expect(card.get_by_text("Einzelheiten")).to_be_visible()

@@ -63,7 +63,7 @@ def test_a_refusal_is_a_sentence(tmp_path: Path, limits: DataLimits) -> None:
     data = rows_in(tmp_path / "a", [bad, bad])
     source = DataSource("jsonl", data.source.location, "", str(tmp_path / "a"), limits)
     html = shown(Looking(), Data(source, "upload"))
-    assert html.startswith('<p class="fd-note" data-words>')
+    assert html.startswith('<p class="fd-note" data-words="all">')
     assert "<article" not in html
     assert str(tmp_path) not in html
 

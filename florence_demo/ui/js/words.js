@@ -1,7 +1,9 @@
 // Our words in the visitor's language. The English words are the keys; gradio chooses the language
 // and hands over the tables. What gradio draws it translates itself; this does the rest:
 //   data-words on an element: all text and labels in it, as they arrive, are ours. What a script or
-//     a model writes there later is left alone. data-words="label": the element's own labels alone.
+//     a model writes there later is left alone. data-words="all": what comes there
+//     later too, for HTML of the server, which gradio writes into the elements that are there already.
+//     data-words="label": the element's own labels alone.
 //   fd.say(words, values): our words with values in them, for scripts. A sentence of the server that
 //     has its values in it already is found by its form.
 //   fd.number(value), fd.tell(words): a number as one writes it; words for who hears the page.
@@ -112,13 +114,24 @@ window.fd = (() => {
   };
   choose();
   new MutationObserver(choose).observe(page, {attributes: true, attributeFilter: ['lang']});
-  new MutationObserver(changes => changes.forEach(({addedNodes}) => addedNodes.forEach(node => {
+  const arrived = node => {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
     [node, ...node.querySelectorAll(`${OURS}, ${GRADIOS}`)].forEach(each => {
       if (each.matches(OURS)) walk(each);
       else if (each.matches(GRADIOS)) turn(each.getAttributeNode('aria-label'));
     });
-  }))).observe(page, {childList: true, subtree: true});
+  };
+  new MutationObserver(changes => {
+    const changed = new Set();
+    changes.forEach(({target, addedNodes}) => {
+      addedNodes.forEach(arrived);
+      const at = target.nodeType === Node.TEXT_NODE ? target.parentElement : target;
+      const around = at && at.closest('[data-words=all], [data-words=label]');
+      if (around && (around === at || around.dataset.words === 'all')) changed.add(around);
+    });
+    changed.forEach(each => walk(each));
+  }).observe(page, {childList: true, characterData: true, subtree: true, attributes: true,
+    attributeFilter: [...LABELS, 'data-words']});
 
   const tell = words => {
     const status = document.querySelector('#fd-status');

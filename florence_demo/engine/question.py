@@ -5,6 +5,7 @@ Knows which way a question goes. How each way works is ``several``'s and ``close
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from florence_demo.engine.several import (
     answered_as_one,
     ask_names,
     ask_regions,
+    check_count,
     check_regions,
     names_in,
 )
@@ -105,6 +107,39 @@ def as_regions(region: Any) -> tuple[Region, ...]:
         region = region.tolist()
     several = isinstance(region, list | tuple) and all(hasattr(r, "__len__") for r in region)
     return tuple(region) if several else (region,)
+
+
+def regions_given(value: Any) -> tuple[Region, ...]:
+    """Return the boxes that a stranger's value names; whether they fit a picture is checked later.
+
+    Args:
+        value: {"boxes": [[x1, y1, x2, y2], ...]}, {"box": [x1, y1, x2, y2]}, one box or nothing.
+
+    Raises:
+        InputError: There are too many, or one is not four finite numbers.
+    """
+    several = value.get("boxes") if isinstance(value, dict) else None
+    if not several:
+        one = value.get("box") if isinstance(value, dict) else value
+        several = [] if one is None or one == [] else [one]
+    if not isinstance(several, list):
+        several = [several]
+    check_count(len(several))
+    return tuple(
+        _four(box, f"Box {number}" if len(several) > 1 else "The region")
+        for number, box in enumerate(several, 1)
+    )
+
+
+def _four(box: Any, title: str) -> Region:
+    try:
+        x1, y1, x2, y2 = (float(v) for v in box)
+        finite = all(math.isfinite(v) for v in (x1, y1, x2, y2))
+    except (TypeError, ValueError, OverflowError):
+        finite = False
+    if not finite or isinstance(box, str):
+        raise InputError(f"{title} must be four numbers: x1, y1, x2, y2 in pixels.")
+    return x1, y1, x2, y2
 
 
 def ask(

@@ -56,13 +56,18 @@ def names_in(task: Task, text: str) -> tuple[str, ...]:
     return tuple(once.values()) or ("",)
 
 
-def check_regions(regions: Sequence[Region], size: tuple[int, int], task: Task) -> None:
-    """Raise InputError where one of several boxes cannot be asked about, or they are too many."""
-    if len(regions) > MOST_REGIONS:
+def check_count(boxes: int) -> None:
+    """Raise InputError where boxes are too many for one question."""
+    if boxes > MOST_REGIONS:
         raise InputError(
-            f"There are {len(regions):,} boxes, {MOST_REGIONS} are allowed: ask about the first"
+            f"There are {boxes:,} boxes, {MOST_REGIONS} are allowed: ask about the first"
             f" {MOST_REGIONS}, then about the others."
         )
+
+
+def check_regions(regions: Sequence[Region], size: tuple[int, int], task: Task) -> None:
+    """Raise InputError where one of several boxes cannot be asked about, or they are too many."""
+    check_count(len(regions))
     for number, region in enumerate(regions, 1):
         try:
             task.build_prompt("", region, size)

@@ -8,7 +8,9 @@ so nothing of it reaches the page unescaped.
 from __future__ import annotations
 
 import html
+import math
 
+from florence_demo.output.reading_order import order_of
 from florence_demo.output.tags import (
     ALWAYS,
     Place,
@@ -20,13 +22,9 @@ from florence_demo.output.tags import (
     large_first,
     places_of,
     text_color,
+    visible,
 )
 from florence_demo.prediction import Detections, FloatArray, Prediction
-
-# --------------------------------------------------------------------------- what a tag says
-
-
-# --------------------------------------------------------------------------- the page
 
 OVERLAY_CSS = """
 .fd-overlay{position:absolute;inset:0;overflow:hidden;pointer-events:none;
@@ -44,6 +42,8 @@ OVERLAY_CSS = """
   stroke-width:4px}
 .fd-item:focus-visible .fd-hit{stroke-width:6px;
   filter:drop-shadow(0 0 1px #fff) drop-shadow(0 0 2px #000)}
+.fd-item.fd-picked .fd-hit{fill-opacity:0;stroke:#fff;stroke-width:5px;
+  filter:drop-shadow(0 0 1px #000) drop-shadow(0 0 2px #000)}
 .fd-label{position:absolute;box-sizing:border-box;height:1.5em;padding:0 .45em;overflow:hidden;
   white-space:nowrap;text-overflow:ellipsis;unicode-bidi:isolate;border-radius:.3em;
   color:var(--t);background:var(--c);box-shadow:0 0 2px rgb(0 0 0/.6);transition:opacity .12s}
@@ -53,6 +53,10 @@ OVERLAY_CSS = """
 .fd-overlay .fd-item:is(:hover,:focus-visible,.fd-on) .fd-label{opacity:1}
 .fd-overlay.fd-crowded:has(.fd-item:is(:hover,:focus-visible,.fd-on)) .fd-item:not(:is(:hover,
   :focus-visible,.fd-on)) .fd-label{opacity:0}
+.fd-text{fill:transparent;font-family:system-ui,sans-serif;pointer-events:all;cursor:text;
+  user-select:text;-webkit-user-select:text}
+.fd-text::selection{background:rgb(0 120 255/.4);fill:transparent}
+.fd-overlay [hidden],.fd-shape[hidden]{display:none}
 @media (prefers-reduced-motion:reduce){.fd-label{transition:none}}
 """
 """The overlay's looks, for the page to include once; only ``--c`` and ``--t`` come from labels."""
@@ -67,6 +71,7 @@ def overlay(
     *,
     scores: bool = False,
     always: int = ALWAYS,
+    words: bool = False,
 ) -> str:
     """Return the markup that lies over the picture in the page: shapes, and tags on them.
 
@@ -79,6 +84,7 @@ def overlay(
         size: (width, height) of the original picture; a ``Prediction`` knows it.
         scores: Write the score beside the label where there is one.
         always: Up to this many tags are shown at once; more are shown on hover and focus.
+        words: Write lines of text into their places, unseen, to be selected as in a PDF.
     """
     if isinstance(found, Prediction):
         size, found = size or found.size, found.detections
@@ -86,16 +92,13 @@ def overlay(
         raise ValueError("size must be given with Detections, got None")
     if not len(found):
         return ""
-    order = large_first(found)
+    lined = words and all(kind_of(found, i) == "quad" for i in range(len(found)))
+    # Of lines one is selected after the other, and none lies in another.
+    order = _read_first(found) if lined else large_first(found)
     captions = captions_of(found, scores=scores)
     view = f'viewBox="0 0 {size[0]} {size[1]}" preserveAspectRatio="none" aria-hidden="true"'
     outlines = {i: _path(found, i) for i in order}
-    areas: list[str] = []
-    lines: list[str] = []
-    for i in order:
-        kind, color = kind_of(found, i), color_of(found.labels[i])
-        shape = f'<path class="fd-shape fd-{kind}" style="--c:{color}" d="{outlines[i]}"/>'
-        (lines if kind == "box" else areas).append(shape)
+    areas, lines = _shapes(found, outlines)
     unit = size[0] / _PAGE_WIDTH
     widths = [min(_PAGE_WIDEST, len(captions[i]) * _PAGE_LETTER + 12) for i in order]
     tags = [(width * unit, _PAGE_TAG * unit) for width in widths]
@@ -110,13 +113,51 @@ def overlay(
         items.append(
             f'<div class="fd-item" tabindex="0" role="img" aria-label="{spoken}" data-index="{i}"'
             f' style="--c:{color};--t:{text_color(color)}">'
-            f'<svg {view}><path class="fd-hit" d="{outlines[i]}"/></svg>{label}</div>'
+            f'<svg {view}><path class="fd-hit" d="{outlines[i]}"/>'
+            f"{_line(found, i) if lined else ''}</svg>{label}</div>"
         )
     crowded = " fd-crowded" if len(found) > always else ""
     return (
         f'<div class="fd-overlay{crowded}" role="group" aria-label="What was found">'
-        f'<svg class="fd-shapes" {view}><g>{"".join(areas)}</g>'
-        f'<g class="fd-lines">{"".join(lines)}</g></svg>{"".join(items)}</div>'
+        f'<svg class="fd-shapes" {view}><g>{areas}</g>'
+        f'<g class="fd-lines">{lines}</g></svg>{"".join(items)}</div>'
+    )
+
+
+def _shapes(found: Detections, outlines: dict[int, str]) -> tuple[str, str]:
+    """Return the paths of areas, then those of boxes, in the order to draw in."""
+    areas: list[str] = []
+    lines: list[str] = []
+    for i, outline in outlines.items():
+        kind, color = kind_of(found, i), color_of(found.labels[i])
+        shape = (
+            f'<path class="fd-shape fd-{kind}" data-shape="{i}" style="--c:{color}" d="{outline}"/>'
+        )
+        (lines if kind == "box" else areas).append(shape)
+    return "".join(areas), "".join(lines)
+
+
+def _read_first(found: Detections) -> list[int]:
+    """Return the order in which lines are read; those without text come last."""
+    read = order_of(found)
+    return [*read, *sorted(set(range(len(found))) - set(read))]
+
+
+def _line(found: Detections, index: int) -> str:
+    """Return a line's text as wide and high as its place, for the eye of a cursor alone."""
+    text = visible(found.labels[index])
+    ring = found.polygons[index][0].astype(float)
+    along, down = ring[1] - ring[0], ring[3] - ring[0]
+    wide, high = math.hypot(*along), math.hypot(*down)
+    if not text or wide < 1 or high < 1:
+        return ""
+    x, y = ring[0] + down / 2
+    turn = math.degrees(math.atan2(along[1], along[0]))
+    return (
+        f'<text class="fd-text" font-size="{_number(0.8 * high)}" textLength="{_number(wide)}"'
+        f' lengthAdjust="spacingAndGlyphs" dominant-baseline="central"'
+        f' transform="translate({_number(x)} {_number(y)}) rotate({_number(turn)})">'
+        f"{_escape(text)}</text>"
     )
 
 
@@ -158,6 +199,3 @@ def _position(box: FloatArray, size: tuple[int, int], place: Place) -> str:
     side = f"right:{100 - x2:.2f}%" if place.right else f"left:{x1:.2f}%"
     room = x2 if place.right else 100 - x1
     return f"top:clamp(0px,{top},100% - 1.5em);{side};max-width:min({room:.2f}%,24em)"
-
-
-# --------------------------------------------------------------------------- the picture

@@ -44,11 +44,13 @@ class Block:
         size: Height of its letters over that of most of the page's.
         is_list: Whether its rows end where their words end, as those of a form or a table do, not
             where the page does.
+        lines: Which line of the answer each cell is, in the form of ``rows``.
     """
 
     rows: tuple[tuple[str, ...], ...]
     size: float
     is_list: bool
+    lines: tuple[tuple[int, ...], ...]
 
     @property
     def is_heading(self) -> bool:
@@ -122,6 +124,24 @@ def blocks_of(found: Prediction | Detections) -> list[Block]:
                 blocks.append(_block(flow[start:i], usual))
                 start = i
     return blocks
+
+
+def pieces_of(found: Prediction | Detections) -> list[tuple[int, str]]:
+    """Return what ``to_text`` is made of, so that a part of it can be put together.
+
+    Returns:
+        For each line with text, in reading order, its index and what stands before it: "" in the
+        beginning, a space within a row, one line end within a block, two between blocks.
+    """
+    pieces: list[tuple[int, str]] = []
+    for block in blocks_of(found):
+        between = "\n\n"
+        for row in block.lines:
+            for index in row:
+                pieces.append((index, between if pieces else ""))
+                between = " "
+            between = "\n"
+    return pieces
 
 
 def order_of(found: Detections) -> list[int]:
@@ -279,7 +299,9 @@ def _block(rows: Sequence[_Row], usual: float) -> Block:
     ends = [max(line.right for line in row) - min(row[0].left for row in rows) for row in rows]
     early = any(end < _FULL * max(ends) for end in ends[:-1])
     is_list = early or any(len(row) > 1 for row in rows)
-    return Block(tuple(tuple(line.text for line in row) for row in rows), height / usual, is_list)
+    text = tuple(tuple(line.text for line in row) for row in rows)
+    lines = tuple(tuple(line.index for line in row) for row in rows)
+    return Block(text, height / usual, is_list, lines)
 
 
 def _block_markdown(block: Block) -> str:

@@ -52,13 +52,20 @@ def rgb(color: str) -> tuple[int, int, int]:
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
+def visible(text: str) -> str:
+    """Return a text in one line, without what is not seen.
+
+    Control and direction characters could reorder or hide what stands beside them.
+    """
+    kept = (c if c.isprintable() or c in "\u200c\u200d" else " " for c in text)
+    return " ".join("".join(kept).split())
+
+
 def captions_of(found: Detections, *, scores: bool) -> list[str]:
     """Return what is written at each detection: its label, or a number where it has none."""
     captions = []
     for i, label in enumerate(found.labels):
-        # control and direction characters could reorder or hide what stands beside them
-        kept = (c if c.isprintable() or c in "\u200c\u200d" else " " for c in label[: 4 * _LONGEST])
-        text = " ".join("".join(kept).split()) or (str(i + 1) if len(found) > 1 else "")
+        text = visible(label[: 4 * _LONGEST]) or (str(i + 1) if len(found) > 1 else "")
         if len(text) > _LONGEST:
             text = text[: _LONGEST - 1].rstrip() + "…"
         if scores and found.scores is not None:

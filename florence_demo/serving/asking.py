@@ -24,17 +24,20 @@ from florence_demo.engine.many import Answerer
 from florence_demo.engine.question import Question, Regions, as_regions, ask
 from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.engine.tiles import squeezed
-from florence_demo.errors import CheckpointError, FlorenceDemoError, InputError
+from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.files import disk_full_told
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.export import Parcel
+from florence_demo.output.filtering import Filter, filtered
 from florence_demo.pictures.images import as_jpeg, display_copy, file_of
 from florence_demo.pictures.web import fetch_image
 from florence_demo.prediction import Prediction
 from florence_demo.serving.config import AppConfig
+from florence_demo.serving.conversation import Conversation, Conversations
 from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.lending import Lent, on_zero_gpu, with_gpu
 from florence_demo.serving.loading import Loads
+from florence_demo.serving.questions import Kept, Shown, summary
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
 from florence_demo.serving.streaming import Line, stream
@@ -60,8 +63,8 @@ KEPT_FREE = 1 << 30
 TICK = 0.2
 """Seconds between two looks at a running answer."""
 
-Shown = tuple[dict[str, Any], Prediction]
-"""What the answer's pane shows, and the answer itself."""
+SMALL = 96
+"""Longest side of the picture beside a conversation's cards, in pixels."""
 
 ROOM_FOR_DOWNLOADS = 64 << 20
 """Bytes that must be free before a download is put together."""
@@ -78,6 +81,7 @@ class Service:
     ) -> None:
         self.config = config.resolved()
         self.scratch = scratch or Scratch()
+        self.conversations = Conversations()
         self._fetching: Counter[str] = Counter()
         self._measuring: set[str] = set()
         self._lock = threading.Lock()
@@ -147,6 +151,18 @@ class Service:
             return False
         with self.loads.joined(model) as load:
             return not load.result().knows(image)
+
+    def kept(self, image: Image.Image | None, talk: Conversation) -> Kept | None:
+        """Return what a conversation's cards keep of a picture: its file and copies to show."""
+        if image is None:
+            return None
+        file = file_of(image)
+        return talk.picture(file) or Kept(
+            file,
+            image.size,
+            self.handed_out(*display_copy(image)),
+            self.handed_out(*display_copy(image, SMALL)),
+        )
 
     def handed_out(self, data: bytes, mime: str) -> dict[str, Any]:
         """Return an encoded picture as a file that the page may show."""
@@ -240,14 +256,9 @@ class Service:
         # Wrong input is told before a model is loaded for it.
         Question(image, chosen, text, regions, tiles).check()
         options.check()
-        try:
-            for engine, words in self.loads.awaited(model, progress, TICK):
-                if engine is None:
-                    yield {"sentence": words, "busy": True}, None
-        except CheckpointError as exc:
-            # The message goes after a while, this stays.
-            yield {"hint": str(exc)}, None
-            raise
+        for engine, words in self.loads.awaited(model, progress, TICK):
+            if engine is None:
+                yield {"hint": words, "busy": True}, None
         assert engine is not None
         question = (model, image, task, text, regions, options, tiles)
         for found, growing in self._answers(self._predict, question):
@@ -262,7 +273,7 @@ class Service:
         model: Named,
         options: Options,
         progress: Callable[[float, str], None] | None = None,
-    ) -> Iterator[tuple[str, list[Shown]]]:
+    ) -> Iterator[tuple[dict[str, Any], list[Shown]]]:
         """Ask every task that needs a picture alone, as one batch: the picture is encoded once.
 
         Args:
@@ -272,22 +283,23 @@ class Service:
             progress: Told about downloads.
 
         Yields:
-            The first answer so far and no answers, "" where there is no news; at the end "" and
-            all of them.
+            What is shown while the first answer grows, nothing where there is no news, and no
+            answers; at the end what they come to, and all of them.
         """
-        yield "", []
+        yield {}, []
         if image is None:
             raise InputError("There is no picture yet: upload one, or press an example.")
         options.check()
         for engine, words in self.loads.awaited(model, progress, TICK):
             if engine is None:
-                yield words, []
+                yield {"hint": words, "busy": True}, []
         assert engine is not None
         for found, growing in self._answers(self._predict_all, (model, image, options)):
             if found is not None:
-                yield "", [(show(each, engine), each) for each in found]
+                answers = [(show(each, engine), each) for each in found]
+                yield summary(answers), answers
             else:
-                yield growing, []
+                yield {"sentence": growing, "busy": True} if growing else {}, []
 
     @staticmethod
     def _answers(
@@ -343,14 +355,23 @@ class Service:
 
     # -- downloads --------------------------------------------------------------------------
 
-    def download(self, image: Image.Image | None, found: Prediction | None, kind: str) -> str:
+    def download(
+        self, image: Image.Image | None, found: Prediction | None, kind: str, kept: Any = None
+    ) -> str:
         """Return a file with the answer in the chosen format, called as the picture's own.
+
+        Args:
+            image: The picture.
+            found: The answer.
+            kind: The format.
+            kept: What of it is kept, as ``Filter.given`` takes it from a browser.
 
         Raises:
             InputError: There is no answer yet, nothing of it in this format, or no room; or the
                 picture was changed since.
         """
         image, found = same_picture(image, found)
+        found = filtered(found, Filter.given(kept, found.detections))
         if self.room() < ROOM_FOR_DOWNLOADS:
             raise InputError("There is no room on this server for a download: try again later.")
         file = file_of(image)

@@ -147,7 +147,7 @@ def _answered(
         with closing(asked) as answers:  # type: ignore[type-var]
             for shown, found in answers:
                 if found is None:
-                    growing = shown.get("sentence", "")
+                    growing = shown.get("sentence") or shown.get("hint", "")
                     yield replace(column, growing=growing) if growing else None
                     continue
                 memory = int(service.engines.get(model).loaded.weight_bytes)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from florence_demo.engine.engine import Engine
-from florence_demo.output.export import words_of
+from florence_demo.output.export import has_lines, words_of
+from florence_demo.output.filtering import merges_of, name_groups
 from florence_demo.output.overlay import overlay
+from florence_demo.output.reading_order import pieces_of
 from florence_demo.output.tags import color_of
 from florence_demo.prediction import Prediction
 
@@ -23,20 +25,26 @@ def show(found: Prediction, engine: Engine) -> dict[str, Any]:
 
 def shown(found: Prediction) -> dict[str, Any]:
     """Return what the answer's pane shows of an answer, whoever gave it."""
-    sure = found.detections.scores
+    sure, read = found.detections.scores, has_lines(found)
+    names, into = name_groups(found.detections), merges_of(found)
     rows = [
         {
             "label": label,
             "sure": None if sure is None else float(sure[i]),
             "box": [float(v) for v in found.detections.xyxy[i]],
             "color": color_of(label),
+            # A line of text is no name of a kind of thing.
+            "name": None if read or not label.strip() else names[i],
+            "into": into[i],
         }
         for i, label in enumerate(found.detections.labels)
     ]
     return {
+        "task": found.task,
         "sentence": found.sentence(),
         "words": words_of(found),
-        "overlay": overlay(found),
+        "pieces": [list(piece) for piece in pieces_of(found)] if read else [],
+        "overlay": overlay(found, words=True),
         "notices": list(found.notices),
         "rows": rows,
         "calibrated": found.calibrated,

@@ -18,7 +18,6 @@ from florence_demo.pictures.decoder import open_own
 from florence_demo.serving.asking import EXAMPLES, load_examples
 from florence_demo.serving.taking_home import every_format
 from florence_demo.tasks import TASKS, Task
-from florence_demo.ui.all_tasks import Cards
 from florence_demo.ui.answer_editor import Correcting, lay_out_editor, lay_out_kept
 from florence_demo.ui.components import (
     AnswerView,
@@ -28,6 +27,8 @@ from florence_demo.ui.components import (
     SafeImage,
     TaskMenu,
 )
+from florence_demo.ui.conversation import Cards, Pressed
+from florence_demo.ui.holding import Holding
 from florence_demo.ui.model_offer import ModelOffer, lay_out_offer
 from florence_demo.ui.numbers import Number, Slider
 
@@ -95,9 +96,10 @@ class Answer:
     Attributes:
         found: The answer that is shown.
         view: Shows it.
+        holding: What of it is kept.
         correcting: What it is put right with.
-        cards: Several answers.
-        answers: Those of the cards.
+        cards: What was asked before, with its answers.
+        pressed: Which press of which page a question is.
         saving: The row of the download.
         kind: Its format.
         save: Its button.
@@ -108,9 +110,10 @@ class Answer:
 
     found: gr.State
     view: AnswerView
+    holding: Holding
     correcting: Correcting
     cards: Cards
-    answers: gr.State
+    pressed: Pressed
     saving: gr.Row
     kind: gr.Dropdown
     save: gr.Button
@@ -124,9 +127,14 @@ class Answer:
         return [self.view, self.parsed, self.raw, self.found]
 
     @property
+    def followed(self) -> list[Any]:
+        """Those that show a question of this page: an answer, and the cards."""
+        return [*self.outputs, self.cards]
+
+    @property
     def cleared(self) -> list[Any]:
         """Those that a new question clears."""
-        return [self.view, self.cards, self.saving, self.parsed, self.raw]
+        return [self.view, self.saving, self.parsed, self.raw, self.cards]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,10 +167,12 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
     found = gr.State(None)
     with gr.Row(equal_height=False, elem_classes="fd-surface"):
         with gr.Column(scale=16, min_width=320, elem_classes="fd-left"):
-            picture, canvas = _picture(), Canvas(api)
+            picture, canvas, holding = _picture(), Canvas(api), Holding(api)
             editing = lay_out_editor(api)
             offer = lay_out_offer() if model.render else None
-            strip = ExampleStrip(_thumbnails()) if examples and load_examples() else None
+            strip = None
+            if examples and load_examples():
+                strip = ExampleStrip(_thumbnails(), elem_classes="fd-later")
             address = _address()
         with gr.Column(scale=9, min_width=320, elem_classes="fd-right"):
             menu, words = TaskMenu(task, uid=api), _words(TASKS[task])
@@ -173,20 +183,24 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
                 visible=False,
             )
             with gr.Row(elem_classes="fd-askbar"):
-                ask = gr.Button("Ask", variant="primary", size="lg", scale=3)
+                ask = gr.Button(
+                    "Ask", variant="primary", size="lg", scale=3, elem_id=f"fd-ask-{api}"
+                )
+                every = gr.Button("Everything at once", size="lg", scale=2, min_width=120)
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
             view = AnswerView(api)
             saving, kind, save, correct = _saving()
             correcting = lay_out_kept(correct, editing, api)
-            every = gr.Button("All tasks on this picture", variant="secondary")
+            cards = Cards()
             if model.render:
                 model.component.render()
             search = _search(closely)
             parsed, raw = _forms()
-    cards, answers = Cards(), gr.State(None)
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-save-{api}")
     question = Question(picture, canvas, offer, address, menu, words, ask, stop, every, search)
-    answer = Answer(found, view, correcting, cards, answers, saving, kind, save, file, parsed, raw)
+    answer = Answer(
+        found, view, holding, correcting, cards, Pressed(), saving, kind, save, file, parsed, raw
+    )
     return Surface(api, model, question, answer, strip)
 
 
@@ -201,7 +215,7 @@ def _picture() -> SafeImage:
 
 
 def _address() -> gr.Textbox:
-    with gr.Accordion("Take a picture from the web", open=False):
+    with gr.Accordion("Take a picture from the web", open=False, elem_classes="fd-later"):
         return gr.Textbox(
             label="Address of a picture",
             placeholder="https://…",
@@ -241,10 +255,11 @@ def _saving() -> tuple[gr.Row, gr.Dropdown, gr.Button, gr.Button]:
             show_label=False,
             label="Download as",
             container=False,
-            min_width=260,
+            min_width=150,
+            scale=3,
         )
-        save = gr.Button("Download", min_width=110)
-        correct = gr.Button("Put it right", min_width=110)
+        save = gr.Button("Download", min_width=96, size="md", scale=1)
+        correct = gr.Button("Put it right", min_width=96, size="md", scale=1)
     return saving, kind, save, correct
 
 

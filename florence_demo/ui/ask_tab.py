@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -15,35 +16,61 @@ from PIL import Image
 
 from florence_demo.engine.closely import can_look_closely
 from florence_demo.engine.engine import MAX_BATCH
+from florence_demo.engine.question import Regions
 from florence_demo.engine.request import Options
 from florence_demo.engine.tiles import AUTO
 from florence_demo.pictures.decoder import open_own
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import EXAMPLES, Service, load_examples
 from florence_demo.serving.gate import visitor_of
+from florence_demo.serving.questions import EVERYTHING, Asked, Press, Shown
 from florence_demo.serving.taking_home import offered
-from florence_demo.tasks import TASKS, Region
-from florence_demo.ui.all_tasks import API as ALL_API
-from florence_demo.ui.all_tasks import all_handler, opened
+from florence_demo.tasks import TASKS
 from florence_demo.ui.ask_layout import Model, Surface, lay_out
 from florence_demo.ui.canvas_inputs import CanvasInputs
 from florence_demo.ui.components import ExampleStrip, index_of
+from florence_demo.ui.conversation import (
+    PRESS,
+    SAY,
+    SAY_LAST,
+    SAY_PRESS,
+    followed,
+    looker,
+    picker,
+    stopper,
+)
 from florence_demo.ui.correcting import close_editor, connect_correcting
 from florence_demo.ui.handlers import friendly, friendly_stream, press
 from florence_demo.ui.model_offer import connect_offer
 from florence_demo.ui.pickers import QUIET
+from florence_demo.ui.pointing import connect_pointing
 
 _HIDE = "{visible: false, __type__: 'update'}"
-_CLEAR = f"() => [{{busy: true, sentence: '', hint: '__HINT__'}}, {{}}, {_HIDE}, null, '']"
-# Only what is still being asked ends so: an answer or another picture may be there by now.
-_END = "(shown) => shown && shown.busy ? {hint: '__HINT__'} : shown"
-_STOPPED = _END.replace("__HINT__", "Stopped.")
-_NOT_ANSWERED = _END.replace(
-    "__HINT__", "Not answered: the message says why. Nothing is lost; ask again."
+_BEGIN = (
+    f"cards => {{ const pressed = ({PRESS})(cards); return [{{busy: true, hint: '__HINT__',"
+    f" asked: pressed.asked}}, {_HIDE}, null, '', pressed]; }}"
 )
+_STOPPED = "(shown) => shown && shown.busy ? {hint: 'Stopped.', asked: shown.asked} : undefined"
+# Where a question was refused before it began, the message says why; it goes after a while, this
+# stays. One that was ended has no message.
+_REFUSED = """
+async shown => {
+  if (!shown || !shown.busy) return undefined;
+  await new Promise(done => setTimeout(done));
+  const told = [...document.querySelectorAll('[data-testid=toast-body]:not([data-told])')];
+  told.forEach(each => { each.dataset.told = ''; });
+  const why = told.at(-1)?.querySelector('.toast-text')?.textContent.trim();
+  if (!why) return undefined;
+  return {hint: 'Not answered. Nothing is lost.', notices: [why], asked: shown.asked};
+}
+"""
 
-
-_MODEL: dict[str, Any] = {"concurrency_limit": MAX_BATCH, "concurrency_id": "model"}
+_MODEL: dict[str, Any] = {
+    "concurrency_limit": MAX_BATCH,
+    "concurrency_id": "model",
+    # A new question takes the place of the one before; the page's own would wait for its end.
+    "trigger_mode": "multiple",
+}
 """Questions to a model wait in one line; as many go on together as a batch takes."""
 
 
@@ -62,13 +89,14 @@ class Asking:
     def makes_room_for(self, event: Callable[..., Any]) -> None:
         """Clear what is of the picture before, whenever an event brings another one.
 
-        Cards, the answer's other forms and the download go, and what is still being answered ends.
+        The answer's other forms and the download go, and what is still being answered ends. Its
+        card stays, as do all others.
         """
         answer = self.surface.answer
-        before = [answer.cards, answer.saving, answer.parsed, answer.raw]
+        before = [answer.saving, answer.parsed, answer.raw]
         # First of all: a moment later it could end the question about the new picture.
         event(None, None, None, cancels=self.running, queue=False)
-        event(None, None, before, js=f"() => [{{}}, {_HIDE}, null, '']")
+        event(None, None, before, js=f"() => [{_HIDE}, null, '']")
         close_editor(self.surface, event)
 
 
@@ -90,8 +118,10 @@ def build_surface(
     if surface.strip is not None:
         running.append(_connect_examples(service, surface, surface.strip))
         arrivals.append(surface.strip.pick)
-    _connect_ends(surface, running)
+    _connect_ends(service, surface, running)
+    _connect_cards(service, surface)
     connect_correcting(service, surface)
+    connect_pointing(surface)
     _connect_download(service, surface)
     if surface.question.offer is not None:
         connect_offer(service, surface.question.offer, surface.question.picture, model.component)
@@ -128,36 +158,28 @@ def inputs_of(surface: Surface) -> CanvasInputs:
 
 def _connect_ask(service: Service, surface: Surface) -> Any:
     """Connect a question, and return the event that answers it."""
-    q, answer = surface.question, surface.answer
-    script = _CLEAR.replace("__HINT__", "Asking …")
-    return gr.on([q.ask.click, q.words.submit], None, None, answer.cleared, js=script).then(
+    q = surface.question
+    return _answering(
+        surface,
+        partial(gr.on, [q.ask.click, q.words.submit]),
         _ask_handler(service, surface.model),
         surface.inputs,
-        answer.outputs,
         api_name=surface.api,
         api_description=_API,
-        show_progress_on=answer.view,
-        show_progress="minimal",
-        **_MODEL,
     )
 
 
 def _connect_every(service: Service, surface: Surface) -> Any:
-    """Connect all questions at once and the cards, and return the event that answers them."""
-    q, answer = surface.question, surface.answer
-    script = _CLEAR.replace("__HINT__", "Asking everything at once …")
-    event = q.every.click(None, None, answer.cleared, js=script).then(
-        all_handler(service, surface.model.resolve),
+    """Connect all questions at once, and return the event that answers them."""
+    q = surface.question
+    return _answering(
+        surface,
+        q.every.click,
+        _all_handler(service, surface.model),
         [q.picture, surface.model.component, q.search.beams, q.search.tokens],
-        [answer.view, answer.cards, *answer.outputs[1:], answer.answers],
         api_name=f"{surface.api}_all",
-        api_description=ALL_API,
-        show_progress_on=answer.view,
-        show_progress="minimal",
-        **_MODEL,
+        api_description=_ALL_API,
     )
-    answer.cards.pick(opened, answer.answers, answer.outputs, **QUIET)
-    return event
 
 
 def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -> Any:
@@ -165,26 +187,73 @@ def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -
     q, view = surface.question, surface.answer.view
     filled = [q.picture, q.menu, q.words, q.picker, view]
     picked = strip.pick(_example_handler(service), None, filled, **QUIET)
-    return (
-        inputs_of(surface)
-        .switch_after(picked.then)
-        .then(
-            _ask_handler(service, surface.model),
-            surface.inputs,
-            surface.answer.outputs,
-            api_visibility="private",
-            show_progress_on=view,
-            **_MODEL,
-        )
+    return _answering(
+        surface,
+        inputs_of(surface).switch_after(picked.success).then,
+        _ask_handler(service, surface.model),
+        surface.inputs,
+        api_visibility="private",
     )
 
 
-def _connect_ends(surface: Surface, running: list[Any]) -> None:
-    """Say how answers end that do not come: refused, or stopped."""
-    q, view = surface.question, surface.answer.view
+def _answering(
+    surface: Surface,
+    event: Callable[..., Any],
+    handler: Callable[..., Any],
+    inputs: list[Any],
+    **told: Any,
+) -> Any:
+    """Connect an event to what answers it, and return the event by which the answer comes.
+
+    Args:
+        surface: The surface.
+        event: Begins the question.
+        handler: Answers it; the last value that it takes is the press.
+        inputs: What else it takes.
+        told: What programs are told of it.
+    """
+    answer = surface.answer
+    begin = _BEGIN.replace("__HINT__", "Asking …")
+    return event(None, answer.cards, answer.cleared, js=begin).then(
+        handler,
+        [*inputs, answer.pressed],
+        answer.followed,
+        js=SAY_LAST,
+        show_progress_on=answer.view,
+        show_progress="minimal",
+        **told,
+        **_MODEL,
+    )
+
+
+def _connect_ends(service: Service, surface: Surface, running: list[Any]) -> None:
+    """Connect how answers end that do not come: refused, or stopped."""
+    answer, view = surface.answer, surface.answer.view
     for each in running:
-        each.failure(None, view, view, js=_NOT_ANSWERED)
-    q.stop.click(None, view, view, js=_STOPPED, cancels=running, queue=False)
+        each.failure(None, view, view, js=_REFUSED)
+    surface.question.stop.click(
+        stopper(service),
+        answer.cards,
+        answer.followed,
+        js=SAY_PRESS,
+        cancels=running,
+        **QUIET,
+    ).then(None, view, view, js=_STOPPED)
+
+
+def _connect_cards(service: Service, surface: Surface) -> None:
+    """Connect the cards: one that is picked is shown again, on its own picture."""
+    q, answer = surface.question, surface.answer
+    picked = answer.cards.pick(
+        picker(service),
+        answer.cards,
+        [q.picture, q.picker, *answer.followed],
+        js=SAY_PRESS,
+        **QUIET,
+    )
+    inputs_of(surface).switch_after(picked.then)
+    close_editor(surface, answer.cards.pick)
+    answer.cards.look(looker(service), answer.cards, answer.cards, js=SAY, **QUIET)
 
 
 def _connect_download(service: Service, surface: Surface) -> None:
@@ -193,7 +262,7 @@ def _connect_download(service: Service, surface: Surface) -> None:
     answer.found.change(_offer, answer.found, [answer.saving, answer.kind], **QUIET)
     answer.save.click(
         friendly(service.download),
-        [q.picture, answer.found, answer.kind],
+        [q.picture, answer.found, answer.kind, answer.holding],
         answer.file,
         api_name=f"{surface.api}_download",
     ).success(None, None, None, js=press(answer.file))
@@ -209,10 +278,15 @@ def _offer(found: Prediction | None) -> tuple[Any, Any]:
 
 _API = (
     "Answer one question about one picture. image: the picture; task: name of the task; text:"
-    " words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, for tasks that"
-    " take a region; model_name: name of the model; closely: look at overlapping parts of a large"
-    " picture too. Returns what the page shows, Florence-2's"
-    " parsed answer, the whole prediction's raw text."
+    " words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, or {'boxes':"
+    " [...]}, for tasks that take a region; model_name: name of the model; closely: look at"
+    " overlapping parts of a large picture too. Returns what the page shows, Florence-2's parsed"
+    " answer, the whole prediction's raw text."
+)
+_ALL_API = (
+    "Answer everything that can be asked of a picture alone, in one go: captions, objects, regions"
+    " and text. image: the picture; model_name: name of the model. Returns what the page says of"
+    " them, Florence-2's parsed answers under their task words, and their raw texts, a line each."
 )
 
 
@@ -222,7 +296,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         image: Image.Image | None,
         task: str,
         text: str = "",
-        region: Region | None = None,
+        region: Regions = None,
         model_name: Any = None,
         beams: float = 3,
         max_new_tokens: float = 1024,
@@ -230,27 +304,50 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         temperature: float = 1.0,
         seed: float | None = 0,
         closely: bool = False,
+        press: Press | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        options = Options.given(max_new_tokens, beams, do_sample, temperature, seed or 0)
-        name = model.resolve(model_name)
-        found: Prediction | None
-        for shown, found in service.ask(
-            image,
-            task,
-            text,
-            region,
-            name,
-            options,
-            lambda done, what: progress(done, desc=what),
-            AUTO if closely and can_look_closely(TASKS[task]) else "",
-        ):
-            if found is None:
-                yield shown or gr.skip(), gr.skip(), gr.skip(), gr.skip()
-            else:
-                yield shown, found.parsed, found.raw, found
+        def told() -> Iterator[tuple[dict[str, Any], list[Shown]]]:
+            options = Options.given(max_new_tokens, beams, do_sample, temperature, seed or 0)
+            answers = service.ask(
+                image,
+                task,
+                text,
+                region,
+                model.resolve(model_name),
+                options,
+                lambda done, what: progress(done, desc=what),
+                AUTO if closely and can_look_closely(TASKS[task]) else "",
+            )
+            for shown, found in answers:
+                yield shown, [] if found is None else [(shown, found)]
+
+        yield from followed(service, press, image, Asked.of(TASKS[task], text, region), told())
 
     return ask
+
+
+def _all_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    @friendly_stream
+    def ask_all(
+        image: Image.Image | None,
+        model_name: Any = None,
+        beams: float = 3,
+        max_new_tokens: float = 1024,
+        press: Press | None = None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:
+        def told() -> Iterator[tuple[dict[str, Any], list[Shown]]]:
+            yield from service.ask_all(
+                image,
+                model.resolve(model_name),
+                Options.given(max_new_tokens, beams),
+                lambda done, what: progress(done, desc=what),
+            )
+
+        yield from followed(service, press, image, EVERYTHING, told())
+
+    return ask_all
 
 
 def _fetch_handler(service: Service) -> Callable[..., tuple[Any, ...]]:

@@ -23,7 +23,7 @@ from florence_demo.models.catalogue import ModelSpec, spec_at
 from florence_demo.models.finding import folder_of
 from florence_demo.serving.asking import Service
 from florence_demo.training.runs import Run, read_run
-from florence_demo.ui.ask_layout import Model
+from florence_demo.ui.ask_layout import Model, Surface
 from florence_demo.ui.ask_tab import Asking, build_surface, inputs_of
 from florence_demo.ui.checkpoint_card import NOTHING, Now, checkpoint_card, nothing_card
 from florence_demo.ui.components import Names, SafeFiles
@@ -52,9 +52,11 @@ class CheckpointTab:
     Attributes:
         opens: Connects an event to a handler that returns a run, and the number of one of its
             samples or None; the run is then chosen, its sample on the canvas, its model loaded.
+        surface: Asks the checkpoint that is loaded.
     """
 
     opens: Callable[[Any, Callable[..., tuple[Run, int | None]]], None]
+    surface: Surface
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,7 @@ def build_checkpoint_tab(
         return run, number
 
     opens(parts.card.pick, shown_here)
-    return CheckpointTab(opens)
+    return CheckpointTab(opens, asking.surface)
 
 
 def _seen(service: Service) -> Callable[..., tuple[Any, Any, str]]:

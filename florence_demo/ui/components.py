@@ -9,7 +9,6 @@ write values with ``textContent``. The one exception is the overlay, which ``out
 from __future__ import annotations
 
 import json
-import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -21,11 +20,13 @@ from gradio.data_classes import ImageData, ListFiles
 from gradio.processing_utils import save_bytes_to_cache
 from PIL import Image
 
+from florence_demo.engine.question import Regions, regions_given
+from florence_demo.engine.several import MOST_REGIONS
 from florence_demo.errors import InputError
 from florence_demo.pictures.images import as_jpeg, with_file
 from florence_demo.pictures.room import ROOM
 from florence_demo.pictures.web import fetch_image, is_url
-from florence_demo.tasks import TASKS, Region, task_named
+from florence_demo.tasks import TASKS, task_named
 
 _ASSETS = Path(__file__).parent / "js"
 
@@ -203,56 +204,70 @@ def _task_menu_html(groups: dict[str, list[dict[str, str]]], uid: str) -> str:
 
 
 class Canvas(gr.HTML):
-    """Show the picture with the answer on it, and let a person drag a box: mouse, touch or keys.
+    """Show the picture with the answer on it, to drag boxes on and to point at things.
 
-    Its value is ``{"picture": file, "size": [w, h], "draw": bool, "box": [x1, y1, x2, y2]}``, with
-    the box, or None, in pixels of the original picture. It triggers ``bring`` where a file was
-    dropped on it or pasted, then in the value as ``brought``, and ``away`` to be rid of the
-    picture.
+    Its value is ``{"picture": file, "size": [w, h], "draw": bool, "boxes": [[x1, y1, x2, y2],
+    ...]}``, or with one ``box``, in pixels of the original picture. It triggers ``bring`` where a
+    file was dropped on it or pasted, then in the value as ``brought``, ``away`` to be rid of the
+    picture, and ``point`` where a thing is asked about, then in the value as ``pointed``:
+    ``{"task": name, "box": [x1, y1, x2, y2]}``.
     """
 
     def __init__(self, uid: str, **kwargs: Any) -> None:
+        script = "".join(read_script(name) for name in _CANVAS_SCRIPTS)
+        script = script.replace("__UID__", uid).replace("__MOST__", str(MOST_REGIONS))
         super().__init__(
             value={"box": None},
-            html_template=_CANVAS,
-            js_on_load=read_script("canvas.js").replace("__UID__", uid),
+            html_template=_CANVAS.replace("__ACTIONS__", _actions()),
+            js_on_load=script,
             label="Region",
             apply_default_css=False,
             **kwargs,
         )
 
-    def preprocess(self, payload: Any) -> Region | None:
-        """Return the box, or None where there is none; all else in the value is ignored.
+    def preprocess(self, payload: Any) -> Regions:
+        """Return the box, several, or None where there is none; all else is ignored.
 
         Raises:
-            InputError: The box is not four finite numbers.
+            InputError: A box is not four finite numbers, or they are too many.
         """
-        box = payload.get("box") if isinstance(payload, dict) else payload
-        if box is None or box == []:
-            return None
-        try:
-            x1, y1, x2, y2 = (float(v) for v in box)
-            finite = all(math.isfinite(v) for v in (x1, y1, x2, y2))
-        except (TypeError, ValueError, OverflowError):
-            finite = False
-        if not finite or isinstance(box, str):
-            raise InputError("The region must be four numbers: x1, y1, x2, y2 in pixels.")
-        return x1, y1, x2, y2
+        regions = regions_given(payload)
+        return regions if len(regions) > 1 else next(iter(regions), None)
 
     def postprocess(self, value: Any) -> Any:
         """Return the value as it is."""
         return value
 
     def api_info(self) -> dict[str, Any]:
-        """Tell clients how to give a box."""
+        """Tell clients how to give boxes."""
         return {
             "type": "object",
-            "description": 'A box in pixels, {"box": [x1, y1, x2, y2]}, or {"box": null}',
+            "description": 'A box in pixels, {"box": [x1, y1, x2, y2]}, several, {"boxes": [[x1,'
+            ' y1, x2, y2], ...]}, or none, {"box": null}',
         }
 
     def example_payload(self) -> Any:
         """Return an empty region for the API page."""
         return {"box": None}
+
+
+def _actions() -> str:
+    """Return a button for everything that can be asked about a thing that is pointed at."""
+    titles = {task.name: task.title for task in TASKS.values() if task.asks == "region"}
+    return "".join(
+        f'<button type="button" data-task="{name}">{title}</button>'
+        for name, title in {**_POINTING, **titles, **_POINTING}.items()
+        if name in titles
+    )
+
+
+_POINTING = {
+    "region_to_category": "What is this?",
+    "region_to_description": "Describe",
+    "region_to_ocr": "Read this",
+    "region_to_segmentation": "Cut this out",
+}
+"""What tasks are called where a thing is pointed at; others have their titles."""
 
 
 class Skeleton(gr.HTML):
@@ -292,17 +307,31 @@ class Skeleton(gr.HTML):
         return {}
 
 
+_CANVAS_SCRIPTS = (
+    "answers.js",
+    "canvas_view.js",
+    "canvas_boxes.js",
+    "canvas_things.js",
+    "canvas.js",
+)
+
 _CANVAS = (
     '<div class="fd-canvas" hidden><div class="fd-view"><div class="fd-stage" tabindex="0"'
     ' role="application" aria-label="Your picture. Plus and minus zoom. For a question about a'
-    " region, drag a box: arrow keys move it, Shift with arrow keys resizes it, Escape removes"
-    ' it."><img alt="Your picture" draggable="false"><div class="fd-layer"></div>'
-    '<div class="fd-box" hidden></div></div>'
+    " region, drag boxes: arrow keys move the chosen one, Shift with arrow keys resizes it, Delete"
+    ' removes it, N adds one."><img alt="Your picture" draggable="false">'
+    '<div class="fd-boxes"></div>'
+    '<div class="fd-layer fd-before"></div><div class="fd-layer"></div></div>'
     '<div class="fd-tools"><button type="button" data-zoom="in" aria-label="Zoom in">+</button>'
     '<button type="button" data-zoom="out" aria-label="Zoom out">−</button>'
     '<button type="button" data-zoom="fit" aria-label="Whole picture" hidden>⤢</button>'
-    '<button type="button" data-zoom="away" aria-label="Remove the picture">×</button></div>'
-    '</div><p class="fd-hint" aria-live="polite" hidden></p></div>'
+    '<button type="button" data-zoom="away" aria-label="Remove the picture">×</button></div></div>'
+    '<div class="fd-menu" role="group" aria-label="Ask about this" hidden><b></b>__ACTIONS__'
+    '<button type="button" data-menu="close" aria-label="Close">×</button></div>'
+    '<div class="fd-regions" role="group" aria-label="Boxes" hidden><span class="fd-region-list">'
+    '</span><button type="button" data-region="add">Add a box</button>'
+    '<button type="button" data-region="clear">Clear</button></div>'
+    '<p class="fd-hint" aria-live="polite" hidden></p></div>'
 )
 
 _SURE = "How sure the model is that this thing is there, of this name"
@@ -315,14 +344,17 @@ _ROUGH = (
 class AnswerView(Skeleton):
     """Show an answer in words and as a table; what is drawn of it goes to the canvas.
 
-    Its value holds any of ``overlay`` (SVG, escaped), which the canvas draws, ``sentence``,
+    Its value holds any of ``question``, ``overlay`` (SVG, escaped), which the canvas draws,
+    ``sentence``,
     ``words`` (copied in its place), ``notices``, ``rows`` ([{label, sure, box, color}]),
-    ``calibrated``, ``meta``, ``hint``, ``busy``.
+    ``calibrated``, ``meta``, ``hint``, ``busy``, and ``asked``, the number of the press that it
+    answers: what comes late, of one before, is not shown.
     """
 
     def __init__(self, uid: str, **kwargs: Any) -> None:
         html = (
             '<section class="fd-answer" aria-label="Answer">'
+            '<p class="fd-question" hidden></p>'
             '<p class="fd-sentence" aria-live="polite"></p>'
             '<button type="button" class="fd-copy" aria-live="polite" hidden>Copy</button>'
             '<div class="fd-notices" role="status"></div>'
@@ -333,7 +365,7 @@ class AnswerView(Skeleton):
             '<p class="fd-meta"></p></section>'
         )
         holds = "What the page shows: sentence, rows, notices"
-        script = read_script("answer_view.js").replace("__UID__", uid)
+        script = (read_script("answers.js") + read_script("answer_view.js")).replace("__UID__", uid)
         super().__init__(html, script, holds, label="Answer", **kwargs)
 
 

@@ -14,11 +14,14 @@ import gradio as gr
 from PIL import Image
 
 from florence_demo.data.own_set import NAME, Counted
+from florence_demo.output.filtering import Filter, filtered
 from florence_demo.pictures.images import display_copy
 from florence_demo.prediction import Prediction
 from florence_demo.serving.asking import Service, same_picture
 from florence_demo.serving.correcting import add_corrected, editable, form_of, own_set
+from florence_demo.serving.questions import Asked
 from florence_demo.serving.showing import shown
+from florence_demo.tasks import TASKS
 from florence_demo.ui.ask_layout import Surface
 from florence_demo.ui.handlers import friendly, press
 from florence_demo.ui.pickers import FOLDER, QUIET, DataPicker
@@ -44,7 +47,7 @@ def connect_correcting(service: Service, surface: Surface) -> None:
     editing = [parts.editor, parts.part, q.picker]
     parts.begin.click(
         _begin(service),
-        [picture, answer.found],
+        [picture, answer.found, answer.holding],
         [*editing, answer.saving],
         api_visibility="private",
     )
@@ -104,8 +107,9 @@ def connect_learning(
 
 def _begin(service: Service) -> Any:
     @friendly
-    def begin(image: Image.Image | None, found: Prediction | None) -> tuple[Any, ...]:
+    def begin(image: Image.Image | None, found: Prediction | None, kept: Any) -> tuple[Any, ...]:
         picture, about = same_picture(image, found)
+        about = filtered(about, Filter.given(kept, about.detections))
         value = {
             **form_of(about),
             "id": next(_IDS),
@@ -126,7 +130,13 @@ def _add(service: Service) -> Any:
     ) -> tuple[Any, ...]:
         kept = own_set(service, str(request.session_hash))
         right, counted = add_corrected(service, kept, image, found, edited)
-        view = {**shown(right), "hint": "", "meta": "Corrected by hand, and added to your data."}
+        assert found is not None
+        task = TASKS[found.task]
+        view = {
+            **shown(right),
+            "question": Asked.of(task, *task.asked(found.prompt, found.size)).sentence(),
+            "meta": "Corrected by hand, and added to your data.",
+        }
         opened, closed = gr.update(visible=True), gr.update(visible=False)
         answer = (view, right.parsed, right.raw, right)
         return {}, closed, opened, *answer, opened, _told(counted)

@@ -15,7 +15,9 @@ from florence_demo.errors import InputError
 from florence_demo.pictures.images import open_image
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
+from florence_demo.serving.questions import Asked
 from florence_demo.serving.showing import shown
+from florence_demo.tasks import TASKS
 from florence_demo.training.runs import Run
 from florence_demo.training.samples import Sample, samples_of
 from florence_demo.ui.ask_layout import Surface
@@ -70,6 +72,7 @@ def values(service: Service, run: Run, number: int | None) -> tuple[Any, ...]:
     model = run.name if sample.step is None else f"{run.name}, after step {sample.step:,}"
     given, wanted = sample.given(image.size, model), sample.wanted(image.size)
     seen = {**view, **shown(given), "hint": "", "meta": f"Answered by {model}. {lost or _AGAIN}"}
+    seen["question"] = Asked.of(TASKS[sample.task], sample.text, sample.region).sentence()
     seen["notices"] = [f"Wanted: {wanted.sentence()}"]
     return *to, seen, given.parsed, given.raw, replace(given, picture=fingerprint(image))
 

@@ -34,7 +34,7 @@ class Gallery(Skeleton):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        script = read_script("gallery.js")
+        script = read_script("answers.js") + read_script("gallery.js")
         super().__init__(_HTML, script, "Cards of answered pictures", label="Gallery", **kwargs)
 
 

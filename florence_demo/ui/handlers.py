@@ -102,8 +102,8 @@ def friendly_stream(fn: Callable[_P, Iterator[_R]]) -> Callable[_P, Iterator[_R]
     return handler
 
 
-def press(button: gr.DownloadButton) -> str:
-    """Return the script by which a browser fetches the file of a hidden download button."""
+def press(button: gr.Button | gr.DownloadButton) -> str:
+    """Return the script that presses a button: one to ask, or a hidden one to fetch a file."""
     return (
         f"() => {{ setTimeout(() => document.querySelector('#{button.elem_id}')?.click(), 60); }}"
     )

@@ -23,7 +23,7 @@ WORDS = Path(__file__).parent / "words"
 LANGUAGES = ("en", "de", "fr", "es", "zh")
 """Those that the page speaks; English has a table too, for its plurals."""
 
-_SPOKEN = ("label", "info", "placeholder")
+_SPOKEN = ("label", "info", "placeholder", "submit_btn")
 _SPEAKS = ("button", "downloadbutton", "markdown")
 """Kinds of components whose value is words of ours, and nobody's data."""
 

@@ -33,6 +33,7 @@ from florence_demo.serving.jobs import (
     Job,
     Jobs,
 )
+from florence_demo.serving.questions import Asked
 from florence_demo.serving.showing import shown
 from florence_demo.serving.taking_home import stem_of
 from florence_demo.tasks import TASKS
@@ -273,7 +274,8 @@ def _connect_opening(
         if "error" in told:
             return *to, {**view, "hint": told["error"]}, None, "", None
         found = Prediction.from_json({**told, "picture": fingerprint(image)})
-        seen = {**view, **shown(found), "meta": found.model}
+        asked = Asked.of(TASKS[task], job.config.text, None).sentence()
+        seen = {**view, **shown(found), "question": asked, "meta": found.model}
         return *to, seen, found.parsed, found.raw, found
 
     asking.makes_room_for(tab.gallery.pick)

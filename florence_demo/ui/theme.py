@@ -16,7 +16,16 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 CSS_FILES = tuple(
     Path(__file__).with_name(name)
-    for name in ("page.css", "editor.css", "many.css", "runs.css", "compare.css", "access.css")
+    for name in (
+        "page.css",
+        "editor.css",
+        "many.css",
+        "runs.css",
+        "compare.css",
+        "holding.css",
+        "conversation.css",
+        "access.css",
+    )
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,8 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+LEFT = re.compile(r"AbortError: signal is aborted|Connection errored out")
+"""What gradio's own scripts say of a connection when a page is left in the middle of an answer."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -76,7 +79,7 @@ def page(browser, address):
     opened.get_by_role("button", name="Ask", exact=True).first.wait_for()
     yield opened
     context.close()
-    assert errors == []
+    assert [error for error in errors if not LEFT.search(error)] == []
 
 
 @pytest.fixture(scope="session")

@@ -255,7 +255,11 @@ _TEXTS = """pending => [...document.querySelectorAll('[role=tabpanel], .fd-heade
         n.checkVisibility() && found.push(n.getAttribute(a) || '')));
     return found.filter(text => /\\p{L}{2}/u.test(text));
   })"""
-SAME = re.compile(r"nano|Start|Pause|[a-z-]+\\.png|https://…|.*JSON.*|Text \\(TXT\\)")
+SAME = re.compile(
+    r"nano|Start|Pause|[a-z-]+\.png|https://…|.*JSON.*|Text \(TXT\)|owner/name.*|HuggingFaceM4/.*"
+    # What the demo's forms ask, and the answers.
+    r"|Which \w+ is ticked\?|tea|milk|huge"
+)
 TRANSLATED = ("many", "checkpoints", "compare", "finetune", "evaluate")
 # What is asked with is not translated yet where a model of one's own is asked.
 _PENDING = ".fd-surface"

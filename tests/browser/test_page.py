@@ -394,7 +394,7 @@ def test_a_checkpoint_is_chosen_described_loaded_asked_and_unloaded(page, pictur
     card.get_by_text("Details").click()
     expect(card.get_by_text("in the native layout", exact=False)).to_be_visible()
     tab.get_by_role("button", name="Load", exact=True).click()
-    expect(tab.get_by_text("Loaded:", exact=False)).to_be_visible()
+    expect(card.get_by_text("Loaded:", exact=False)).to_be_visible()
     tab.locator(".fd-picture input[type=file]").set_input_files(picture)
     expect(tab.locator(".fd-stage img")).to_be_visible()
     tab.get_by_label("A question", exact=True).fill("What is the total?")

@@ -156,6 +156,8 @@ def _values(events: Sequence[Event]) -> dict[str, list[Step]]:
         {"box": [10**400] * 4},
         {"box": ["x"] * 4},
         {"box": "@nest:99@"},
+        {"boxes": [[1, 2, 3, 4]] * 999},
+        {"least": 10**400, "off": [10**400], "merge": "@nest:99@"},
     )
     some = hostile[::7]
     for event in events:

@@ -181,7 +181,8 @@ def _honest(component: Any) -> Any:
         return [file_at(ZIP)]
     if kind in ("State", "HTML", "Button", "DownloadButton", "Timer"):
         return None
-    values = {"TaskMenu": "od", "Canvas": {"box": None}, "AnswerView": {}, "Cards": {}}
+    values = {"TaskMenu": "od", "Canvas": {"box": None}, "AnswerView": {}, "Cards": {},
+              "Holding": {"least": 50, "off": [0], "merge": True, "of": 3}}  # fmt: skip
     if kind in values:
         return values[kind]
     value = getattr(component, "value", None)

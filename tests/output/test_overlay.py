@@ -206,6 +206,60 @@ def test_a_very_long_label_is_cut() -> None:
     assert Page(markup).texts[0].endswith("…")
 
 
+def quad(x: float, y: float, turn: float = 0.0) -> np.ndarray:
+    """A line of text, 100 by 20, turned around its first corner."""
+    angle = np.radians(turn)
+    matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    corners = np.array([[0, 0], [100, 0], [100, 20], [0, 20]], float)
+    return (corners @ matrix + (x, y)).astype(np.float32)
+
+
+@pytest.mark.parametrize("turn", [0, 30, 90, 180, -45])
+def test_text_is_as_wide_and_high_as_its_place_and_turned_with_it(turn: float) -> None:
+    found = Detections.from_polygons([[quad(200, 150, turn)]], ["OPEN  NOW"])
+    page = Page(overlay(found, SIZE, words=True))
+    (text,) = page.of("fd-text")
+    assert (text["font-size"], text["textlength"]) == ("16", "100")
+    x, y, told = (float(n) for n in re.findall(r"[-\d.]+", text["transform"]))
+    assert (x, y) == pytest.approx(quad(200, 150, turn)[[0, 3]].mean(axis=0), abs=0.1)
+    assert told % 360 == pytest.approx(turn % 360, abs=0.1)
+    assert "OPEN NOW" in page.texts
+    assert Page(overlay(found, SIZE)).of("fd-text") == []
+
+
+def test_lines_are_drawn_in_the_order_in_which_they_are_read() -> None:
+    lines = [[quad(200, 100)], [quad(20, 100)], [quad(20, 50)], [quad(20, 150)]]
+    found = Detections.from_polygons(lines, ["c", "b", "a", ""])
+    items = Page(overlay(found, SIZE, words=True)).of("fd-item")
+    assert [item["data-index"] for item in items] == ["2", "1", "0", "3"]
+
+
+def test_what_is_no_line_of_text_gets_none() -> None:
+    dot = np.array([[5, 5], [5, 5], [5, 5], [5, 5]], np.float32)
+    for found in (
+        Detections.from_polygons([[dot]], ["a"]),
+        Detections.from_polygons([[quad(20, 50)], [ring(0, 0, 90, 90)]], ["a", "b"]),
+        boxes((0, 0, 90, 90)),
+    ):
+        assert Page(overlay(found, SIZE, words=True)).of("fd-text") == []
+
+
+@pytest.mark.parametrize("label", HOSTILE)
+def test_a_hostile_line_is_only_text(label: str) -> None:
+    markup = overlay(Detections.from_polygons([[quad(20, 50)]], [label]), SIZE, words=True)
+    harmless = overlay(Detections.from_polygons([[quad(20, 50)]], ["cat"]), SIZE, words=True)
+    assert [(t, sorted(a)) for t, a in Page(markup).tags] == [
+        (t, sorted(a)) for t, a in Page(harmless).tags
+    ]
+    assert not set("\x00\x1b\u202e\u2028\ufeff{}$`") & set(markup)
+
+
+def test_a_shape_is_told_by_its_index() -> None:
+    found = boxes((10, 10, 50, 60), (0, 0, 300, 250), labels=("wheel", "car"))
+    shapes = Page(overlay(found, SIZE)).of("fd-shape")
+    assert [shape["data-shape"] for shape in shapes] == ["1", "0"]
+
+
 def test_parts_that_overlap_fill_as_a_union_whichever_way_they_run() -> None:
     one, other = ring(0, 0, 100, 100), ring(50, 50, 150, 150, turns=-1)
     found = Detections.from_polygons([[one, other]], ["cat"])

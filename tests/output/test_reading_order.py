@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from florence_demo.output.reading_order import blocks_of, order_of, to_markdown, to_text
+from florence_demo.output.reading_order import (
+    blocks_of,
+    order_of,
+    pieces_of,
+    to_markdown,
+    to_text,
+)
 from florence_demo.prediction import Detections, Prediction
 
 Placed = tuple[str, float, float, float]  # text, left, top, height of its letters
@@ -145,6 +151,15 @@ MARKDOWN: dict[str, tuple[list[Placed], str]] = {
 def test_markdown(name: str) -> None:
     placed, expected = MARKDOWN[name]
     assert to_markdown(lines(*placed)) == expected
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_text_is_put_together_of_its_pieces(name: str) -> None:
+    found = lines(*PAGES[name][0])
+    pieces = pieces_of(found)
+    said = [" ".join(label.split()) for label in found.labels]
+    assert "".join(f"{before}{said[i]}" for i, before in pieces) == to_text(found)
+    assert [i for i, _ in pieces] == order_of(found)
 
 
 def test_the_order_is_told_by_index() -> None:

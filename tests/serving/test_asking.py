@@ -184,6 +184,13 @@ def test_a_bug_is_a_sentence_on_the_page_and_a_traceback_in_the_log(caplog):
         pytest.param({"box": None}, None, id="none"),
         pytest.param({}, None, id="empty"),
         pytest.param([1, 2, 3, 4], (1, 2, 3, 4), id="plain list"),
+        pytest.param({"boxes": [[1, 2, 3, 4]]}, (1, 2, 3, 4), id="one of several"),
+        pytest.param(
+            {"boxes": [[1, 2, 3, 4], [5, 6, 7, 8]], "box": None},
+            ((1, 2, 3, 4), (5, 6, 7, 8)),
+            id="several",
+        ),
+        pytest.param({"boxes": [], "box": [1, 2, 3, 4]}, (1, 2, 3, 4), id="one, no several"),
     ],
 )
 def test_a_region_from_the_browser(payload, region):
@@ -198,6 +205,57 @@ def test_a_region_from_the_browser(payload, region):
 def test_a_region_that_is_none_is_refused(box):
     with pytest.raises(InputError, match="four numbers"):
         Canvas("x").preprocess({"box": box})
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ([[1, 2, 3, 4]] * 21, "21 boxes, 20 are allowed"),
+        ([[1, 2, 3, 4]] * 100_000, "100,000 boxes"),
+        ([[1, 2, 3, 4], [1, 2, 3]], "Box 2 must be four numbers"),
+        ([[1, 2, 3, 4], None], "Box 2 must be four numbers"),
+        ([[1, 2, 3, float("inf")], [1, 2, 3, 4]], "Box 1 must be four numbers"),
+        ([[[1, 2], 2, 3, 4]], "four numbers"),
+        (5, "four numbers"),
+        ("abcd", "four numbers"),
+        ({"a": 1}, "four numbers"),
+    ],
+    ids=["21", "many", "three", "none", "infinite", "nested", "number", "letters", "object"],
+)
+def test_boxes_that_are_none_are_refused_in_a_sentence(boxes, words):
+    with pytest.raises(InputError, match=words):
+        Canvas("x").preprocess({"boxes": boxes})
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ((500, 10, 600, 90), "Box 2: The region lies outside the picture, which is 400 x 300"),
+        ((-90, -90, -10, -10), "Box 2: The region lies outside"),
+        ((10, 10, 10, 90), "Box 2: The region has no area"),
+        ((10, 10, 10.4, 10.4), "Box 2: The region has no area"),
+    ],
+    ids=["beyond", "before", "a line", "a dot"],
+)
+def test_a_box_that_cannot_be_asked_about_is_told_by_its_number(box, words):
+    given = service()
+    with pytest.raises(InputError, match=words):
+        answer(given, "region_to_ocr", region=((1, 1, 9, 9), box))
+    assert given.engines.names == []
+
+
+def test_an_answer_tells_what_it_is_filtered_and_copied_by():
+    shown, _ = answer(service(), "od")
+    assert shown["task"] == "od"
+    assert [row["name"] for row in shown["rows"]] == [0, 1, 0]
+    assert [row["into"] for row in shown["rows"]] == [None] * 3
+    assert shown["pieces"] == []
+    twice = FakeEngine({"BOXES": "cat<loc_1><loc_1><loc_900><loc_900>" * 2})
+    shown, _ = answer(service(twice), "od")
+    assert [row["into"] for row in shown["rows"]] == [None, 0]
+    shown, _ = answer(service(), "ocr_with_region")
+    assert shown["pieces"] == [[0, ""]]
+    assert [row["name"] for row in shown["rows"]] == [None]
 
 
 def test_an_unknown_task_from_the_browser_is_refused():

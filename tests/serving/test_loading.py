@@ -175,23 +175,12 @@ def test_a_question_waits_and_says_how_far_it_is_while_nano_answers():
     assert next(asked)[0]["busy"]
     slow.heard()
     shown, found = next(asked)
-    assert (shown, found) == ({"sentence": "0% is here", "busy": True}, None)
+    assert (shown, found) == ({"hint": "0% is here", "busy": True}, None)
     *_, (_, found) = service.ask(IMAGE, "caption", "", None, "nano", Options())
     assert found is not None
     slow.go()
     *_, (_, found) = asked
     assert found is not None
-
-
-def test_the_sentence_of_a_download_that_failed_stays():
-    slow = Slow(CheckpointError("The connection ended: choose it again."))
-    service = Service(AppConfig(model="nano"), Engines(slow))
-    slow.go()
-    seen = []
-    asked = service.ask(IMAGE, "caption", "", None, NAME, Options())
-    with pytest.raises(CheckpointError, match="ended"):
-        seen.extend(shown for shown, _ in asked)
-    assert seen[-1] == {"hint": "The connection ended: choose it again."}
 
 
 def test_closing_the_question_stops_the_download():

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,49 @@ def test_everything_is_what_each_format_gives_alone(photo, tmp_path):
             assert written == both
         else:
             assert (folder / alone.name).read_bytes() == alone.read_bytes()
+
+
+QUADS = Detections.from_polygons([[square(10, 10, 60)], [square(10, 30, 60)]], ["KEEPER", "SECRET"])
+FILTERED = {
+    "annotated": ("outlines", {"off": [1]}),
+    **dict.fromkeys(
+        ("json", "csv", "cutouts", "mask", *SETS, EVERYTHING), ("outlines", {"off": [1]})
+    ),
+    **dict.fromkeys(("text", "markdown", "pdf"), ("lines", {"off": [1]})),
+}
+"""For each format an answer that has it, and a filter that takes a part of it away."""
+
+
+def test_no_format_is_forgotten():
+    assert {name for _, name in every_format()} == set(FILTERED)
+
+
+@pytest.mark.parametrize("kind", FILTERED)
+def test_what_is_filtered_away_is_in_no_download(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    name, told = FILTERED[kind]
+    outlines = Detections.from_polygons(
+        [[square(10, 10, 60)], [square(110, 10, 80)]], ["KEEPER", "SECRET"]
+    )
+    things = outlines if name == "outlines" else QUADS
+    task = TASKS["referring_expression_segmentation" if name == "outlines" else "ocr_with_region"]
+    text = "KEEPER\nSECRET" if name == "lines" else ""
+    found = Prediction(
+        task.name, "?", "KEEPER SECRET", text, SIZE, things,
+        task.parse(task.answer.value(text, things)),
+    )  # fmt: skip
+    picture = Image.new("RGB", SIZE, "teal")
+    given = Service(AppConfig(), FakeEngines())
+    kept = replace(found, raw="", text=text.partition("\n")[0], detections=things.select([0]))
+    kept = replace(kept, parsed=task.parse(task.answer.value(kept.text, kept.detections)),
+                   notices=("Filtered: 1 of 2 are kept.",))  # fmt: skip
+    whole, part = (Path(given.download(picture, found, kind, by)) for by in (None, told))
+    # As if the answer had been no other one.
+    assert part.read_bytes() == Path(given.download(picture, kept, kind)).read_bytes()
+    assert part.read_bytes() != whole.read_bytes()
+    packed = part.suffix == ".zip"
+    files = [p.read_bytes() for p in unpacked(part).rglob("*.*")] if packed else [part.read_bytes()]
+    assert not any(b"SECRET" in data for data in files)
 
 
 @pytest.mark.parametrize("task", TASKS)

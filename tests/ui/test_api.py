@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
@@ -67,9 +68,27 @@ def test_the_answer_is_taken_home(client, picture):
         client.predict(image=picture, kind="pdf", api_name="/ask_download")
 
 
+def test_what_is_filtered_away_is_not_taken_home(client, picture):
+    client.predict(image=picture, task="od", api_name="/ask")
+    kept = {"off": [0]}
+    file = client.predict(image=picture, kind="csv", kept=kept, api_name="/ask_download")
+    lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+    assert [line.split(",")[1] for line in lines[1:]] == ['"car"']
+    with pytest.raises(AppError, match="does not fit"):
+        client.predict(image=picture, kind="csv", kept={"off": [3]}, api_name="/ask_download")
+
+
+def test_several_boxes_are_one_question(client, picture):
+    boxes = {"boxes": [[10, 10, 90, 90], [100, 100, 200, 200]]}
+    shown, *_ = client.predict(
+        image=picture, task="region_to_category", region=boxes, api_name="/ask"
+    )
+    assert [row["box"] for row in shown["rows"]] == boxes["boxes"]
+
+
 def test_everything_is_asked_at_once(client, picture):
-    _, cards, parsed, raw = client.predict(image=picture, api_name="/ask_all")[:4]
-    assert [card["title"] for card in cards["cards"]] == [t.title for t in PICTURE_TASKS]
+    shown, parsed, raw = client.predict(image=picture, api_name="/ask_all")
+    assert shown["hint"].startswith(f"{len(PICTURE_TASKS)} answers")
     assert set(parsed) == {t.token for t in PICTURE_TASKS}
     assert len(raw.splitlines()) == len(PICTURE_TASKS)
 

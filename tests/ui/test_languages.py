@@ -67,7 +67,10 @@ GRADIOS = {
 
 PENDING = {"try", "fd-surface"}
 """Tabs whose words are not translated yet, and what stands in others."""
-PENDING_SCRIPTS = {"canvas.js", "answer_view.js", "answer_editor.js", "everything.js"}
+PENDING_SCRIPTS = {
+    "answer_editor.js", "answer_view.js", "canvas_boxes.js", "canvas_things.js", "canvas_view.js",
+    "conversation.js", "holding.js",
+}  # fmt: skip
 
 PIECED = {"{} regions", "{} region", "{} outlines", "{} outline"}
 """Those that ``Prediction.sentence`` puts together of little more than values."""
@@ -186,7 +189,9 @@ def _spoken(config, but: Collection[str] = ()) -> set[str]:
             continue
         props, kind = component["props"], component["type"]
         names = [
-            n for n in ("label", "info", "placeholder") if not (kind == "html" and n == "label")
+            n
+            for n in ("label", "info", "placeholder", "submit_btn")
+            if not (kind == "html" and n == "label")
         ]
         names += ["value"] if kind in ("button", "markdown") else []
         found |= {props[n] for n in names if isinstance(props.get(n), str)}

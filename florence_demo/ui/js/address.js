@@ -49,7 +49,8 @@ const watcher = new MutationObserver(follow);
 signal.addEventListener('abort', () => watcher.disconnect());
 watcher.observe(document.body, {subtree: true, attributes: true, attributeFilter: ['style']});
 go();
-if (asked) {
+// What a page that is loaded anew had is brought back as it was, with what was not asked yet.
+if (asked && performance.getEntriesByType('navigation')[0]?.type === 'navigate') {
   const query = Object.fromEntries(new URLSearchParams(asked));
   setTimeout(() => trigger('linked', {query}));
 }

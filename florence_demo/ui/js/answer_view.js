@@ -1,5 +1,5 @@
 // Values are written as text; only the overlay is markup, escaped where it was made. The picture
-// stands on the canvas: what is to be drawn there, and what is looked at, is told by events.
+// stands on the canvas: what is to be drawn there, looked at or picked, is told by events.
 const uid = '__UID__';
 const find = name => element.querySelector(name);
 const make = (tag, text, parent) => {
@@ -8,24 +8,55 @@ const make = (tag, text, parent) => {
   parent.append(node);
   return node;
 };
-const light = (index, on) => {
-  element.querySelectorAll(`[data-index="${index}"]`).forEach(n => n.classList.toggle('fd-on', on));
-};
-const tell = (index, on) => document.dispatchEvent(
-  new CustomEvent('fd-look', {detail: {uid, index, on, from: 'answer'}}));
+let gone = new Set();   // what is filtered away
+const rowAt = index => element.querySelector(`tr[data-index="${index}"]`);
+const tell = (kind, detail) => document.dispatchEvent(
+  new CustomEvent(kind, {detail: {uid, from: 'answer', ...detail}}));
 [['mouseover', true], ['focusin', true], ['mouseout', false], ['focusout', false]].forEach(([kind, on]) =>
   element.addEventListener(kind, event => {
-    const node = event.target.closest('[data-index]');
-    if (!node) return;
-    light(node.dataset.index, on);
-    tell(node.dataset.index, on);
+    const row = event.target.closest('[data-index]');
+    if (!row) return;
+    row.classList.toggle('fd-on', on);
+    tell('fd-look', {index: row.dataset.index, on});
   }));
+element.addEventListener('click', event => {
+  const row = event.target.closest('[data-index]');
+  if (row && !String(document.getSelection())) tell('fd-pick', {index: row.dataset.index});
+});
+element.addEventListener('keydown', event => {
+  const row = event.target.closest('[data-index]');
+  if (!row || (event.key !== 'Enter' && event.key !== ' ')) return;
+  event.preventDefault();
+  tell('fd-pick', {index: row.dataset.index, keys: true});
+});
 document.addEventListener('fd-look', ({detail}) => {
-  if (detail.uid !== uid || detail.from === 'answer') return;
-  light(detail.index, detail.on);
-  if (detail.chosen) {
-    element.querySelector(`tr[data-index="${detail.index}"]`)?.scrollIntoView({block: 'nearest'});
+  if (detail.uid === uid && detail.from !== 'answer') {
+    rowAt(detail.index)?.classList.toggle('fd-on', detail.on);
   }
+});
+document.addEventListener('fd-pick', ({detail}) => {
+  if (detail.uid !== uid || detail.from === 'answer') return;
+  element.querySelector('tr.fd-picked')?.classList.remove('fd-picked');
+  element.querySelector('tr[aria-current]')?.removeAttribute('aria-current');
+  const row = detail.index == null ? null : rowAt(detail.index);
+  if (!row) return;
+  row.classList.add('fd-picked');
+  row.setAttribute('aria-current', 'true');
+  // The table alone is scrolled: the picture stays in sight.
+  const box = find('.fd-tablebox');
+  const head = box.querySelector('thead').offsetHeight;
+  if (row.offsetTop - head < box.scrollTop) box.scrollTop = row.offsetTop - head;
+  const low = row.offsetTop + row.offsetHeight - box.clientHeight;
+  if (low > box.scrollTop) box.scrollTop = low;
+});
+// The focus comes back from the menu to the row that opened it.
+document.addEventListener('fd-back', ({detail}) => {
+  if (detail.uid === uid) rowAt(detail.index)?.focus({preventScroll: true});
+});
+document.addEventListener('fd-keep', ({detail}) => {
+  if (detail.uid !== uid) return;
+  gone = new Set(detail.gone);
+  element.querySelectorAll('tr[data-index]').forEach(row => { row.hidden = gone.has(Number(row.dataset.index)); });
 });
 const copy = async text => {
   try {
@@ -38,16 +69,29 @@ const copy = async text => {
     area.remove();
   }
 };
+const wordsOf = value => {
+  const {pieces = [], rows = []} = value;
+  if (!pieces.length) return value.words || value.sentence || '';
+  return joined(pieces, i => (gone.has(i) ? '' : rows[i].label.split(/\s+/).join(' ').trim()));
+};
 find('.fd-copy').addEventListener('click', async () => {
-  const value = props.value || {};
-  await copy(value.words || value.sentence || '');
+  await copy(wordsOf(props.value || {}));
   find('.fd-copy').textContent = 'Copied';
   find('.fd-copy').focus();
 });
+let last = {};
 const sync = () => {
   const value = props.value || {};
-  const detail = {uid, overlay: value.overlay || ''};
-  document.dispatchEvent(new CustomEvent('fd-overlay', {detail}));
+  if (value.asked < last.asked) {
+    props.value = last;
+    return;
+  }
+  if (value.asked) last = value;
+  find('.fd-question').textContent = value.question || '';
+  find('.fd-question').hidden = !value.question;
+  gone = new Set();
+  const {overlay = '', rows = [], pieces = [], task, calibrated, busy} = value;
+  tell('fd-overlay', {overlay, rows, pieces, task, calibrated, busy});
   find('.fd-sentence').textContent = value.sentence || value.hint || '';
   find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
   find('.fd-sentence').classList.toggle('fd-busy', Boolean(value.busy));
@@ -59,7 +103,7 @@ const sync = () => {
   (value.notices || []).forEach(text => make('p', text, notices));
   const body = find('tbody');
   body.replaceChildren();
-  (value.rows || []).forEach((row, index) => {
+  rows.forEach((row, index) => {
     const line = body.insertRow();
     line.dataset.index = index;
     line.tabIndex = 0;
@@ -68,11 +112,11 @@ const sync = () => {
     const swatch = make('i', '', name);
     swatch.style.background = row.color;
     name.append(row.label || '(no name)');
-    make('td', row.sure == null ? '–' : `${Math.round(100 * row.sure)} %`, line);
+    make('td', row.sure == null ? '–' : `${percent(row.sure)} %`, line);
     make('td', row.box.map(v => Math.round(v)).join(', '), line);
   });
-  find('.fd-tablebox').hidden = !(value.rows || []).length;
-  find('.fd-rough').hidden = value.calibrated || !(value.rows || []).some(row => row.sure != null);
+  find('.fd-tablebox').hidden = !rows.length;
+  find('.fd-rough').hidden = value.calibrated || !rows.some(row => row.sure != null);
   find('.fd-meta').textContent = value.meta || '';
   if (value.meta && !value.busy) comeIntoView(Boolean(value.overlay));
 };

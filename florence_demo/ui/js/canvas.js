@@ -1,106 +1,49 @@
-// One canvas: the picture as the server read it, the answer drawn on it, and a box dragged on it.
-// Places are in pixels of the original picture. The overlay is markup, escaped where it was made.
-const uid = '__UID__';
-const find = name => element.querySelector(name);
-const root = find('.fd-canvas');
-const view = find('.fd-view');
-const stage = find('.fd-stage');
-const image = find('.fd-stage img');
-const layer = find('.fd-layer');
-const mark = find('.fd-box');
-const hint = find('.fd-hint');
+// -- Pointers: one draws, moves, resizes or pans, two zoom; what did not move is a click.
 const fingers = new Map();
-let start = null;      // where a box began, in pixels of the picture
-let moving = null;     // where a drag of the zoomed picture began
+let drag = null;       // what the pointer that is down does
 let pinch = null;      // distance and scale when two fingers came down
-let zoom = {scale: 1, x: 0, y: 0};
+let pressed = null;    // what a pointer went down and up on
 
-const value = () => props.value || {};
-const size = () => value().size || [image.naturalWidth || 1, image.naturalHeight || 1];
-const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
-
-// -- the box
-const draw = box => {
-  mark.hidden = !box;
-  if (box) {
-    const [w, h] = size();
-    mark.style.left = `${box[0] / w * 100}%`;
-    mark.style.top = `${box[1] / h * 100}%`;
-    mark.style.width = `${(box[2] - box[0]) / w * 100}%`;
-    mark.style.height = `${(box[3] - box[1]) / h * 100}%`;
-  }
-  hint.hidden = !value().draw;
-  hint.textContent = box
-    ? `Region ${box.map(v => Math.round(v)).join(', ')}. Drag again to change it; Esc removes it.`
-    : 'Drag a box around the thing you mean, or press an arrow key.';
-};
-const set = box => { props.value = {...value(), box}; draw(box); trigger('input'); };
-const point = event => {
-  const r = image.getBoundingClientRect();
-  const [w, h] = size();
-  return [clamp((event.clientX - r.left) / r.width, 0, 1) * w,
-    clamp((event.clientY - r.top) / r.height, 0, 1) * h];
-};
-const between = (a, b) => [Math.min(a[0], b[0]), Math.min(a[1], b[1]),
-  Math.max(a[0], b[0]), Math.max(a[1], b[1])];
-
-// -- zoom and pan
-const place = () => {
-  const w = stage.offsetWidth;
-  const h = stage.offsetHeight;
-  zoom.x = clamp(zoom.x, w * (1 - zoom.scale), 0);
-  zoom.y = clamp(zoom.y, h * (1 - zoom.scale), 0);
-  stage.style.transform = zoom.scale === 1
-    ? '' : `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`;
-  stage.style.setProperty('--zoom', zoom.scale);
-  stage.classList.toggle('fd-zoomed', zoom.scale > 1);
-  find('[data-zoom=fit]').hidden = zoom.scale === 1;
-};
-const zoomTo = (scale, clientX, clientY) => {
-  const r = view.getBoundingClientRect();
-  const left = stage.offsetLeft;
-  const top = stage.offsetTop;
-  const x = (clientX == null ? r.left + r.width / 2 : clientX) - r.left - left;
-  const y = (clientY == null ? r.top + r.height / 2 : clientY) - r.top - top;
-  const next = clamp(scale, 1, 12);
-  zoom.x = x - (x - zoom.x) * next / zoom.scale;
-  zoom.y = y - (y - zoom.y) * next / zoom.scale;
-  zoom.scale = next;
-  place();
-};
-const fit = () => { zoom = {scale: 1, x: 0, y: 0}; place(); };
-view.addEventListener('wheel', event => {
-  // A plain turn of the wheel scrolls the page, until the picture is zoomed.
-  if (!event.ctrlKey && zoom.scale === 1) return;
-  event.preventDefault();
-  zoomTo(zoom.scale * Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.002)), event.clientX, event.clientY);
-}, {passive: false});
-element.addEventListener('dblclick', event => { if (event.target.closest('.fd-view')) fit(); });
-
-// -- pointers: one draws or moves, two zoom
 const spread = () => {
   const [a, b] = [...fingers.values()];
   return {d: Math.hypot(a.x - b.x, a.y - b.y) || 1, x: (a.x + b.x) / 2, y: (a.y + b.y) / 2};
+};
+const begun = event => {
+  const frame = event.target.closest('.fd-frame');
+  const index = frame ? Number(frame.dataset.box) : -1;
+  const corner = event.target.dataset.corner;
+  if (frame && index === chosen) return {kind: corner ? 'resize' : 'move', index, corner};
+  if (value().draw) return {kind: 'new'};
+  // Text is selected by the browser; beside it the zoomed picture is moved.
+  if (event.target.closest('.fd-text')) return {kind: 'select'};
+  return {kind: zoom.scale > 1 ? 'pan' : 'click'};
+};
+const changed = event => {
+  const to = point(event);
+  if (drag.kind === 'new') return between(drag.from, to);
+  if (drag.kind === 'move') return movedBox(drag.box, to[0] - drag.from[0], to[1] - drag.from[1]);
+  return resizedBox(drag.box, drag.corner, to);
+};
+const endDrag = () => {
+  stage.classList.remove('fd-panning');
+  drag = null;
+  drawBoxes(boxes());
 };
 element.addEventListener('pointerdown', event => {
   if (!event.target.closest('.fd-stage') || event.button > 0) return;
   fingers.set(event.pointerId, {x: event.clientX, y: event.clientY});
   if (fingers.size === 2) {
-    start = moving = null;
-    draw(value().box);
+    endDrag();
     pinch = {...spread(), scale: zoom.scale};
     return;
   }
-  if (value().draw) {
-    event.preventDefault();
-    stage.focus({preventScroll: true});
-    stage.setPointerCapture(event.pointerId);
-    start = point(event);
-  } else if (zoom.scale > 1) {
-    event.preventDefault();
-    stage.setPointerCapture(event.pointerId);
-    moving = {x: event.clientX - zoom.x, y: event.clientY - zoom.y};
-  }
+  drag = {...begun(event), from: point(event), target: event.target, at: [event.clientX, event.clientY]};
+  drag.box = boxes()[drag.index];
+  drag.pan = [event.clientX - zoom.x, event.clientY - zoom.y];
+  if (drag.kind === 'select' || drag.kind === 'click') return;
+  event.preventDefault();
+  stage.setPointerCapture(event.pointerId);
+  if (!event.target.closest('.fd-frame')) stage.focus({preventScroll: true});
 });
 element.addEventListener('pointermove', event => {
   if (!fingers.has(event.pointerId)) return;
@@ -108,57 +51,90 @@ element.addEventListener('pointermove', event => {
   if (pinch && fingers.size === 2) {
     const now = spread();
     zoomTo(pinch.scale * now.d / pinch.d, now.x, now.y);
-  } else if (start) {
-    draw(between(start, point(event)));
-  } else if (moving) {
-    zoom.x = event.clientX - moving.x;
-    zoom.y = event.clientY - moving.y;
+    return;
+  }
+  if (!drag) return;
+  if (!drag.moved && Math.hypot(event.clientX - drag.at[0], event.clientY - drag.at[1]) < 4) return;
+  if (!drag.moved && drag.kind === 'pan') stage.classList.add('fd-panning');
+  drag.moved = true;
+  if (drag.kind === 'pan') {
+    zoom.x = event.clientX - drag.pan[0];
+    zoom.y = event.clientY - drag.pan[1];
     place();
+  } else if (['new', 'move', 'resize'].includes(drag.kind)) {
+    const now = boxes();
+    const box = changed(event);
+    if (drag.kind !== 'new') drawBoxes(now.map((b, i) => (i === drag.index ? box : b)));
+    else if (now.length < MOST) drawBoxes([...now, box]);
   }
 });
 const lift = event => {
   fingers.delete(event.pointerId);
   if (fingers.size < 2) pinch = null;
-  moving = null;
 };
 element.addEventListener('pointerup', event => {
   lift(event);
-  if (!start) return;
-  const box = between(start, point(event));
-  start = null;
-  const [w, h] = size();
-  // A click without a drag leaves the box as it was.
-  if (box[2] - box[0] < w * 0.005 || box[3] - box[1] < h * 0.005) draw(value().box);
-  else set(box);
+  if (!drag) return;
+  const {kind, moved, index, target, at} = drag;
+  const box = ['new', 'move', 'resize'].includes(kind) ? changed(event) : null;
+  endDrag();
+  if (!moved) pressed = {target, at};
+  else if (box && large(box)) {
+    unpick();
+    if (kind === 'new') addBox(box); else changeBox(index, box);
+  }
 });
-element.addEventListener('pointercancel', event => { lift(event); start = null; draw(value().box); });
+element.addEventListener('pointercancel', event => { lift(event); endDrag(); });
+// Not before the click is over: it would press what comes up beneath the finger.
+const click = ({target, at}) => {
+  const frame = target.closest('.fd-frame');
+  // In a box that is chosen already the thing beneath is meant.
+  const through = frame && Number(frame.dataset.box) === chosen;
+  const under = through ? document.elementsFromPoint(...at) : [target];
+  const thing = under.map(node => node.closest('.fd-item')).find(Boolean);
+  if (frame && !(through && thing)) choose(Number(frame.dataset.box));
+  else if (thing && !String(document.getSelection())) {
+    pick(answerOf(thing), Number(thing.dataset.index), false, 'canvas');
+  } else {
+    unpick();
+    if (chosen >= 0) choose(-1);
+  }
+};
+element.addEventListener('dblclick', event => {
+  if (event.target.closest('.fd-view') && !event.target.closest('.fd-text, .fd-tools')) fit();
+});
 
 // -- keys
 element.addEventListener('keydown', event => {
-  if (event.target !== stage) return;
-  if (event.key === '+' || event.key === '-') {
-    event.preventDefault();
+  const inMenu = menu.contains(event.target);
+  const thing = event.target.closest('.fd-item');
+  let done = true;
+  if (event.key === 'Escape' && picked && !event.target.closest('.fd-frame')) closeMenu();
+  else if (thing && (event.key === 'Enter' || event.key === ' ')) {
+    pick(answerOf(thing), Number(thing.dataset.index), true, 'canvas');
+  } else if (!inMenu && keyBox(event)) unpick();
+  else if (event.target === stage && (event.key === '+' || event.key === '-')) {
     zoomTo(zoom.scale * (event.key === '+' ? 1.5 : 1 / 1.5));
-    return;
-  }
-  if (event.key === '0') { fit(); return; }
-  if (!value().draw) return;
-  const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
-  if (event.key === 'Escape') { set(null); return; }
-  if (!step) return;
-  event.preventDefault();
-  const [w, h] = size();
-  const dx = step[0] * w * 0.01;
-  const dy = step[1] * h * 0.01;
-  let box = value().box || [w / 4, h / 4, w * 3 / 4, h * 3 / 4];
-  if (event.shiftKey) {
-    box = [box[0], box[1], clamp(box[2] + dx, box[0] + w * 0.01, w), clamp(box[3] + dy, box[1] + h * 0.01, h)];
-  } else {
-    const mx = clamp(dx, -box[0], w - box[2]);
-    const my = clamp(dy, -box[1], h - box[3]);
-    box = [box[0] + mx, box[1] + my, box[2] + mx, box[3] + my];
-  }
-  set(box);
+  } else if (event.target === stage && event.key === '0') fit();
+  else done = false;
+  if (done) event.preventDefault();
+});
+
+// -- buttons
+element.addEventListener('click', event => {
+  const down = pressed;
+  pressed = null;
+  const clicked = event.target.closest('button');
+  if (down && !clicked) click(down);
+  if (!clicked) return;
+  clickBoxes(clicked);
+  const {zoom: way, task, menu: close} = clicked.dataset;
+  if (way === 'in') zoomTo(zoom.scale * 1.5);
+  if (way === 'out') zoomTo(zoom.scale / 1.5);
+  if (way === 'fit') fit();
+  if (way === 'away') trigger('away');
+  if (task) pointAt(task);
+  if (close) closeMenu();
 });
 
 // -- another picture: dropped, pasted, or the way back to the upload
@@ -182,37 +158,6 @@ document.addEventListener('paste', event => {
   const file = [...(event.clipboardData?.files || [])].find(f => f.type.startsWith('image/'));
   if (file) { event.preventDefault(); bring(file); }
 });
-element.addEventListener('click', event => {
-  const button = event.target.closest('button');
-  if (!button) return;
-  if (button.dataset.zoom === 'in') zoomTo(zoom.scale * 1.5);
-  if (button.dataset.zoom === 'out') zoomTo(zoom.scale / 1.5);
-  if (button.dataset.zoom === 'fit') fit();
-  if (button.dataset.zoom === 'away') trigger('away');
-});
-
-// -- what the answer draws, and which of it is looked at
-const light = (index, on) => layer.querySelectorAll(`[data-index="${index}"]`)
-  .forEach(n => n.classList.toggle('fd-on', on));
-const tell = (index, on, chosen) => document.dispatchEvent(
-  new CustomEvent('fd-look', {detail: {uid, index, on, chosen, from: 'canvas'}}));
-[['mouseover', true], ['focusin', true], ['mouseout', false], ['focusout', false]].forEach(([kind, on]) =>
-  element.addEventListener(kind, event => {
-    const node = event.target.closest('[data-index]');
-    if (!node) return;
-    light(node.dataset.index, on);
-    tell(node.dataset.index, on, false);
-  }));
-element.addEventListener('click', event => {
-  const node = event.target.closest('[data-index]');
-  if (node) tell(node.dataset.index, true, true);
-});
-document.addEventListener('fd-look', ({detail}) => {
-  if (detail.uid === uid && detail.from !== 'canvas') light(detail.index, detail.on);
-});
-document.addEventListener('fd-overlay', ({detail}) => {
-  if (detail.uid === uid) layer.innerHTML = detail.overlay;
-});
 
 let shown = null;
 const sync = () => {
@@ -220,10 +165,15 @@ const sync = () => {
   root.hidden = !now.picture;
   if (now.picture && image.getAttribute('src') !== now.picture.url) image.src = now.picture.url;
   const fresh = now.picture ? now.picture.url : null;
-  if (fresh !== shown) { shown = fresh; fit(); }
+  if (fresh !== shown) {
+    shown = fresh;
+    asked = false;
+    chosen = -1;
+    fit();
+  }
   stage.classList.toggle('fd-draws', Boolean(now.draw));
-  // A box that was dragged is the question; where none can be, it is not shown.
-  draw(now.draw ? now.box : null);
+  full = false;
+  drawBoxes(boxes());
 };
 watch('value', sync);
 sync();

@@ -27,8 +27,7 @@ const make = (tag, name, text, parent) => {
 };
 const said = (card, told) => fd.say(card.error || told.sentence || '');
 const answer = card => card.answers[task] || {sentence: card.error || '', overlay: '', things: []};
-const kept = ([label, score]) =>
-  !off.has(label) && (score == null || score * 100 >= Number(sure.value));
+const kept = ([label, score]) => stays(label, score, off, Number(sure.value));
 const passes = card => {
   const {sentence, things} = answer(card);
   const words = search.value.trim().toLowerCase();
@@ -60,9 +59,8 @@ const cell = index => {
     layer.innerHTML = told.overlay;
     told.things.forEach((thing, i) => {
       if (kept(thing)) return;
-      layer.querySelectorAll(`[data-index="${i}"]`).forEach(n => n.remove());
+      layer.querySelectorAll(`[data-index="${i}"], [data-shape="${i}"]`).forEach(n => n.remove());
     });
-    if (!told.things.every(kept)) layer.querySelector('.fd-shapes')?.classList.add('fd-some');
   }
   make('strong', '', card.name, node);
   make('span', 'fd-tile-said', said(card, told), node);
@@ -99,17 +97,10 @@ const draw = fresh => {
 const chips = () => {
   const counts = new Map();
   cards.forEach(card => new Set(answer(card).things.map(([label]) => label)).forEach(label => {
-    if (label) counts.set(label, (counts.get(label) || 0) + 1);
+    if (label) counts.set(label, {label, count: (counts.get(label)?.count || 0) + 1});
   }));
-  const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 24);
-  names.hidden = !most.length;
-  names.replaceChildren(...most.map(([label, count]) => {
-    const chip = make('button', 'fd-name', `${label} ${count}`);
-    chip.type = 'button';
-    chip.dataset.name = label;
-    chip.setAttribute('aria-pressed', String(!off.has(label)));
-    return chip;
-  }));
+  names.hidden = !counts.size;
+  names.replaceChildren(...nameChips(counts, off, 24));
   find('.fd-gallery-slider').hidden = !cards.some(c => answer(c).things.some(t => t[1] != null));
 };
 const count = () => {
@@ -161,9 +152,7 @@ const sync = () => {
 element.addEventListener('click', event => {
   const chip = event.target.closest('.fd-name');
   if (chip) {
-    const label = chip.dataset.name;
-    if (off.has(label)) off.delete(label); else off.add(label);
-    chip.setAttribute('aria-pressed', String(!off.has(label)));
+    pressName(chip, chip.dataset.name, off);
     filter();
     return;
   }

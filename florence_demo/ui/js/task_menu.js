@@ -6,8 +6,13 @@ const show = name => {
     const row = element.querySelector(`.fd-row[data-group="${index}"]`);
     row.hidden = !task;
     if (!task) return;
-    element.querySelector(`input[name="__UID__-group"][value="${index}"]`).checked = true;
-    element.querySelector(`input[name="__UID__-task"][value="${name}"]`).checked = true;
+    [`group"][value="${index}"]`, `task"][value="${name}"]`].forEach(which => {
+      const input = element.querySelector(`input[name="__UID__-${which}`);
+      input.checked = true;
+      // On a small screen the rows are swiped.
+      const chip = input.parentElement;
+      chip.parentElement.scrollLeft = chip.offsetLeft - chip.parentElement.offsetLeft - 24;
+    });
     element.querySelector('.fd-help').textContent = fd.say(task.help);
   });
 };

@@ -1,11 +1,10 @@
-"""Everything about a picture at once: one batch, one pass of the tower, cards of text."""
+"""Everything about a picture at once: one batch, one pass of the tower."""
 
 from __future__ import annotations
 
 import threading
 from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 import torch
 from PIL import Image
@@ -15,11 +14,8 @@ from florence_demo.engine.request import Options, Stopped
 from florence_demo.errors import InputError
 from florence_demo.models.catalogue import ModelSpec
 from florence_demo.models.loading import LoadedModel
-from florence_demo.pictures.images import display_copy
 from florence_demo.serving.asking import PICTURE_TASKS, Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.tasks import TASKS
-from florence_demo.ui.all_tasks import CARD_SIDE, make_cards, opened, summary
 from tests.fakes import FakeEngine, FakeEngines
 from tests.micro_florence import micro_model, micro_processor
 
@@ -106,49 +102,6 @@ def test_without_a_picture_one_sentence_says_what_to_do():
     assert given.engines.names == []
 
 
-def test_cards_carry_a_small_picture_and_escaped_drawings():
-    attack = "<img src=x onerror=alert(1)>${document.title}"
-    shown = answers(service(FakeEngine({"BOXES": f"{attack}<loc_1><loc_1><loc_900><loc_900>"})))
-    copy = display_copy(Image.new("RGB", (3000, 2000)), CARD_SIDE)
-    value = make_cards(service().handed_out(*copy), shown)
-    assert [card["title"] for card in value["cards"]] == [t.title for t in PICTURE_TASKS]
-    with Image.open(value["picture"]["path"]) as small:
-        assert max(small.size) == 640
-    drawn = [card["overlay"] for card in value["cards"] if card["overlay"]]
-    assert len(drawn) == 4
-    assert not any("<img" in each or "${" in each for each in drawn)
-
-
-def test_the_summary_repeats_only_what_all_answers_say():
-    shown = answers(service())
-    assert summary(shown)["notices"] == []
-    assert summary(shown)["hint"].startswith(f"{len(PICTURE_TASKS)} answers in ")
-
-
-def test_a_card_opens_as_if_it_had_been_asked_alone():
-    given = service()
-    shown = answers(given)
-    at = [task.name for task in PICTURE_TASKS].index("od")
-    pane, parsed, raw, found = opened(shown, SimpleNamespace(index=at))
-    *_, (alone, _) = given.ask(IMAGE, "od", "", None, "nano", QUICK)
-    assert pane == alone
-    assert parsed.keys() == {TASKS["od"].token}
-    assert found.task == "od"
-    assert raw == found.raw
-
-
-@pytest.mark.parametrize(("held", "index"), [(None, 0), ([], 0), ([("a", "b")], 7)], ids=str)
-def test_a_card_that_is_not_there_is_a_sentence(held, index):
-    with pytest.raises(gr.Error, match="no longer here"):
-        opened(held, SimpleNamespace(index=index))
-
-
-@pytest.mark.parametrize("data", [None, {}, {"index": "0"}, {"index": True}, 7, {"index": 10**30}])
-def test_an_event_that_says_nothing_is_a_sentence(data):
-    with pytest.raises(gr.Error, match="no longer here"):
-        opened([({}, None)], gr.EventData(None, data))
-
-
 def test_who_closes_the_page_ends_the_work():
     stopped = threading.Event()
 
@@ -160,7 +113,7 @@ def test_who_closes_the_page_ends_the_work():
             raise Stopped
 
     told = service(Endless()).ask_all(IMAGE, "nano", QUICK)
-    assert next(told) == ("", [])
-    assert next(told) == ("A delivery van", [])
+    assert next(told) == ({}, [])
+    assert next(told) == ({"sentence": "A delivery van", "busy": True}, [])
     told.close()
     assert stopped.wait(10)

@@ -1,0 +1,130 @@
+// Cards of what was asked, the newest first, under the picture that they are about. All words are
+// written as text. One stop for Tab: arrow keys go from card to card, and to a card's copy button.
+const box = element.querySelector('.fd-talk');
+const list = element.querySelector('.fd-talk-list');
+let drawn = {name: null, version: -1};
+let timer = 0;
+
+const make = (tag, name, text, parent) => {
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text) node.textContent = text;
+  if (parent) parent.append(node);
+  return node;
+};
+const opens = () => [...list.querySelectorAll('.fd-talk-open')];
+const STATES = {asking: 'Asking …', stopped: 'Stopped', failed: 'Not answered'};
+
+const heading = (picture, group) => {
+  const name = picture ? picture.name : 'A picture that is no longer here';
+  group.setAttribute('role', 'group');
+  group.setAttribute('aria-label', `About ${name}`);
+  const line = make('p', 'fd-talk-about', '', group);
+  if (picture) {
+    const image = make('img', '', '', line);
+    image.alt = '';
+    image.src = picture.small.url;
+  }
+  make('span', '', name, line);
+};
+const draw = (card, current, parent) => {
+  const row = make('li', `fd-talk-card fd-${card.state}`, '', parent);
+  row.dataset.id = card.id;
+  const open = make('button', 'fd-talk-open', '', row);
+  open.type = 'button';
+  open.tabIndex = -1;
+  if (current) open.setAttribute('aria-current', 'true');
+  const title = make('span', 'fd-talk-title', card.title, open);
+  if (card.about) make('span', 'fd-talk-words', card.about, title);
+  if (card.said) make('span', 'fd-talk-said', card.said, open);
+  const meta = [STATES[card.state], card.meta].filter(Boolean).join(' · ');
+  if (meta) make('span', 'fd-talk-meta', meta, open);
+  if (!card.words) return;
+  const copy = make('button', 'fd-talk-copy', '', row);
+  copy.type = 'button';
+  copy.tabIndex = -1;
+  copy.setAttribute('aria-label', `Copy the answer to ${card.title}`);
+  copy.title = 'Copy';
+};
+const focusOn = node => {
+  if (!node) return;
+  opens().forEach(each => { each.tabIndex = -1; });
+  (node.closest('.fd-talk-card').querySelector('.fd-talk-open')).tabIndex = 0;
+  node.focus();
+};
+
+const sync = () => {
+  const value = props.value || {};
+  const cards = value.cards || [];
+  clearTimeout(timer);
+  // Nobody may be waiting for that answer on this page: it was loaded anew, or left the question.
+  if (cards.some(card => card.state === 'asking')) {
+    timer = setTimeout(() => { if (element.isConnected) trigger('look'); }, 1500);
+  }
+  if (value.name === drawn.name && value.version <= drawn.version) return; // late, or nothing new
+  drawn = {name: value.name, version: value.version};
+  const at = document.activeElement?.closest?.('.fd-talk-card');
+  const held = at && list.contains(at) ? [at.dataset.id, document.activeElement.className] : null;
+  list.replaceChildren();
+  box.hidden = !cards.length;
+  let about = null;
+  let rows = null;
+  cards.forEach(card => {
+    if (rows === null || card.picture !== about) {
+      about = card.picture;
+      const group = make('div', 'fd-talk-group', '', list);
+      if (about) heading((value.pictures || {})[about], group);
+      rows = make('ul', '', '', group);
+    }
+    draw(card, card.id === value.current, rows);
+  });
+  const first = list.querySelector('[aria-current=true]') || opens()[0];
+  if (first) first.tabIndex = 0;
+  if (held) focusOn(list.querySelector(`[data-id="${held[0]}"] .${held[1]}`));
+};
+
+const isHere = picture => {
+  const canvas = element.closest('.fd-surface')?.querySelector('.fd-canvas:not([hidden]) img');
+  return Boolean(picture && canvas && canvas.getAttribute('src') === picture.copy.url);
+};
+const copy = async text => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Pages that came without https have no clipboard, but still the older way.
+    const area = make('textarea', '', '', element);
+    area.value = text;
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+};
+element.addEventListener('click', async event => {
+  const row = event.target.closest('.fd-talk-card');
+  const card = row && (props.value.cards || []).find(each => each.id === Number(row.dataset.id));
+  const button = event.target.closest('button');
+  if (!card || !button) return;
+  focusOn(button);
+  if (button.classList.contains('fd-talk-copy')) {
+    await copy(card.words);
+    button.classList.add('fd-done');
+    button.setAttribute('aria-label', 'Copied');
+    button.focus();
+  } else {
+    trigger('pick', {id: card.id, here: isHere((props.value.pictures || {})[card.picture])});
+  }
+});
+element.addEventListener('keydown', event => {
+  const all = opens();
+  const row = event.target.closest('.fd-talk-card');
+  const at = row ? all.indexOf(row.querySelector('.fd-talk-open')) : -1;
+  const to = {
+    ArrowDown: all[at + 1], ArrowUp: all[at - 1], Home: all[0], End: all.at(-1),
+    ArrowRight: row?.querySelector('.fd-talk-copy'), ArrowLeft: all[at],
+  };
+  if (at < 0 || !(event.key in to)) return;
+  event.preventDefault();
+  focusOn(to[event.key]);
+});
+watch('value', sync);
+sync();

@@ -220,6 +220,11 @@ class Prediction:
         rest = f" and {more} more" if more > 0 else ""
         return f"{count} object{'' if count == 1 else 's'}: {', '.join(listed)}{rest}"
 
+    @property
+    def counted(self) -> bool:
+        """Whether its sentence is ours, of what was found, and not what the model wrote."""
+        return bool(self.names) or not self.text
+
     def _of_names(self) -> str:
         found = Counter(self.detections.labels)
         # A person may have given a thing another name since.

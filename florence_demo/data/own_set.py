@@ -53,10 +53,10 @@ class Counted:
     rows: int
     pictures: int
 
-    def sentence(self) -> str:
-        """Return it in words."""
+    def words(self) -> tuple[str, str]:
+        """Return both in words: "2 answers", "1 picture"."""
         answers = f"{self.rows:,} answer{'' if self.rows == 1 else 's'}"
-        return f"{answers} about {self.pictures:,} picture{'' if self.pictures == 1 else 's'}"
+        return answers, f"{self.pictures:,} picture{'' if self.pictures == 1 else 's'}"
 
 
 # Of this process: two people may press the same button at once.

@@ -201,5 +201,5 @@ def _notices(titles: Sequence[str], answers: Sequence[Prediction]) -> Iterator[s
             about.setdefault(notice, []).append(title)
     for notice, parts in about.items():
         more = f" and {len(parts) - _TOLD} more" if len(parts) > _TOLD else ""
-        which = f"Of {', '.join(parts[:_TOLD])}{more}: "
-        yield notice if len(parts) == len(answers) else f"{which}{notice}"
+        some = f"Of {', '.join(parts[:_TOLD])}{more}: {notice}"
+        yield notice if len(parts) == len(answers) else some

@@ -132,8 +132,9 @@ class Service:
             return {}, {}
         data, mime = display_copy(image)
         shown = self.handed_out(data, mime)
-        hints = [f"{image.width} × {image.height} pixels.", squeezed(image.size)]
-        hint = " ".join(filter(None, [*hints, "Choose a task and press Ask."]))
+        small = squeezed(image.size)
+        more = f"{small} " if small else ""
+        hint = f"{image.width} × {image.height} pixels. {more}Choose a task and press Ask."
         return (
             {"picture": shown, "size": list(image.size), "box": None},
             {"hint": hint},

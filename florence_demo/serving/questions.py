@@ -152,6 +152,7 @@ class Card:
             "id": self.id,
             "title": self.question.title,
             "about": self.question.about,
+            "counted": self.found is not None and self.found.counted,
             "said": said if len(said) <= _SAID else f"{said[: _SAID - 1]}…",
             # Longer ones are copied where they are shown whole.
             "words": words if self.state != FAILED and len(words) <= _COPIED else "",

@@ -18,8 +18,8 @@ from florence_demo.prediction import Prediction
 
 def show(found: Prediction, engine: Engine) -> dict[str, Any]:
     """Return what the answer's pane shows of a model's answer."""
-    speed = f"{found.seconds:.2f} s · {found.tokens} tokens"
-    meta = " · ".join((speed, engine.loaded.describe(), *gpu_memory(engine)))
+    cost = (f"{found.seconds:.2f} s", f"{found.tokens} tokens")
+    meta = " · ".join((*cost, engine.loaded.describe(), *gpu_memory(engine)))
     return {**shown(found), "meta": meta}
 
 
@@ -42,6 +42,7 @@ def shown(found: Prediction) -> dict[str, Any]:
     return {
         "task": found.task,
         "sentence": found.sentence(),
+        "counted": found.counted,
         "words": words_of(found),
         "pieces": [list(piece) for piece in pieces_of(found)] if read else [],
         "overlay": overlay(found, words=True),

@@ -27,7 +27,7 @@ class AnswerEditor(Skeleton):
 
     def __init__(self, uid: str, **kwargs: Any) -> None:
         html = (
-            '<section class="fd-editor" aria-label="Put the answer right" hidden>'
+            '<section class="fd-editor" data-words aria-label="Put the answer right" hidden>'
             '<p class="fd-hint" aria-live="polite"></p>'
             '<div class="fd-edit-stage" tabindex="0" role="application" aria-label="The places on'
             " the picture. Arrow keys move the chosen one, Shift with arrow keys resizes it, Delete"
@@ -82,7 +82,7 @@ class Correcting:
     add: gr.Button
     cancel: gr.Button
     kept: gr.Row
-    told: gr.Markdown
+    told: gr.HTML
     download: gr.Button
     file: gr.DownloadButton
     learn: gr.Button
@@ -121,7 +121,7 @@ def lay_out_kept(begin: gr.Button, editing: Editing, api: str) -> Correcting:
         api: Name of the endpoint, which the elements' ids end in.
     """
     with gr.Row(visible=False, equal_height=True, elem_classes="fd-kept") as kept:
-        told = gr.Markdown("", elem_classes="fd-small")
+        told = gr.HTML("", elem_classes="fd-small")
         download = gr.Button("Download my data", size="sm", scale=0, min_width=160)
         learn = gr.Button("Learn from it", size="sm", scale=0, min_width=130, visible=False)
     file = gr.DownloadButton(visible="hidden", elem_id=f"fd-own-{api}")

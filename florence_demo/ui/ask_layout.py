@@ -167,13 +167,12 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
     found = gr.State(None)
     with gr.Row(equal_height=False, elem_classes="fd-surface"):
         with gr.Column(scale=16, min_width=320, elem_classes="fd-left"):
-            picture, canvas, holding = _picture(), Canvas(api), Holding(api)
+            picture, canvas = _picture(), Canvas(api)
             editing = lay_out_editor(api)
             offer = lay_out_offer() if model.render else None
             strip = None
             if examples and load_examples():
                 strip = ExampleStrip(_thumbnails(), elem_classes="fd-later")
-            address = _address()
         with gr.Column(scale=9, min_width=320, elem_classes="fd-right"):
             menu, words = TaskMenu(task, uid=api), _words(TASKS[task])
             closely = gr.Checkbox(
@@ -189,9 +188,12 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
                 every = gr.Button("Everything at once", size="lg", scale=2, min_width=120)
                 stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
             view = AnswerView(api)
+            # Below *Ask*, so that few presses of Tab lead there.
+            holding = Holding(api, elem_classes="fd-held")
             saving, kind, save, correct = _saving()
             correcting = lay_out_kept(correct, editing, api)
             cards = Cards()
+            address = _address()
             if model.render:
                 model.component.render()
             search = _search(closely)
@@ -215,7 +217,7 @@ def _picture() -> SafeImage:
 
 
 def _address() -> gr.Textbox:
-    with gr.Accordion("Take a picture from the web", open=False, elem_classes="fd-later"):
+    with gr.Accordion("From a web address", open=False):
         return gr.Textbox(
             label="Address of a picture",
             placeholder="https://…",
@@ -238,11 +240,16 @@ def _words(first: Task) -> gr.Textbox:
 def _search(closely: gr.Checkbox) -> Search:
     with gr.Accordion("Advanced", open=False):
         return Search(
-            Slider(1, 5, 3, step=1, label="Beams", info="More is slower, steadier"),
+            Slider(1, 5, 3, step=1, label="Care", info="Beams: more is slower, steadier"),
             Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens"),
-            gr.Checkbox(False, label="Draw words at random"),
-            Slider(0.1, 2.0, 1.0, step=0.1, label="Temperature of drawing"),
-            Number(0, precision=0, label="Seed of drawing"),
+            gr.Checkbox(False, label="Vary the answer", info="Sampling: draws words at random"),
+            Slider(0.1, 2.0, 1.0, step=0.1, label="How much", info="Temperature, if it varies"),
+            Number(
+                0,
+                precision=0,
+                label="Repeat number",
+                info="Seed: the same one varies the same way",
+            ),
             closely,
         )
 
@@ -264,10 +271,9 @@ def _saving() -> tuple[gr.Row, gr.Dropdown, gr.Button, gr.Button]:
 
 
 def _forms() -> tuple[gr.JSON, gr.Textbox]:
-    with gr.Accordion("Parsed answer (JSON)", open=False):
-        parsed = gr.JSON(show_label=False, label="Parsed answer")
-    with gr.Accordion("Raw text of the model", open=False):
-        raw = gr.Textbox(show_label=False, label="Raw text", lines=2, max_lines=8)
+    with gr.Accordion("For developers", open=False):
+        parsed = gr.JSON(label="Parsed answer (JSON)")
+        raw = gr.Textbox(label="Raw text of the model", lines=2, max_lines=8)
     return parsed, raw
 
 

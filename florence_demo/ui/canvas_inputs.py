@@ -28,8 +28,9 @@ _SWITCH = """
   const here = Boolean(canvas && canvas.picture);
   const update = extra => ({...extra, __type__: 'update'});
   return [
-    update({visible: ask.needs === 'text', label: ask.label || 'Words',
-            placeholder: ask.example ? 'For example: ' + ask.example : ''}),
+    update({visible: ask.needs === 'text', label: fd.say(ask.label || 'Words'),
+            placeholder: ask.example
+              ? fd.say('For example: {words}', {words: ask.example}) : ''}),
     {...canvas, draw: ask.needs === 'region'},
     update({visible: here ? 'hidden' : true}),
     update({visible: here && ask.closely && Math.max(...canvas.size) >= __LARGE__}),

@@ -316,7 +316,8 @@ _CANVAS_SCRIPTS = (
 )
 
 _CANVAS = (
-    '<div class="fd-canvas" hidden><div class="fd-view"><div class="fd-stage" tabindex="0"'
+    '<div class="fd-canvas" data-words hidden><div class="fd-view">'
+    '<div class="fd-stage" tabindex="0"'
     ' role="application" aria-label="Your picture. Plus and minus zoom. For a question about a'
     " region, drag boxes: arrow keys move the chosen one, Shift with arrow keys resizes it, Delete"
     ' removes it, N adds one."><img alt="Your picture" draggable="false">'
@@ -346,23 +347,25 @@ class AnswerView(Skeleton):
 
     Its value holds any of ``question``, ``overlay`` (SVG, escaped), which the canvas draws,
     ``sentence``,
-    ``words`` (copied in its place), ``notices``, ``rows`` ([{label, sure, box, color}]),
+    ``counted`` (whether that is a sentence of ours, not the model's), ``words`` (copied in its
+    place), ``notices``, ``rows`` ([{label, sure, box, color}]),
     ``calibrated``, ``meta``, ``hint``, ``busy``, and ``asked``, the number of the press that it
     answers: what comes late, of one before, is not shown.
     """
 
     def __init__(self, uid: str, **kwargs: Any) -> None:
         html = (
-            '<section class="fd-answer" aria-label="Answer">'
+            '<section class="fd-answer" data-words aria-label="Answer">'
             '<p class="fd-question" hidden></p>'
-            '<p class="fd-sentence" aria-live="polite"></p>'
+            '<p class="fd-sentence"></p>'
             '<button type="button" class="fd-copy" aria-live="polite" hidden>Copy</button>'
             '<div class="fd-notices" role="status"></div>'
             '<div class="fd-tablebox" hidden><table class="fd-table"><thead><tr><th>#</th>'
             f'<th>What</th><th title="{_SURE}">Sure</th><th>Where (x1, y1, x2, y2)</th></tr>'
             "</thead>"
             f'<tbody></tbody></table><p class="fd-rough" hidden>{_ROUGH}</p></div>'
-            '<p class="fd-meta"></p></section>'
+            '<details class="fd-details" hidden><summary>Details</summary><p class="fd-meta"></p>'
+            "</details></section>"
         )
         holds = "What the page shows: sentence, rows, notices"
         script = (read_script("answers.js") + read_script("answer_view.js")).replace("__UID__", uid)

@@ -32,10 +32,10 @@ class Cards(Skeleton):
 
     def __init__(self, **kwargs: Any) -> None:
         html = (
-            '<section class="fd-talk" aria-label="Asked so far" hidden><h3>Asked so far</h3>'
-            '<div class="fd-talk-list"></div></section>'
+            '<section class="fd-talk" data-words aria-label="Asked so far" hidden>'
+            '<h3>Asked so far</h3><div class="fd-talk-list"></div></section>'
         )
-        script = read_script("conversation.js")
+        script = read_script("answers.js") + read_script("conversation.js")
         super().__init__(html, script, "The cards", label="Asked so far", **kwargs)
 
     def preprocess(self, payload: Any) -> Press | None:

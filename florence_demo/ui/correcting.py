@@ -154,4 +154,7 @@ def _pack(service: Service) -> Any:
 
 
 def _told(counted: Counted) -> str:
-    return f"**My data:** {counted.sentence()}." if counted.rows else ""
+    if not counted.rows:
+        return ""
+    answers, pictures = counted.words()
+    return f"<p data-words><b>My data:</b> <span>{answers}</span> · <span>{pictures}</span></p>"

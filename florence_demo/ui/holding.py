@@ -12,13 +12,12 @@ from florence_demo.output.filtering import MERGE_IOU
 from florence_demo.ui.components import Skeleton, read_script
 
 _HTML = (
-    '<section class="fd-holding" aria-label="What is kept" hidden>'
+    '<section class="fd-holding" data-words aria-label="What is kept" hidden>'
     '<div class="fd-holding-line"><label class="fd-slider">Sure at least'
     ' <span class="fd-least">0 %</span><input type="range" class="fd-sure"'
     ' aria-label="Sure at least" min="0" max="100" step="1" value="0"></label>'
     '<label class="fd-merging"><input type="checkbox" role="switch" class="fd-merge">'
-    f"<span>Merge overlapping boxes of one name (IoU {MERGE_IOU:g} or more):"
-    ' <span class="fd-fewer"></span> less</span></label></div>'
+    "<span></span></label></div>"
     '<p class="fd-note fd-only-compares">The numbers of this model only compare: nobody has'
     " measured how many at 80 % are right.</p>"
     '<div class="fd-names" role="group" aria-label="Names that are shown"></div>'
@@ -41,5 +40,9 @@ class Holding(Skeleton):
             " (whether overlapping boxes of one name are merged)"
         )
         super().__init__(
-            _HTML, script.replace("__UID__", uid), holds, label="What is kept", **kwargs
+            _HTML,
+            script.replace("__UID__", uid).replace("__IOU__", f"{MERGE_IOU:g}"),
+            holds,
+            label="What is kept",
+            **kwargs,
         )

@@ -194,7 +194,7 @@ def test_the_parsed_answer_is_copied(page, picture):
     choose(page, "caption")
     ask(page)
     expect(page.get_by_text("A fake answer").first).to_be_visible()
-    page.get_by_role("button", name="Parsed answer (JSON)").first.click()
+    page.get_by_role("button", name="For developers").first.click()
     page.locator(".json-holder").first.hover()
     page.get_by_title("Copy").first.click()
     assert "A fake answer" in page.evaluate("navigator.clipboard.readText()")
@@ -214,8 +214,8 @@ def test_what_was_said_of_the_picture_before_goes(page, picture, tmp_path):
     upload(page, picture)
     choose(page, "od")
     ask(page)
-    page.get_by_role("button", name="Raw text of the model").first.click()
-    raw = page.get_by_label("Raw text", exact=True).first
+    page.get_by_role("button", name="For developers").first.click()
+    raw = page.get_by_label("Raw text of the model", exact=True).first
     expect(raw).to_have_value(re.compile("cat<loc_100>"))
     upload_another(page, tmp_path)
     expect(raw).to_have_value("")

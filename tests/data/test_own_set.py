@@ -50,7 +50,7 @@ def test_the_same_question_is_answered_anew(kept):
     kept.add(words("a wall"), "a1")
     kept.add(words("a door", "And this?"), "a1")
     assert kept.add(words("a sea"), "a1") == Counted(2, 1)
-    assert kept.counted().sentence() == "2 answers about 1 picture"
+    assert kept.counted().words() == ("2 answers", "1 picture")
     assert [row["suffix"] for row in kept._lines()] == ["a door", "a sea"]
 
 

@@ -6,7 +6,7 @@ import ast
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -61,16 +61,10 @@ SAME = {
 GRADIOS = {
     "Error", "Upload file", "Capture from camera", "Paste from clipboard", "More tabs",
     "Click to upload or drop files", "Drop an image file here to upload", "Reset to default value",
-    "number input for {}", "range slider for {}",
+    "Empty value", "number input for {}", "range slider for {}",
 }  # fmt: skip
 """Those that gradio has in English alone."""
 
-PENDING = {"try", "fd-surface"}
-"""Tabs whose words are not translated yet, and what stands in others."""
-PENDING_SCRIPTS = {
-    "answer_editor.js", "answer_view.js", "canvas_boxes.js", "canvas_things.js", "canvas_view.js",
-    "conversation.js", "holding.js",
-}  # fmt: skip
 
 PIECED = {"{} regions", "{} region", "{} outlines", "{} outline"}
 """Those that ``Prediction.sentence`` puts together of little more than values."""
@@ -142,20 +136,9 @@ def _constants(path: Path) -> list[str]:
     return found
 
 
-def _in_scripts(pattern: str, but: Collection[str] = ()) -> list[str]:
-    scripts = [p for p in (PACKAGE / "ui" / "js").glob("*.js") if p.name not in but]
+def _in_scripts(pattern: str) -> list[str]:
+    scripts = (PACKAGE / "ui" / "js").glob("*.js")
     return [text for path in scripts for text in re.findall(pattern, path.read_text("utf-8"))]
-
-
-def _within(node: dict, tabs: Collection[str], names: dict[int, str]) -> set[int]:
-    """Return the components in some of the tabs."""
-    if names.get(node["id"]) in tabs:
-        return _all_within(node)
-    return {i for child in node.get("children") or () for i in _within(child, tabs, names)}
-
-
-def _all_within(node: dict) -> set[int]:
-    return {node["id"]}.union(*(_all_within(child) for child in node.get("children") or ()))
 
 
 @pytest.fixture(scope="module")
@@ -176,16 +159,11 @@ def sources(config) -> set[str]:
     return {each for text in (*found, *texts) for each in (text, text[:1].upper() + text[1:])}
 
 
-def _spoken(config, but: Collection[str] = ()) -> set[str]:
-    """Return what the page's components say at first, but for those in some tabs."""
+def _spoken(config) -> set[str]:
+    """Return what the page's components say at first."""
     found: set[str] = set()
-    tabs = {c["id"]: c["props"].get("id") for c in config["components"] if c["type"] == "tabitem"}
-    parts = {
-        c["id"]: each for c in config["components"] for each in c["props"].get("elem_classes") or ()
-    }
-    left_out = _within(config["layout"], but, parts | tabs) - set(tabs)
     for component in config["components"]:
-        if component["id"] in left_out or component["type"] == "api":
+        if component["type"] == "api":
             continue
         props, kind = component["props"], component["type"]
         names = [
@@ -245,14 +223,14 @@ def _has(shapes: list[re.Pattern[str]], words: str) -> bool:
 
 def test_every_word_of_the_components_is_in_the_tables(config):
     forms = [_shape(words) for words in TABLES["de"] if VALUE.search(words)]
-    unknown = [t for t in _spoken(config, PENDING) - set(TABLES["de"]) if not _has(forms, t)]
+    unknown = [t for t in _spoken(config) - set(TABLES["de"]) if not _has(forms, t)]
     assert "\n".join(sorted(unknown)) == ""
 
 
 def test_every_word_of_the_scripts_is_in_the_tables():
     said = _in_scripts(r"fd\.(?:say|tell)\(\s*'([^'\n]+)'")
     # What is no name of a thing in the page's language, but a sentence or a phrase.
-    said += [t for t in _in_scripts(r"'([A-Z][^'\n]* [^'\n]*)'", PENDING_SCRIPTS) if "<" not in t]
+    said += [t for t in _in_scripts(r"'([A-Z][^'\n]* [^'\n]*)'") if "<" not in t]
     assert said
     assert "\n".join(sorted(set(said) - set(TABLES["de"]))) == ""
 
@@ -300,9 +278,9 @@ def test_every_word_of_the_panels_is_in_the_tables(tmp_path):
     said = {text for page in pages for text in page.found if re.search(r"[^\W\d_]{2}", text)}
     said = {text for text in said if not _AMOUNT.fullmatch(text)}
     assert "\n".join(sorted(t for t in said - known - SAME if not _has(forms, t))) == ""
-    # What is not marked is data, or the field's name of a number.
+    # What is not marked is data, such as a form's answer, or the field's name of a number.
     others = {text for page in pages for text in page.others if text in known}
-    assert others <= {"forms"}
+    assert others <= {"forms", "medium"}
 
 
 _AMOUNT = re.compile(r"[\d.,]+( [kMG]?B| (second|minute|hour|day)s?|%)?")

@@ -88,8 +88,8 @@ const drawRows = () => {
     if (state.named) {
       const name = document.createElement('input');
       name.value = thing.label;
-      name.placeholder = state.kind === 'quads' ? 'What is written here' : 'What is this?';
-      name.setAttribute('aria-label', `Name of place ${i + 1}`);
+      name.placeholder = state.kind === 'quads' ? fd.say('What is written here') : fd.say('What is this?');
+      name.setAttribute('aria-label', fd.say('Name of place {n}', {n: i + 1}));
       name.setAttribute('list', names.id);
       name.maxLength = 2000;
       row.append(name);
@@ -97,14 +97,14 @@ const drawRows = () => {
       const place = document.createElement('button');
       place.type = 'button';
       place.dataset.pick = i;
-      place.textContent = `Place ${i + 1}`;
+      place.textContent = fd.say('Place {n}', {n: i + 1});
       row.append(place);
     }
     const away = document.createElement('button');
     away.type = 'button';
     away.dataset.remove = i;
-    away.textContent = 'Remove';
-    away.setAttribute('aria-label', `Remove place ${i + 1}`);
+    away.textContent = fd.say('Remove');
+    away.setAttribute('aria-label', fd.say('Remove place {n}', {n: i + 1}));
     row.append(away);
     list.append(row);
   });
@@ -117,7 +117,7 @@ const drawRows = () => {
 
 const say = () => {
   const count = state.things.length;
-  find('.fd-edit-count').textContent = count === 1 ? '1 place' : `${count} places`;
+  find('.fd-edit-count').textContent = fd.say('{n} places', {n: count});
   find('[data-do=undo]').disabled = !undo.length;
 };
 const draw = () => { drawShapes(); drawRows(); say(); };
@@ -306,6 +306,12 @@ element.addEventListener('keydown', event => {
   tell();
 });
 
+const relabel = () => {
+  if (!state) return;
+  find('.fd-hint').textContent = fd.say(state.kind === 'text' ? 'Write what would have been right.'
+    : 'Drag a place to move it, its corners to resize it; drag beside it to add one.');
+  draw();
+};
 const sync = () => {
   const value = props.value || {};
   root.hidden = !value.id;
@@ -321,10 +327,8 @@ const sync = () => {
   list.hidden = text;
   find('.fd-edit-bar').hidden = text;
   stage.classList.toggle('fd-still', text);
-  find('.fd-hint').textContent = text
-    ? 'Write what would have been right.'
-    : 'Drag a place to move it, its corners to resize it; drag beside it to add one.';
-  draw();
+  relabel();
 };
 watch('value', sync);
+document.addEventListener('fd-language', relabel);
 sync();

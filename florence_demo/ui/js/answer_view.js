@@ -76,9 +76,50 @@ const wordsOf = value => {
 };
 find('.fd-copy').addEventListener('click', async () => {
   await copy(wordsOf(props.value || {}));
-  find('.fd-copy').textContent = 'Copied';
+  find('.fd-copy').textContent = fd.say('Copied');
   find('.fd-copy').focus();
 });
+const drawRow = (body, row, index, calibrated) => {
+  const line = body.insertRow();
+  line.dataset.index = index;
+  line.tabIndex = 0;
+  line.hidden = gone.has(index);
+  make('td', index + 1, line);
+  const name = make('td', '', line);
+  const swatch = make('i', '', name);
+  swatch.style.background = row.color;
+  name.append(row.label || fd.say('(no name)'));
+  const sure = make('td', '', line);
+  if (row.sure == null) sure.textContent = '–';
+  // Numbers of a model that nobody measured only compare: they say neither high nor low.
+  else if (calibrated) make('span', fd.say(howSure(row.sure)), sure).className = `fd-${howSure(row.sure)}`;
+  if (row.sure != null) make('small', `${percent(row.sure)} %`, sure);
+  make('td', row.box.map(v => Math.round(v)).join(', '), line);
+};
+const textOf = value => (value.sentence ? sentenceOf(value.sentence, value.counted)
+  : fd.say(value.hint || ''));
+// All that is words, again where the page's language changes.
+const write = value => {
+  find('.fd-question').textContent = questionOf(value.question);
+  find('.fd-question').hidden = !value.question;
+  find('.fd-sentence').textContent = textOf(value);
+  find('.fd-copy').textContent = fd.say('Copy');
+  const notices = find('.fd-notices');
+  notices.replaceChildren();
+  (value.notices || []).forEach(text => make('p', fd.say(text), notices));
+  const body = find('tbody');
+  body.replaceChildren();
+  (value.rows || []).forEach((row, index) => drawRow(body, row, index, value.calibrated));
+  find('.fd-meta').textContent = metaOf(value.meta);
+};
+// Who hears the page is told that a question began and how it ended, not each word on the way.
+let told = '';
+const announce = value => {
+  const words = value.busy ? value.hint || '' : textOf(value);
+  if (!words || words === told || !element.offsetParent) return;
+  told = words;
+  fd.tell(words);
+};
 let last = {};
 const sync = () => {
   const value = props.value || {};
@@ -87,37 +128,18 @@ const sync = () => {
     return;
   }
   if (value.asked) last = value;
-  find('.fd-question').textContent = value.question || '';
-  find('.fd-question').hidden = !value.question;
   gone = new Set();
   const {overlay = '', rows = [], pieces = [], task, calibrated, busy} = value;
   tell('fd-overlay', {overlay, rows, pieces, task, calibrated, busy});
-  find('.fd-sentence').textContent = value.sentence || value.hint || '';
+  write(value);
   find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
   find('.fd-sentence').classList.toggle('fd-busy', Boolean(value.busy));
   find('.fd-sentence').setAttribute('aria-busy', Boolean(value.busy));
   find('.fd-copy').hidden = !value.sentence || Boolean(value.busy);
-  find('.fd-copy').textContent = 'Copy';
-  const notices = find('.fd-notices');
-  notices.replaceChildren();
-  (value.notices || []).forEach(text => make('p', text, notices));
-  const body = find('tbody');
-  body.replaceChildren();
-  rows.forEach((row, index) => {
-    const line = body.insertRow();
-    line.dataset.index = index;
-    line.tabIndex = 0;
-    make('td', index + 1, line);
-    const name = make('td', '', line);
-    const swatch = make('i', '', name);
-    swatch.style.background = row.color;
-    name.append(row.label || '(no name)');
-    make('td', row.sure == null ? '–' : `${percent(row.sure)} %`, line);
-    make('td', row.box.map(v => Math.round(v)).join(', '), line);
-  });
   find('.fd-tablebox').hidden = !rows.length;
   find('.fd-rough').hidden = value.calibrated || !rows.some(row => row.sure != null);
-  find('.fd-meta').textContent = value.meta || '';
+  find('.fd-details').hidden = !value.meta;
+  announce(value);
   if (value.meta && !value.busy) comeIntoView(Boolean(value.overlay));
 };
 // On a small screen an answer could come where nobody looks: what was found, or the words.
@@ -131,4 +153,5 @@ const comeIntoView = drawn => {
   target.scrollIntoView({block: 'start', behavior: calm ? 'auto' : 'smooth'});
 };
 watch('value', sync);
+document.addEventListener('fd-language', () => write(props.value || {}));
 sync();

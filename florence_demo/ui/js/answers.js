@@ -1,5 +1,32 @@
-// What the scripts that show answers share: what is filtered away, and how text is put together.
+// What the scripts that show answers share: what is filtered away, how text is put together, and
+// what of it is the page's own words.
+// A question in the page's language: its title is ours, what it is about a person's.
+const BOXES = /^(\d+) boxes$/;
+const aboutOf = about => {
+  const boxes = (about || '').match(BOXES);
+  return boxes ? fd.say('{n} boxes', {n: Number(boxes[1])}) : about;
+};
+const questionOf = question => {
+  const at = (question || '').indexOf(': ');
+  if (at < 0) return fd.say(question || '');
+  return `${fd.say(question.slice(0, at))}: ${aboutOf(question.slice(at + 2))}`;
+};
+// An answer that was counted together is our sentence, any other is the model's.
+const sentenceOf = (sentence, counted) => {
+  if (!counted) return sentence;
+  const [, what, gone] = sentence.match(/^(?:([^]*); )?no (.*)$/i) || [];
+  if (!gone) return fd.say(sentence);
+  const names = gone.split(', no ').join(', ');
+  return what ? fd.say('{what}; not found: {names}', {what, names})
+    : fd.say('Not found: {names}', {names});
+};
+// How it came about: "0.25 s · 18 tokens".
+const metaOf = meta => (meta || '').split(' · ').map(part => {
+  const seconds = part.match(/^(\d+\.\d+) s$/);
+  return seconds ? `${fd.number(Number(seconds[1]), {maximumFractionDigits: 2})} s` : fd.say(part);
+}).join(' · ');
 const percent = sure => Math.floor(100 * sure + 0.5);
+const howSure = sure => (percent(sure) >= 80 ? 'high' : percent(sure) >= 50 ? 'medium' : 'low');
 // Whether a thing stays: of a name that is on, and as sure as is asked; without a number it stays.
 const stays = (name, sure, off, least) => !off.has(name) && (sure == null || percent(sure) >= least);
 // A chip for each of the most frequent names; pressed ones are on.

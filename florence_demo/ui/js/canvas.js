@@ -141,7 +141,7 @@ element.addEventListener('click', event => {
 const bring = async file => {
   if (!file || !file.type.startsWith('image/')) return;
   hint.hidden = false;
-  hint.textContent = `Reading ${file.name || 'the picture'} …`;
+  hint.textContent = file.name ? fd.say('Reading {file} …', {file: file.name}) : fd.say('Reading the picture …');
   const {path, url} = await upload(file);
   props.value = {...value(), brought: {path, url, orig_name: file.name, meta: {_type: 'gradio.FileData'}}};
   trigger('bring');
@@ -176,4 +176,5 @@ const sync = () => {
   drawBoxes(boxes());
 };
 watch('value', sync);
+document.addEventListener('fd-language', sync);
 sync();

@@ -43,12 +43,12 @@ const drawBoxes = shown => {
     frame.dataset.box = i;
     frame.classList.toggle('fd-on', i === chosen);
     frame.firstChild.textContent = i + 1;
-    frame.setAttribute('aria-label', `Box ${i + 1}: ${rounded(box)}`);
+    frame.setAttribute('aria-label', fd.say('Box {n}: {place}', {n: i + 1, place: rounded(box)}));
     const [pick, away] = (regionList.children[i] || newEntry()).children;
     pick.dataset.pick = away.dataset.drop = i;
-    pick.textContent = `Box ${i + 1}`;
+    pick.textContent = fd.say('Box {n}', {n: i + 1});
     pick.setAttribute('aria-pressed', String(i === chosen));
-    away.setAttribute('aria-label', `Remove box ${i + 1}`);
+    away.setAttribute('aria-label', fd.say('Remove box {n}', {n: i + 1}));
   });
   boxLayer.classList.toggle('fd-many', shown.length > 1);
   regions.hidden = !value().draw || !value().picture;
@@ -57,13 +57,17 @@ const drawBoxes = shown => {
   hint.hidden = !value().draw;
   hint.textContent = sayBoxes(shown);
 };
+const FULL = '{n} boxes are the most for one question: ask about these first, or remove one.';
+const CHOSEN = '{n} boxes, each is asked about. Box {box}: {place}.';
 const sayBoxes = shown => {
-  if (full) return `${MOST} boxes are the most for one question: ask about these first, or remove one.`;
-  if (!shown.length) return 'Drag a box around the thing you mean, or press an arrow key.';
+  if (full) return fd.say(FULL, {n: MOST});
+  if (!shown.length) return fd.say('Drag a box around the thing you mean, or press an arrow key.');
   const box = shown[chosen] || shown[0];
-  return shown.length === 1
-    ? `Region ${rounded(box)}. Drag beside it for another; Esc removes it.`
-    : `${shown.length} boxes, each is asked about. ${shown[chosen] ? `Box ${chosen + 1}: ${rounded(box)}.` : ''}`;
+  const place = rounded(box);
+  const n = shown.length;
+  if (n === 1) return fd.say('Region {place}. Drag beside it for another; Esc removes it.', {place});
+  return shown[chosen] ? fd.say(CHOSEN, {n, box: chosen + 1, place})
+    : fd.say('{n} boxes, each is asked about.', {n});
 };
 const setBoxes = (next, pick) => {
   chosen = pick;

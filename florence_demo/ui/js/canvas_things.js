@@ -47,9 +47,9 @@ const pick = (of, index, keys, from) => {
   light(layerOf(of), index, 'fd-picked', true);
   if (of === drawn) tell('fd-pick', {index});
   look(row.box);
-  const what = (row.label || `Number ${index + 1}`) + (row.sure == null ? '' : ` ${percent(row.sure)} %`);
+  const what = (row.label || fd.say('Number {n}', {n: index + 1})) + (row.sure == null ? '' : ` ${percent(row.sure)} %`);
   menu.querySelector('b').textContent = what;
-  menu.setAttribute('aria-label', `Ask about ${what}`);
+  menu.setAttribute('aria-label', fd.say('Ask about {what}', {what}));
   // What was said about a box is not asked again about the same one.
   menu.querySelectorAll('[data-task]').forEach(b => { b.hidden = b.dataset.task === of.task; });
   menu.hidden = false;
@@ -109,6 +109,7 @@ document.addEventListener('fd-overlay', ({detail}) => {
   drawn = {rows: [], ...detail};
   gone = new Set();
   layer.innerHTML = detail.overlay;
+  layer.firstElementChild?.setAttribute('aria-label', fd.say('What was found'));
   layer.querySelectorAll('.fd-item').forEach(node => node.setAttribute('role', 'button'));
   // What was pointed at stays until something else is asked.
   if (!asked) { behind = null; before.innerHTML = ''; }

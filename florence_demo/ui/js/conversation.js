@@ -15,10 +15,14 @@ const make = (tag, name, text, parent) => {
 const opens = () => [...list.querySelectorAll('.fd-talk-open')];
 const STATES = {asking: 'Asking …', stopped: 'Stopped', failed: 'Not answered'};
 
+// Why a question failed is our sentence too.
+const saidOf = card => (card.state === 'failed' ? fd.say(card.said)
+  : sentenceOf(card.said, card.counted));
+
 const heading = (picture, group) => {
-  const name = picture ? picture.name : 'A picture that is no longer here';
+  const name = picture ? picture.name : fd.say('A picture that is no longer here');
   group.setAttribute('role', 'group');
-  group.setAttribute('aria-label', `About ${name}`);
+  group.setAttribute('aria-label', fd.say('About {picture}', {picture: name}));
   const line = make('p', 'fd-talk-about', '', group);
   if (picture) {
     const image = make('img', '', '', line);
@@ -34,17 +38,18 @@ const draw = (card, current, parent) => {
   open.type = 'button';
   open.tabIndex = -1;
   if (current) open.setAttribute('aria-current', 'true');
-  const title = make('span', 'fd-talk-title', card.title, open);
-  if (card.about) make('span', 'fd-talk-words', card.about, title);
-  if (card.said) make('span', 'fd-talk-said', card.said, open);
-  const meta = [STATES[card.state], card.meta].filter(Boolean).join(' · ');
+  const title = make('span', 'fd-talk-title', fd.say(card.title), open);
+  if (card.about) make('span', 'fd-talk-words', aboutOf(card.about), title);
+  if (card.said) make('span', 'fd-talk-said', saidOf(card), open);
+  const state = STATES[card.state];
+  const meta = [state && fd.say(state), metaOf(card.meta)].filter(Boolean).join(' · ');
   if (meta) make('span', 'fd-talk-meta', meta, open);
   if (!card.words) return;
   const copy = make('button', 'fd-talk-copy', '', row);
   copy.type = 'button';
   copy.tabIndex = -1;
-  copy.setAttribute('aria-label', `Copy the answer to ${card.title}`);
-  copy.title = 'Copy';
+  copy.setAttribute('aria-label', fd.say('Copy the answer to {question}', {question: fd.say(card.title)}));
+  copy.title = fd.say('Copy');
 };
 const focusOn = node => {
   if (!node) return;
@@ -108,7 +113,7 @@ element.addEventListener('click', async event => {
   if (button.classList.contains('fd-talk-copy')) {
     await copy(card.words);
     button.classList.add('fd-done');
-    button.setAttribute('aria-label', 'Copied');
+    button.setAttribute('aria-label', fd.say('Copied'));
     button.focus();
   } else {
     trigger('pick', {id: card.id, here: isHere((props.value.pictures || {})[card.picture])});
@@ -127,4 +132,5 @@ element.addEventListener('keydown', event => {
   focusOn(to[event.key]);
 });
 watch('value', sync);
+document.addEventListener('fd-language', () => { drawn = {name: null, version: -1}; sync(); });
 sync();

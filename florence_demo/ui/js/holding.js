@@ -6,6 +6,8 @@ const root = find('.fd-holding');
 const sure = find('.fd-sure');
 const merge = find('.fd-merge');
 const names = find('.fd-names');
+const MERGE = 'Merge overlapping boxes of one name (IoU {iou} or more): {n} less';
+let fewer = 0;         // boxes that merging takes away
 let rows = [];
 let off = new Set();   // names that are off, each by the index of its first thing
 
@@ -17,12 +19,15 @@ const keep = () => {
     if (!stay) gone.push(i);
   });
   find('.fd-least').textContent = `${least} %`;
-  sure.setAttribute('aria-valuetext', `${least} percent`);
+  sure.setAttribute('aria-valuetext', fd.say('{n} percent', {n: least}));
   find('.fd-kept-count').textContent = gone.length
-    ? `${rows.length - gone.length} of ${rows.length} shown, and taken home` : '';
+    ? fd.say('{shown} of {n} shown, and taken home', {shown: rows.length - gone.length, n: rows.length}) : '';
   find('.fd-holding [data-all]').hidden = !gone.length;
   props.value = gone.length ? {least, off: [...off], merge: merge.checked, of: rows.length} : {};
   document.dispatchEvent(new CustomEvent('fd-keep', {detail: {uid, gone}}));
+};
+const label = () => {
+  find('.fd-merging span').textContent = fd.say(MERGE, {n: fewer, iou: fd.number(__IOU__)});
 };
 const begin = detail => {
   rows = detail.rows || [];
@@ -38,9 +43,9 @@ const begin = detail => {
   const scored = rows.length > 1 && rows.some(row => row.sure != null);
   find('.fd-slider').hidden = !scored;
   find('.fd-only-compares').hidden = !scored || detail.calibrated;
-  const fewer = rows.filter(row => row.into != null).length;
+  fewer = rows.filter(row => row.into != null).length;
   find('.fd-merging').hidden = !fewer;
-  find('.fd-fewer').textContent = fewer === 1 ? '1 box' : `${fewer} boxes`;
+  label();
   root.hidden = counts.size < 2 && !scored && !fewer;
   find('.fd-kept-count').textContent = '';
   find('.fd-least').textContent = '0 %';
@@ -64,3 +69,7 @@ element.addEventListener('click', event => {
   }
 });
 document.addEventListener('fd-overlay', ({detail}) => { if (detail.uid === uid) begin(detail); });
+document.addEventListener('fd-language', () => {
+  label();
+  if (!root.hidden) keep();
+});

@@ -12,7 +12,7 @@ window.fd = (() => {
   const OURS = '[data-words], [data-testid=toast-text], .toast-title-row';
   const AMOUNT = /^(\d[\d,]*)(\.\d+)?(%| (?:[kMGT]?B|s|min|h|million|(?:second|minute|hour|day)s?))?$/;
   // Gradio has words of its own in English alone, most of them for who hears the page.
-  const GRADIOS = ':is(button, input, [role=button])[aria-label]:not([class*=fd-])';
+  const GRADIOS = ':is(button, input, [role=button], .empty)[aria-label]:not([class*=fd-])';
   const LABELS = ['aria-label', 'aria-valuetext', 'title', 'placeholder', 'alt'];
   const page = document.documentElement;
   let language, plural, numbers, forms;

@@ -103,10 +103,10 @@ class CheckpointInfo:
         ]
 
     def _model(self, amount: str) -> list[str]:
-        kind = {"base 0.23B": " base", "large 0.77B": " large"}.get(self.size, "")
-        own = "" if kind else " of a size of its own"
         what = "fine-tune" if self.base else "model"
-        lines = [f"A Florence-2{kind} {what}{own} {_LAYOUT[self.layout]}, {amount}."]
+        kinds = {"base 0.23B": f"base {what}", "large 0.77B": f"large {what}"}
+        kind = kinds.get(self.size, f"{what} of a size of its own")
+        lines = [f"A Florence-2 {kind} {_LAYOUT[self.layout]}, {amount}."]
         if self.base:
             lines.append(f"Fine-tuned from {called(self.base)}.")
         lines.append(f"Its vocabulary has {self.tokens:,} tokens.")

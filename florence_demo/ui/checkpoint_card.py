@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from florence_demo.checkpoints.folders import checkpoint_names
 from florence_demo.checkpoints.info import CheckpointInfo, called
 from florence_demo.training.runs import Run
+from florence_demo.ui.languages import ours
 from florence_demo.ui.run_words import result_words, trained_words
 
 _SIZES = {"base 0.23B": "base size", "large 0.77B": "large size"}
@@ -42,13 +42,13 @@ def nothing_card(root: Path, training: bool = True) -> str:
         training: Whether one can be made on this page.
     """
     if checkpoint_names(root):
-        return _section("<p>Choose a checkpoint to see what it holds.</p>")
-    teach = "teach a model of your own in <b>Fine-tune</b>, " if training else ""
-    return _section(
-        f"<p>There is no checkpoint yet: {teach}put a folder"
-        f" into <code>{escape(root.name)}/</code> beside the app, start the app with"
-        " <code>--checkpoints DIR</code>, or upload one.</p>"
+        return _section(ours("Choose a checkpoint to see what it holds.", "p"))
+    teach = "teach a model of your own in “Fine-tune”, " if training else ""
+    words = (
+        f"There is no checkpoint yet: {teach}put a folder into {root.name}/ beside the app, start"
+        " the app with --checkpoints DIR, or upload one."
     )
+    return _section(ours(words, "p"))
 
 
 def checkpoint_card(
@@ -63,20 +63,18 @@ def checkpoint_card(
         now: What is true of it now.
     """
     problems = set(info.problems)
-    told = [f'<p class="fd-said"><b>{escape(now.said)}</b></p>'] if now.said else []
-    told += [f"<p>{escape(sentence)}</p>" for sentence in _words(info, run)]
-    told += [f'<p class="fd-alert">{escape(problem)}</p>' for problem in info.problems]
+    told = [f'<p class="fd-said">{ours(now.said, "b")}</p>'] if now.said else []
+    told += [ours(sentence, "p") for sentence in _words(info, run)]
+    told += [ours(problem, "p", "fd-alert") for problem in info.problems]
     if samples:
         told.append(
-            "<h4>Try it with a picture it did not learn from</h4>"
+            f"{ours('Try it with a picture it did not learn from', 'h4')}"
             f'<div class="fd-samples">{"".join(samples)}</div>'
         )
     known = (*filter(None, [now.details]), *info.sentences())
-    details = "".join(
-        f"<li>{escape(sentence)}</li>" for sentence in known if sentence not in problems
-    )
+    details = "".join(ours(sentence, "li") for sentence in known if sentence not in problems)
     told.append(
-        f'<details data-keep="details"><summary>Details</summary><ul>{details}</ul></details>'
+        f'<details data-keep="details">{ours("Details", "summary")}<ul>{details}</ul></details>'
     )
     return _section("".join(told))
 
@@ -98,4 +96,7 @@ def _words(info: CheckpointInfo, run: Run | None) -> Iterator[str]:
 
 
 def _section(inner: str) -> str:
-    return f'<section class="fd-run fd-checkpoint" aria-label="The checkpoint">{inner}</section>'
+    return (
+        '<section class="fd-run fd-checkpoint" data-words="label" aria-label="The checkpoint">'
+        f"{inner}</section>"
+    )

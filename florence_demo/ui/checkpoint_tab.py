@@ -29,6 +29,7 @@ from florence_demo.ui.checkpoint_card import NOTHING, Now, checkpoint_card, noth
 from florence_demo.ui.components import Names, SafeFiles
 from florence_demo.ui.first_answer import filled, shows_data, values
 from florence_demo.ui.handlers import friendly
+from florence_demo.ui.languages import ours
 from florence_demo.ui.pickers import LATEST, QUIET
 from florence_demo.ui.run_panel import sample_strip
 from florence_demo.ui.run_view import RunView, pressed
@@ -193,7 +194,7 @@ def _laid_out(service: Service) -> _Parts:
                 folder = Names(
                     checkpoint_names(root),
                     value=None,
-                    label=f"A folder under {root.name}/",
+                    label="Models here",
                     scale=4,
                 )
                 refresh = gr.Button("Look again", scale=1, min_width=110)
@@ -361,14 +362,17 @@ def memory_bar(engines: Any) -> str:
         bars.append(_bar(taken["reserved"], whole, text))
     titles = ", ".join(m.title for m in models) or "no model is loaded yet"
     items = "".join(f"<li>{html.escape(m.describe())}</li>" for m in models)
-    details = f"<details><summary>Details</summary><ul>{items}</ul></details>" if models else ""
-    return f'{"".join(bars)}<p class="fd-note">In memory: {html.escape(titles)}</p>{details}'
+    details = f"<details>{_DETAILS}<ul>{items}</ul></details>" if models else ""
+    return f"{''.join(bars)}{ours(f'In memory: {titles}', 'p', 'fd-note')}{details}"
+
+
+_DETAILS = ours("Details", "summary")
 
 
 def _bar(part: float, whole: float, text: str) -> str:
     share = 100 * min(1.0, part / whole)
     return (
-        f'<div class="fd-meter" role="meter" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-valuenow="{share:.0f}" aria-label="{html.escape(text)}">'
-        f'<i style="width:{share:.1f}%"></i></div><p class="fd-note">{html.escape(text)}</p>'
+        f'<div class="fd-meter" data-words="label" role="meter" aria-valuemin="0"'
+        f' aria-valuemax="100" aria-valuenow="{share:.0f}" aria-label="{html.escape(text)}">'
+        f'<i style="width:{share:.1f}%"></i></div>{ours(text, "p", "fd-note")}'
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ def marked(words: Any) -> Any:
     """Return words of ours so that Gradio translates them, anything else as it is."""
     ours = isinstance(words, str) and isinstance(tables()["de"].get(words), str)
     return str(gr.I18n()(words)) if ours and "{" not in words and "}" not in words else words
+
+
+def ours(words: str, tag: str = "span", kind: str = "") -> str:
+    """Return words of ours as an element of HTML that the page translates, "" where there are none.
+
+    Args:
+        words: A sentence, a phrase, a number with its unit; what is data stands in a form of ours.
+        tag: The element's.
+        kind: Its classes.
+    """
+    of = f' class="{kind}"' if kind else ""
+    return f'<{tag}{of} data-words="all">{escape(words)}</{tag}>' if words else ""
 
 
 def plain(value: Any) -> Any:

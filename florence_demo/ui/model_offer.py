@@ -122,7 +122,7 @@ def _hidden() -> tuple[Any, ...]:
 
 def _said(sentence: str, use: Any = None) -> tuple[Any, ...]:
     """Return the row with a sentence and the button that takes the offer, as it was or is now."""
-    note = f'<p class="fd-note" role="status" data-words>{html.escape(as_text(sentence))}</p>'
+    note = f'<p class="fd-note" role="status" data-words="all">{html.escape(as_text(sentence))}</p>'
     return (
         gr.update(visible=True),
         note,
@@ -136,8 +136,8 @@ def _arriving(load: Load[Any]) -> tuple[Any, ...]:
     """Return the row while a model arrives: bytes, speed and time left, and the way to stop it."""
     share = f"{100 * load.share:.1f}"
     note = (
-        f'<p class="fd-note" data-words>{html.escape(load.words)}</p>'
-        '<div class="fd-meter" data-words role="progressbar"'
+        f'<p class="fd-note" data-words="all">{html.escape(load.words)}</p>'
+        '<div class="fd-meter" data-words="label" role="progressbar"'
         f' aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share}"'
         f' aria-label="Downloaded"><i style="width:{share}%"></i></div>'
     )

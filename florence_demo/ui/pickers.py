@@ -177,7 +177,7 @@ def _laid_out(
         folder = gr.Dropdown(
             _folders(service),
             value="",
-            label=f"A folder under {root.name}/",
+            label="Folder",
             allow_custom_value=True,
             scale=4,
         )
@@ -263,7 +263,7 @@ def _about(kind: str, root: Path) -> str:
 
 
 def _note(words: str) -> str:
-    return f'<p class="fd-note" data-words>{html.escape(words)}</p>'
+    return f'<p class="fd-note" data-words="all">{html.escape(words)}</p>'
 
 
 def _upload_note(seen: str) -> str:
@@ -271,7 +271,7 @@ def _upload_note(seen: str) -> str:
     kinds = (html.escape(kind.replace("`", "")) for kind in upload_kinds())
     listed = "".join(f"<li>{kind[:1].upper()}{kind[1:]}</li>" for kind in kinds)
     return (
-        '<details class="fd-note" data-words><summary>What may be uploaded</summary>'
+        '<details class="fd-note" data-words="all"><summary>What may be uploaded</summary>'
         f"<ul>{listed}</ul></details>{_note(seen)}"
     )
 

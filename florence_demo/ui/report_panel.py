@@ -10,33 +10,37 @@ from collections.abc import Sequence
 from html import escape
 
 from florence_demo.evaluation.report import LEAST, TOO_FEW, Report, Row
+from florence_demo.tasks import TASKS
+from florence_demo.ui.languages import ours
 
 EMPTY = (
-    '<section class="fd-run fd-run-empty" aria-label="The measurement"><h3>Nothing measured yet'
-    "</h3><p>Choose a model and data whose right answers are known, and press <b>Measure</b>."
-    " From ten questions on you also read how far other questions of the same kind may differ.</p>"
-    "</section>"
+    '<section class="fd-run fd-run-empty" aria-label="The measurement" data-words="all">'
+    "<h3>Nothing measured yet</h3><p>Choose a model and data whose right answers are known, and"
+    " press “Measure”. From ten questions on you also read how far other questions of the same kind"
+    " may differ.</p></section>"
 )
 
 
-_WORDS = (
-    "<dl><dt>OD, OCR, VQA, DocVQA</dt><dd>Finding things; reading text; questions about pictures;"
-    " questions about pages.</dd>"
-    "<dt>95 % interval</dt><dd>By bootstrap: of a hundred such sets of questions, 95 come to lie in"
-    " it.</dd>"
-    "<dt>ANLS</dt><dd>How near the text is, letter by letter; 100 % is the same text.</dd>"
-    "<dt>Accuracy at 0.5</dt><dd>Places right: at least half of the two areas is shared.</dd>"
-    "<dt>mAP50, mAP75, mAP50:95</dt><dd>Things found in the right places under the right name, few"
-    " false ones among them; the higher the number, the more exact the places must be.</dd>"
-    "<dt>Quads at 0.5 IoU</dt><dd>Lines of text whose place is right: at least half of the two"
-    " areas is shared.</dd>"
-    "<dt>Exact</dt><dd>Answers that are the true one, letter by letter.</dd>"
-    "<dt>ROUGE-L</dt><dd>How many of the words are there in the right order.</dd>"
-    "<dt>Unseen style</dt><dd>Pictures drawn in a way that the model never learned from.</dd>"
-    "<dt>IoU</dt><dd>How much of the two areas is shared.</dd>"
-    "<dt>Error rate</dt><dd>Letters or words wrong, of those that are there; 0 % is best, and more"
-    " than 100 % is text that is not there at all.</dd></dl>"
-)
+_FIELD = {
+    "OD, OCR, VQA, DocVQA": "Finding things; reading text; questions about pictures;"
+    " questions about pages.",
+    "95 %": "By bootstrap: of a hundred such sets of questions, 95 come to lie in it.",
+    "ANLS": "How near the text is, letter by letter; 100 % is the same text.",
+    "Accuracy at 0.5": "Places right: at least half of the two areas is shared.",
+    "mAP50, mAP75, mAP50:95": "Things found in the right places under the right name, few false"
+    " ones among them; the higher the number, the more exact the places must be.",
+    "Quads at 0.5 IoU": "Lines of text whose place is right: at least half of the two areas is"
+    " shared.",
+    "Exact": "Answers that are the true one, letter by letter.",
+    "ROUGE-L": "How many of the words are there in the right order.",
+    "Unseen style": "Pictures drawn in a way that the model never learned from.",
+    "IoU": "How much of the two areas is shared.",
+    "Error rate": "Letters or words wrong, of those that are there; 0 % is best, and more than"
+    " 100 % is text that is not there at all.",
+}
+"""The names of the field, and what they mean to a person."""
+
+_WORDS = "".join(f"<dt>{name}</dt>{ours(told, 'dd')}" for name, told in _FIELD.items())
 
 
 def progress_panel(done: int, total: int, doing: str) -> str:
@@ -45,30 +49,28 @@ def progress_panel(done: int, total: int, doing: str) -> str:
     words = f"{done:,} of {total:,} questions" if total else ""
     busy = "" if total and done < total else " fd-waiting"
     return (
-        '<section class="fd-run" aria-label="The measurement"><header>'
-        f'<span class="fd-badge fd-live">{escape(doing)}</span></header>'
-        f'<div class="fd-bar{busy}" role="progressbar" aria-label="Progress" aria-valuemin="0"'
-        f' aria-valuemax="100" aria-valuenow="{share:.0f}"><i style="width:{share:.1f}%"></i></div>'
-        f'<p class="fd-split"><span>{words}</span></p></section>'
+        f"{_BEGIN}<header>{ours(doing, kind='fd-badge fd-live')}</header>"
+        f'<div class="fd-bar{busy}" data-words="label" role="progressbar" aria-label="Progress"'
+        f' aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0f}">'
+        f'<i style="width:{share:.1f}%"></i></div>'
+        f'<p class="fd-split">{ours(words)}</p></section>'
     )
 
 
 def stopped_panel() -> str:
     """Return what is shown after a person stopped it."""
     return (
-        '<section class="fd-run" aria-label="The measurement"><header>'
-        '<span class="fd-badge fd-stopped">Stopped</span></header>'
-        '<p class="fd-note">Nothing was measured to the end.</p></section>'
+        f"{_BEGIN}<header>{ours('Stopped', kind='fd-badge fd-stopped')}</header>"
+        f"{ours('Nothing was measured to the end.', 'p', 'fd-note')}</section>"
     )
 
 
 def failed_panel() -> str:
     """Return what is shown where a measurement could not be made."""
+    words = "The message says why. Change what it names and press “Measure” again."
     return (
-        '<section class="fd-run" aria-label="The measurement"><header>'
-        '<span class="fd-badge fd-failed">Not measured</span></header>'
-        '<p class="fd-note">The message says why. Change what it names and press <b>Measure</b>'
-        " again.</p></section>"
+        f"{_BEGIN}<header>{ours('Not measured', kind='fd-badge fd-failed')}</header>"
+        f"{ours(words, 'p', 'fd-note')}</section>"
     )
 
 
@@ -76,28 +78,34 @@ def report_panel(report: Report) -> str:
     """Return a report as HTML: what it tells in words, the field's own numbers behind Details."""
     asked, first = len(report.judged), report.table or _firsts(report.rows)
     sensitivity = report.sensitivity.sentence() if report.sensitivity else ""
-    failures = ""
+    failures, few = "", ""
     if report.failures:
-        failures = (
-            f'<p class="fd-alert">{len(report.failures):,} rows could not be asked:'
-            f" {escape(report.failures[0][:300])}</p>"
+        words = (
+            f"{len(report.failures):,} rows could not be asked: {report.failures[0][:300].strip()}"
         )
-    few = ""
+        failures = ours(words, "p", "fd-alert")
     if 0 < asked < LEAST:
-        few = (
-            f'<p class="fd-alert" role="status">{_questions(asked)} {_are(asked)} too few to say'
-            " how good the model is: ask at least ten.</p>"
+        words = (
+            f"{_questions(asked)} {_are(asked)} too few to say how good the model is: ask at least"
+            " ten."
         )
+        few = f'<p class="fd-alert" role="status">{ours(words)}</p>'
+    # A stranger's name for data is not translated.
+    data = ours(report.data) if report.data in _OUR_DATA else escape(report.data)
     return (
-        '<section class="fd-run" aria-label="The measurement"><header>'
-        f'<span class="fd-badge fd-done">Done</span><h3>{escape(report.model)} on'
-        f" {escape(report.data)}</h3></header>"
-        f'<p class="fd-note">{_questions(asked)} in {report.seconds:.0f} s</p>'
+        f"{_BEGIN}<header>{ours('Done', kind='fd-badge fd-done')}"
+        f"<h3>{escape(report.model)} · {data}</h3></header>"
+        f"{ours(f'{_questions(asked)} in {report.seconds:.0f} s', 'p', 'fd-note')}"
         f"{few}{_table(first)}"
         f"{_said('Does it read the question?', sensitivity)}{failures}"
-        f"<details><summary>Details: every number, by its name in the field</summary>"
-        f"{_details((*report.table, *report.rows))}{_WORDS}</details></section>"
+        f"<details>{ours('Details: every number, by its name in the field', 'summary')}"
+        f"{_details((*report.table, *report.rows))}<dl>{_WORDS}</dl></details></section>"
     )
+
+
+_BEGIN = '<section class="fd-run" data-words="label" aria-label="The measurement">'
+_OUR_DATA = ("forms", "held-out scenes", "upload")
+"""What the page calls data of its own."""
 
 
 def _firsts(rows: Sequence[Row]) -> tuple[Row, ...]:
@@ -119,14 +127,14 @@ def _are(count: int) -> str:
 def _said(title: str, sentence: str) -> str:
     if not sentence:
         return ""
-    return f'<p class="fd-said"><b>{title}</b> {escape(sentence)}</p>'
+    return f'<p class="fd-said">{ours(title, "b")} {ours(sentence)}</p>'
 
 
 def _table(rows: Sequence[Row]) -> str:
     """Return what some numbers tell a person."""
     body = "".join(_row(row) for row in rows)
     return (
-        '<div class="fd-wide"><table class="fd-numbers"><thead><tr>'
+        '<div class="fd-wide"><table class="fd-numbers"><thead data-words="all"><tr>'
         '<th scope="col">What</th><th scope="col">Here</th>'
         '<th scope="col">With other such questions</th>'
         f'<th scope="col">Questions</th></tr></thead><tbody>{body}</tbody></table></div>'
@@ -134,23 +142,34 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _row(row: Row) -> str:
-    hint = ' <span class="fd-note">(lower is better)</span>' if row.lower_is_better else ""
+    hint = f" {LOWER}" if row.lower_is_better else ""
     known = math.isfinite(row.value)
-    shown = f"{row.value:.0%}" if row.few else f"<b>{row.value:.0%}</b>{_interval(row)}"
-    value = shown if known else "not measured"
+    value = ours(f"{row.value:.0%}", "span" if row.few else "b")
+    value = f"{value}{_interval(row)}" if known else ours("not measured")
     return (
-        f'<tr><th scope="row">{escape(row.said or row.title)}{hint}</th><td>{value}</td>'
+        f'<tr><th scope="row">{_what(row)}{hint}</th><td>{value}</td>'
         f"<td>{_between(row)}</td><td>{row.count:,}</td></tr>"
     )
 
 
+def _what(row: Row) -> str:
+    """Return what a number tells, after the task's title where that belongs to it."""
+    task, said = TASKS[row.task].title, row.said or row.title
+    if not said.startswith(f"{task}: "):
+        return ours(said)
+    return f"{ours(task)}: {ours(said.removeprefix(f'{task}: '))}"
+
+
+LOWER = ours("(lower is better)", kind="fd-note")
+
+
 def _between(row: Row) -> str:
     if row.few:
-        return TOO_FEW
+        return ours(TOO_FEW)
     if row.interval is None:
         return "–"
     low, high = (f"{end:.0%}" for end in row.interval)
-    return f"about {low}" if low == high else f"{low} to {high}"
+    return ours(f"about {low}") if low == high else f"{ours(low)} – {ours(high)}"
 
 
 def _interval(row: Row) -> str:
@@ -175,7 +194,8 @@ def _details(rows: Sequence[Row]) -> str:
         if math.isfinite(row.value)
     )
     return (
-        '<div class="fd-wide"><table class="fd-numbers"><thead><tr><th scope="col">Metric</th>'
+        '<div class="fd-wide"><table class="fd-numbers"><thead data-words="all"><tr>'
+        '<th scope="col">Metric</th>'
         '<th scope="col">Value</th><th scope="col">95 % interval</th>'
         f'<th scope="col">Rows</th></tr></thead><tbody>{body}</tbody></table></div>'
     )
@@ -183,5 +203,5 @@ def _details(rows: Sequence[Row]) -> str:
 
 def _ends(row: Row) -> str:
     if row.interval is None:
-        return TOO_FEW if row.few else "–"
-    return "{:.3f} to {:.3f}".format(*row.interval)
+        return ours(TOO_FEW) if row.few else "–"
+    return "{:.3f} – {:.3f}".format(*row.interval)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from florence_demo.training.status import is_number
+from florence_demo.ui.languages import ours
 
 _MOST_POINTS = 240
 
@@ -36,16 +37,19 @@ def curve(log: Sequence[Mapping[str, Any]], steps: int) -> str:
     labels = "".join(f'<span style="top:{_y(t, top) / 3:.2f}%">{t:g}</span>' for t in ticks)
     said = _said(train, valid, steps)
     return (
-        f'<figure class="fd-curve"><figcaption><b>How wrong it still is</b> <span class="fd-note">'
-        'lower is better</span><span class="fd-legend"><i class="fd-train"></i>on what it learns'
-        ' from<i class="fd-valid"></i>on other pictures</span></figcaption><div class="fd-plot">'
+        '<figure class="fd-curve"><figcaption data-words="all"><b>How wrong it still is</b>'
+        ' <span class="fd-note">(lower is better)</span><span class="fd-legend">'
+        '<i class="fd-train"></i>on what it learns from<i class="fd-valid"></i>on other pictures'
+        '</span></figcaption><div class="fd-plot">'
         f'<div class="fd-y" aria-hidden="true">{labels}</div>'
-        f'<svg viewBox="0 0 1000 300" preserveAspectRatio="none" role="img" aria-label="{said}">'
+        '<svg data-words="label" viewBox="0 0 1000 300" preserveAspectRatio="none" role="img"'
+        f' aria-label="{said}">'
         f'{grid}<path class="fd-line fd-train" d="{_line(train, right, top)}"/>'
         f'<path class="fd-line fd-valid" d="{_line(valid, right, top)}"/>'
         f'<path class="fd-marks fd-train" d="{first}"/>'
         f'<path class="fd-marks fd-valid" d="{_marks(valid, right, top)}"/></svg></div>'
-        f'<p class="fd-x" aria-hidden="true"><span>0</span><span>step {right / 2:,.0f}</span>'
+        f'<p class="fd-x" aria-hidden="true"><span>0</span>'
+        f"{ours(f'step {right / 2:,.0f}')}"
         f"<span>{right:,.0f}</span></p></figure>"
     )
 

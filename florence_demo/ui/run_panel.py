@@ -20,6 +20,8 @@ from florence_demo.training.estimate import in_time
 from florence_demo.training.runs import Run
 from florence_demo.training.samples import Sample, samples_of
 from florence_demo.training.status import OTHER, State, is_number, read_log
+from florence_demo.ui.languages import ours
+from florence_demo.ui.report_panel import LOWER
 from florence_demo.ui.run_curve import curve
 from florence_demo.ui.run_view import pressing
 from florence_demo.ui.run_words import (
@@ -56,10 +58,10 @@ _WHOLE = "It learned all its steps."
 _EARLY = "It ended early: other pictures went no better any more, and what was best is kept."
 
 EMPTY = (
-    '<section class="fd-run fd-run-empty" aria-label="The run"><h3>No run yet</h3>'
-    "<ol><li><b>Choose data</b>: the demo forms need nothing from you.</li>"
-    "<li><b>Choose a model</b> to start from.</li>"
-    "<li>Press <b>Start</b> and watch it learn here.</li></ol>"
+    '<section class="fd-run fd-run-empty" aria-label="The run" data-words="all"><h3>No run yet</h3>'
+    "<ol><li><b>Choose data.</b> The demo forms need nothing from you.</li>"
+    "<li><b>Choose where to start.</b> nano learns in minutes without a GPU.</li>"
+    "<li><b>Press “Start”</b> and watch it learn here.</li></ol>"
     '<p class="fd-note">You can close this page meanwhile: the run goes on and is found again.</p>'
     "</section>"
 )
@@ -78,7 +80,7 @@ def run_panel(run: Run | None, *private: Path) -> str:
     log = read_log(run.folder)
     parts = [
         _head(run),
-        f'<p class="fd-note">{escape(trained_words(run))}</p>' if status.step else "",
+        ours(trained_words(run), "p", "fd-note") if status.step else "",
         _progress(run),
         _message(run, private),
         _facts(run),
@@ -87,7 +89,10 @@ def run_panel(run: Run | None, *private: Path) -> str:
         _samples(run),
         _details(run, log),
     ]
-    return f'<section class="fd-run" aria-label="The run">{"".join(parts)}</section>'
+    return (
+        '<section class="fd-run" data-words="label" aria-label="The run">'
+        f"{''.join(parts)}</section>"
+    )
 
 
 def runs_panel(runs: Sequence[Run]) -> str:
@@ -96,18 +101,18 @@ def runs_panel(runs: Sequence[Run]) -> str:
         return ""
     items = "".join(map(_earlier, runs[:_MOST_RUNS]))
     return (
-        f'<section class="fd-earlier" aria-label="Earlier runs"><h4>Earlier runs</h4><ul>{items}'
-        "</ul></section>"
+        '<section class="fd-earlier" data-words="label" aria-label="Earlier runs">'
+        f"{ours('Earlier runs', 'h4')}<ul>{items}</ul></section>"
     )
 
 
 def _earlier(run: Run) -> str:
-    said = " ".join(filter(None, (trained_words(run), result_words(run.status))))
+    said = f"{ours(trained_words(run))}{ours(result_words(run.status))}"
     name = escape(run.name)
     return (
-        f"<li><div><b>{name}</b><span>{escape(said)}</span></div>"
-        f'<button {pressing(run.name)} class="fd-press" aria-label="Try {name} now">Try it now'
-        "</button></li>"
+        f"<li><div><b>{name}</b>{said}</div>"
+        f'<button {pressing(run.name)} class="fd-press" data-words="all"'
+        f' aria-label="Try {name} now">Try it now</button></li>'
     )
 
 
@@ -115,10 +120,7 @@ def _head(run: Run) -> str:
     state = run.status.state
     title = "Stopping …" if run.stopping else _STATES[state]
     kind = "live" if run.live else state
-    return (
-        f'<header><span class="fd-badge fd-{kind}">{title}</span>'
-        f"<h3>{escape(run.name)}</h3></header>"
-    )
+    return f"<header>{ours(title, kind=f'fd-badge fd-{kind}')}<h3>{escape(run.name)}</h3></header>"
 
 
 def _progress(run: Run) -> str:
@@ -132,41 +134,44 @@ def _progress(run: Run) -> str:
         left = f"about {in_time(max(status.seconds_left, 1))} left"
     busy = " fd-waiting" if run.live and status.state != "training" else ""
     return (
-        f'<div class="fd-bar{busy}" role="progressbar" aria-label="Progress" aria-valuemin="0"'
-        f' aria-valuemax="100" aria-valuenow="{share:.0f}" aria-valuetext="{words}">'
+        f'<div class="fd-bar{busy}" data-words="label" role="progressbar" aria-label="Progress"'
+        f' aria-valuemin="0" aria-valuemax="100" aria-valuenow="{share:.0f}"'
+        f' aria-valuetext="{words}">'
         f'<i style="width:{share:.1f}%"></i></div>'
-        f'<p class="fd-split"><span>{words}</span><span>{left}</span></p>'
+        f'<p class="fd-split">{ours(words)}{ours(left)}</p>'
     )
 
 
 def _message(run: Run, private: Sequence[Path]) -> str:
     status = run.status
     text = without_paths(status.message, run.folder, *private)
+    if status.state == "done":
+        early = 0 < status.step < status.steps
+        return f'<p class="fd-note">{ours(_EARLY if early else _WHOLE)} {ours(_PRESS)}</p>'
     if run.stopping:
         text = "It finishes what it is doing, keeps a checkpoint and measures once more."
-    if status.state == "done":
-        text = "Press “Try it now” to ask it about a picture it did not learn from."
-        early = 0 < status.step < status.steps
-        text = f"{_EARLY if early else _WHOLE} {text}"
     if not text or status.state == "training":
         return ""
     if status.state == "failed":
-        return f'<p class="fd-alert" role="alert">{escape(text)}</p>'
-    return f'<p class="fd-note">{escape(text)}</p>'
+        return f'<p class="fd-alert" role="alert">{ours(text)}</p>'
+    return ours(text, "p", "fd-note")
+
+
+_PRESS = "Press “Try it now” to ask it about a picture it did not learn from."
 
 
 def _facts(run: Run) -> str:
     status = run.status
-    facts = {"Time so far" if run.live else "Time": in_time(max(status.seconds, 1))}
+    facts = {"Time so far" if run.live else "Time": ours(in_time(max(status.seconds, 1)))}
     if status.samples_per_second:
-        facts["Questions a second"] = f"{status.samples_per_second:,.1f}"
+        facts["Questions a second"] = ours(f"{status.samples_per_second:,.1f}")
     return _listed(facts)
 
 
 def _listed(facts: Mapping[str, str]) -> str:
+    """Return names of ours, each with a value as HTML."""
     items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in facts.items()
+        f"<div>{ours(name, 'dt')}<dd>{value}</dd></div>" for name, value in facts.items()
     )
     return f'<dl class="fd-facts">{items}</dl>'
 
@@ -179,7 +184,7 @@ def _details(run: Run, log: Sequence[Mapping[str, Any]]) -> str:
         "Validation loss": status.eval_loss,
     }
     facts = {name: f"{value:.4g}" for name, value in losses.items() if value is not None}
-    facts["Optimizer steps"] = f"{status.step:,} of {status.steps:,}"
+    facts["Optimizer steps"] = f"{status.step:,} / {status.steps:,}"
     facts["Epochs"] = f"{status.epoch:.2f}"
     if run.live and status.memory:
         facts["Memory now"] = in_bytes(status.memory)
@@ -190,7 +195,8 @@ def _details(run: Run, log: Sequence[Mapping[str, Any]]) -> str:
         pass  # by another version
     else:
         facts |= field_settings(config)
-        facts |= {"Base model": model_words(config.model), "Data": data_words(config.data)}
+        facts["Base model"] = escape(model_words(config.model))
+        facts["Data"] = ours(data_words(config.data))
     rates = [e["learning_rate"] for e in log if is_number(e.get("learning_rate"))]
     if rates and run.live:
         facts["Learning rate now"] = f"{rates[-1]:.3g}"
@@ -201,11 +207,12 @@ def _details(run: Run, log: Sequence[Mapping[str, Any]]) -> str:
         for key in keys
     )
     table = (
-        f'<table class="fd-beforeafter"><thead><tr><th scope="col">Metric</th><th scope="col">'
-        f'Before</th><th scope="col">After</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<table class="fd-beforeafter"><thead data-words="all"><tr><th scope="col">Metric</th>'
+        '<th scope="col">Before</th><th scope="col">After</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
     )
     return (
-        '<details data-keep="details"><summary>Details</summary>'
+        f'<details data-keep="details">{ours("Details", "summary")}'
         f"{_listed(facts)}{table if keys else ''}</details>"
     )
 
@@ -223,21 +230,22 @@ def _results(run: Run) -> str:
     few = too_few(status)
     own = [key for key in dict.fromkeys((*before, *after)) if not key.startswith(OTHER)]
     rows = "".join(_result(key, before.get(key), after.get(key), bool(few)) for key in own)
-    warned = f'<p class="fd-alert" role="status">Measured on {escape(few)}.</p>' if few else ""
+    warned = f'<p class="fd-alert" role="status">{ours(f"Measured on {few}.")}</p>' if few else ""
     return (
-        '<table class="fd-beforeafter"><caption>How right it is, on pictures it does not learn from'
-        '</caption><thead><tr><th scope="col">What</th><th scope="col">Before</th>'
-        f'<th scope="col">After</th></tr></thead><tbody>{rows}{_others(before, after)}</tbody>'
+        '<table class="fd-beforeafter"><caption data-words="all">How right it is, on pictures it'
+        ' does not learn from</caption><thead data-words="all"><tr><th scope="col">What</th>'
+        f'<th scope="col">Before</th><th scope="col">After</th></tr></thead>'
+        f"<tbody>{rows}{_others(before, after)}</tbody>"
         f"</table>{warned}"
     )
 
 
 def _result(key: str, before: Any, after: Any, few: bool) -> str:
     task, said, lower = metric_words(key[:_MOST_SHOWN])
-    hint = ' <span class="fd-note">(lower is better)</span>' if lower else ""
-    title = f"{task}: {said}" if task else said
+    hint = f" {LOWER}" if lower else ""
+    title = f"{ours(task)}: {ours(said)}" if task else escape(said)
     change = "" if few else _change(before, after, lower)
-    return _line(f"{escape(title)}{hint}", number(key, before), number(key, after), change)
+    return _line(f"{title}{hint}", number(key, before), number(key, after), change)
 
 
 def _others(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -247,18 +255,21 @@ def _others(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         return ""
     kept = f"What it could do before: {count} other task{'' if count == 1 else 's'}"
     first, then = (f"{value:.0%}" if value is not None else "…" for value in (was, now))
-    return _line(kept, first, then, _change(was, now, False))
+    return _line(ours(kept), first, then, _change(was, now, False))
 
 
 def _line(title: str, before: str, after: str, change: str) -> str:
-    return f'<tr><th scope="row">{title}</th><td>{before}</td><td><b>{after}</b>{change}</td></tr>'
+    return (
+        f'<tr><th scope="row">{title}</th><td>{ours(before)}</td><td>{ours(after, "b")}{change}'
+        "</td></tr>"
+    )
 
 
 def _change(before: Any, after: Any, lower: bool) -> str:
     if not is_number(before) or not is_number(after) or before == after:
         return ""
     better = "better" if (after < before) == lower else "worse"
-    return f' <span class="fd-{better}">{better}</span>'
+    return f" {ours(better, kind=f'fd-{better}')}"
 
 
 # -- answers as it learns -------------------------------------------------------------------------
@@ -269,11 +280,11 @@ def _samples(run: Run) -> str:
     if not samples:
         return ""
     step = samples[0].step
-    after = f' <span class="fd-note">after step {step:,}</span>' if step is not None else ""
+    after = f" {ours(f'after step {step:,}', kind='fd-note')}" if step is not None else ""
     hint = "Press one to see it large." if any(s.can_be_asked for s in samples) else ""
     cards = "".join(_sample(run, i, sample) for i, sample in enumerate(samples))
     return (
-        f'<h4>What it answers{after}</h4><p class="fd-note">{hint}</p>'
+        f"<h4>{ours('What it answers')}{after}</h4>{ours(hint, 'p', 'fd-note')}"
         f'<div class="fd-samples">{cards}</div>'
     )
 
@@ -283,9 +294,9 @@ def _sample(run: Run, number: int, sample: Sample) -> str:
     kind = "fd-better" if verdict == "right" else "fd-worse"
     said = (
         f"<span>{escape(sample.question[:_MOST_SHOWN])}</span>"
-        f"<span><b>{escape(sample.answer[:_MOST_SHOWN]) or '(nothing)'}</b>"
-        f' <span class="{kind}">{verdict}</span></span>'
-        f'<span class="fd-note">Wanted: {escape(sample.truth[:_MOST_SHOWN])}</span>'
+        f"<span><b>{escape(sample.answer[:_MOST_SHOWN]) or ours('(nothing)')}</b>"
+        f" {ours(verdict, kind=kind)}</span>"
+        f'<span class="fd-note">{ours("Wanted:")} {escape(sample.truth[:_MOST_SHOWN])}</span>'
     )
     inner = f"{_thumbnail(sample.small)}<span>{said}</span>"
     if sample.can_be_asked:

@@ -6,7 +6,6 @@ Knows when to look again: whenever a person changes something. Does not know sin
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -19,6 +18,7 @@ from florence_demo.training.config import TrainConfig
 from florence_demo.training.estimate import cache_fits, estimate, fitted
 from florence_demo.training.recipes import first_mode, recipe
 from florence_demo.training.trainable import Mode
+from florence_demo.ui.languages import ours
 from florence_demo.ui.pickers import QUIET, DataPicker, model_of
 from florence_demo.ui.train_samples import ROWS_READ, Looking, shown
 from florence_demo.ui.train_settings import Settings, config_of
@@ -114,12 +114,16 @@ def cost_card(config: TrainConfig, rows: int | None) -> str:
     smaller, said = fitted(config, rows)
     if said:
         found = estimate(smaller, rows) or found
-        return _card(f"{found.sentence()} {said}")
-    return _card(found.sentence()) + (
-        '<p class="fd-alert" role="status">That is more memory than is free: choose the add-on,'
-        " fewer questions a step, or a smaller model.</p>"
-    )
+        return _card(found.sentence(), said)
+    return f'{_card(found.sentence())}<p class="fd-alert" role="status">{ours(_TOO_MUCH)}</p>'
 
 
-def _card(text: str) -> str:
-    return f'<p class="fd-said"><b>What it will take</b><br>{escape(text)}</p>'
+_TOO_MUCH = (
+    "That is more memory than is free: choose the add-on, fewer questions a step, or a smaller"
+    " model."
+)
+
+
+def _card(*sentences: str) -> str:
+    told = " ".join(map(ours, sentences))
+    return f'<p class="fd-said">{ours("What it will take", "b")}<br>{told}</p>'

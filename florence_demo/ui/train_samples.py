@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from threading import Lock
@@ -22,6 +21,7 @@ from florence_demo.data.source import DataSource
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.pictures.images import display_copy
 from florence_demo.tasks import TASKS
+from florence_demo.ui.languages import ours
 
 ROWS_READ = 5_000
 """Rows up to which data is counted; more would keep a person waiting."""
@@ -74,53 +74,53 @@ def _looked(data: Data) -> Looked:
     notes: list[str] = []
     most = ROWS_READ if data.rows is None else _FIRST
     rows = open_data(data.source, limit=most, problems=problems, notes=notes)
-    words = [_parts(data), _left_out(data, problems, notes)]
-    said = "".join(f'<p class="fd-note">{escape(text)}</p>' for text in words if text)
+    told = [_parts(data), _left_out(data, problems, notes)]
+    said = "".join(f'<p class="fd-note">{" ".join(map(ours, each))}</p>' for each in told if each)
     cards = "".join(map(_card, varied(rows, _SAMPLES)))
     shown = (
-        f'<h4>Some of what it will learn</h4><div class="fd-samples fd-ahead">{cards}</div>{said}'
+        f"{ours('Some of what it will learn', 'h4')}"
+        f'<div class="fd-samples fd-ahead">{cards}</div>{said}'
     )
     return Looked(len(rows) if data.rows is None else data.rows, shown)
 
 
-def _parts(data: Data) -> str:
-    """Return what is learned from and what is measured on, in a sentence."""
+def _parts(data: Data) -> list[str]:
+    """Return what is learned from and what is measured on, in sentences."""
     parts = parts_of(data.source)
-    told = f"It has {len(parts)} parts: {parts_said(parts)}. " if parts else ""
+    told = [f"{each}." for each in parts_said(parts).split("; ") if each]
     if data.held:
-        return f"{told}It is measured on others of the same kind, which it does not learn from."
-    if part_to_measure(data.source, VALIDATION):
-        return told.strip()
-    return f"{told}A twentieth of the pictures is held back to measure on."
+        told.append("It is measured on others of the same kind, which it does not learn from.")
+    elif not part_to_measure(data.source, VALIDATION):
+        told.append("A twentieth of the pictures is held back to measure on.")
+    return told
 
 
-def _left_out(data: Data, problems: list[str], notes: list[str]) -> str:
-    def told() -> Iterator[str]:
-        if problems:
-            noun = "row is" if len(problems) == 1 else "rows are"
-            yield f"{len(problems):,} {noun} left out, such as {data.safe(problems[0])}"
-        yield from (data.safe(note) for note in notes[:_NOTES])
-        if len(notes) > _NOTES:
-            yield f"And {len(notes) - _NOTES:,} more notes."
-
-    return " ".join(told())
+def _left_out(data: Data, problems: list[str], notes: list[str]) -> list[str]:
+    told = [data.safe(note) for note in notes[:_NOTES]]
+    if problems:
+        noun = "row is" if len(problems) == 1 else "rows are"
+        told.insert(0, f"{len(problems):,} {noun} left out, such as {data.safe(problems[0])}")
+    if len(notes) > _NOTES:
+        told.append(f"And {len(notes) - _NOTES:,} more notes.")
+    return told
 
 
 def _card(row: Example) -> str:
     # A word such as <FORM> is the model's business.
-    question = _short(re.sub(r"^\s*<\w+>", "", row.text).strip()) or (
-        TASKS[row.task].title if row.task in TASKS else row.task
-    )
+    text = _short(re.sub(r"^\s*<\w+>", "", row.text).strip())
+    task = TASKS.get(row.task)
+    question = escape(text) if text or not task else ours(task.title)
     try:
         drawn, truth = drawn_row(row, _SIDE)
     except FlorenceDemoError:
         return ""  # it was there when the rows were read
     encoded, kind = display_copy(drawn, _SIDE)
     source = f"data:{kind};base64,{base64.b64encode(encoded).decode()}"
-    answer = _short(truth.sentence())
+    said = _short(truth.sentence())
+    answer = escape(said) if said == _short(truth.text) else ours(said)
     return (
         f'<article class="fd-sample"><img src="{source}" alt="">'
-        f"<div><p>{escape(question)}</p><p><b>{escape(answer)}</b></p></div></article>"
+        f"<div><p>{question}</p><p><b>{answer}</b></p></div></article>"
     )
 
 
@@ -139,4 +139,4 @@ def shown(looking: Looking, data: Data) -> str:
 
 
 def _said(text: str) -> str:
-    return f'<p class="fd-note">{escape(text)}</p>'
+    return ours(text, "p", "fd-note")

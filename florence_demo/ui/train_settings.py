@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from florence_demo.serving.asking import Service
 from florence_demo.training.config import BOUNDS, MOST, TrainConfig
 from florence_demo.training.recipes import recipe, source_of
 from florence_demo.training.trainable import Mode
+from florence_demo.ui.languages import ours
 from florence_demo.ui.numbers import Number, number_of
 from florence_demo.ui.pickers import model_choices, model_of
 from florence_demo.ui.run_words import MODES
@@ -277,10 +277,10 @@ def _advice(found: TrainConfig) -> str:
     said = [source_of(found.model, found.data, found.mode)]
     if found.mode != "full":
         said.append(_ONCE)
-    why = "".join(f'<p class="fd-note">{escape(text)}</p>' for text in said)
+    why = "".join(ours(text, "p", "fd-note") for text in said)
     return (
-        f'<p class="fd-note">{escape(words)}</p><details class="fd-why"><summary>Where they come'
-        f" from</summary>{why}</details>"
+        f'{ours(words, "p", "fd-note")}<details class="fd-why">'
+        f"{ours('Where they come from', 'summary')}{why}</details>"
     )
 
 
@@ -303,9 +303,9 @@ def config_of(service: Service, data: Data, values: Sequence[Any]) -> TrainConfi
         FlorenceDemoError: The model is none, or a setting is missing or makes no sense.
     """
     given = {s.name: value for s, value in zip(SETTINGS, values, strict=True)}
-    if any(s.needed and (given[s.name] is None or given[s.name] == 0) for s in SETTINGS):
-        needed = ", ".join(f"“{s.needed}”" for s in SETTINGS if s.needed)
-        raise InputError(f"Fill in every number, more than 0: {needed}.")
+    for setting in SETTINGS:
+        if setting.needed and (given[setting.name] is None or given[setting.name] == 0):
+            raise InputError(f"Fill in “{setting.needed}”: a number that is more than 0.")
     chosen: dict[str, Any] = {}
     for setting in SETTINGS:
         chosen.update(setting.read(service, given))

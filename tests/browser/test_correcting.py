@@ -160,4 +160,4 @@ def test_one_goes_on_to_learn_from_it(shown):
     expect(page.get_by_role("tab", name="Fine-tune", exact=True)).to_have_attribute(
         "aria-selected", "true"
     )
-    expect(page.get_by_label("A folder under data/").first).to_have_value("my-data")
+    expect(page.get_by_label("Folder", exact=True).first).to_have_value("my-data")

@@ -95,7 +95,7 @@ def test_a_model_learns_is_found_again_and_opened(page):
 
     tab.get_by_role("button", name="Try it now", exact=True).first.click()
     expect(page.get_by_role("tab", name="My models")).to_have_attribute("aria-selected", "true")
-    expect(page.get_by_label("A folder under checkpoints/")).to_have_value("forms-tiny")
+    expect(page.get_by_label("Models here")).to_have_value("forms-tiny")
     models = page.locator("[role=tabpanel]:visible")
     expect(models.get_by_text("Loaded: ask it below.")).to_be_visible()
     expect(models.locator(".fd-stage img")).to_be_visible()

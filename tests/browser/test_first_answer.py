@@ -82,7 +82,7 @@ def test_a_run_that_ended_is_tried_with_one_press(page, engines, address, loaded
     tab.get_by_role("button", name="Try it now", exact=True).first.click()
 
     tab = in_my_models(page)
-    expect(tab.get_by_label("A folder under checkpoints/")).to_have_value("forms")
+    expect(tab.get_by_label("Models here")).to_have_value("forms")
     expect(tab.get_by_text("Loaded: ask it below.")).to_be_visible()
     expect(tab.locator(".fd-stage img")).to_be_visible()
     expect(tab.get_by_role("radio", name=CUSTOM.title)).to_be_checked()
@@ -122,7 +122,7 @@ def test_what_it_answered_on_the_way_opens_on_the_canvas(page):
 
 def test_a_checkpoint_that_a_run_made_offers_its_samples(page, engines):
     tab = open_tab(page, "My models")
-    tab.get_by_label("A folder under checkpoints/").click()
+    tab.get_by_label("Models here").click()
     page.get_by_role("option", name="cats").click()
     card = tab.get_by_role("region", name="The checkpoint")
     expect(card.get_by_text("Trained 20 steps on demo forms from nano")).to_be_visible()
@@ -144,7 +144,7 @@ def test_what_came_since_is_there_when_the_tab_is_opened(page, root):
     finished_run(root / "later", ago=LONG_AGO)
     open_tab(page, "Fine-tune")
     tab = open_tab(page, "My models")
-    tab.get_by_label("A folder under checkpoints/").click()
+    tab.get_by_label("Models here").click()
     expect(page.get_by_role("option", name="later")).to_be_visible()
 
 

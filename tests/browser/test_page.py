@@ -387,7 +387,7 @@ def test_a_checkpoint_is_chosen_described_loaded_asked_and_unloaded(page, pictur
     expect(tab.get_by_text("Choose a checkpoint to see what it holds.")).to_be_visible()
     tab.get_by_role("button", name="Ask", exact=True).click()
     expect(page.get_by_text("No checkpoint is loaded", exact=False).first).to_be_visible()
-    tab.get_by_label("A folder under checkpoints/").click()
+    tab.get_by_label("Models here").click()
     page.get_by_role("option", name="mine").click()
     card = tab.get_by_role("region", name="The checkpoint")
     expect(card.get_by_text("A Florence-2 of a size of its own")).to_be_visible()

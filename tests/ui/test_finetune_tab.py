@@ -148,7 +148,7 @@ def test_settings_become_a_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["length", "batch", "rate", "answers", "tokens"])
 @pytest.mark.parametrize("value", [None, 0])
 def test_an_empty_number_is_asked_for(tmp_path: Path, name: str, value: Any) -> None:
-    with pytest.raises(InputError, match="Fill in every number"):
+    with pytest.raises(InputError, match="Fill in “"):
         config_of(service(tmp_path), FORMS_DATA, values(**{name: value}))
 
 
@@ -237,7 +237,7 @@ def test_an_absurd_setting_is_told_in_a_sentence(
 ) -> None:
     if not value and name in ("limit", "every"):
         return  # left out
-    with pytest.raises(FlorenceDemoError, match=r"must be|Fill in every number"):
+    with pytest.raises(FlorenceDemoError, match=r"must be|Fill in “"):
         config_of(service(tmp_path), FORMS_DATA, values(**{name: value, "unit": unit}))
 
 

@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from florence_demo.checkpoints.inspection import inspect_checkpoint
+from florence_demo.data.chosen import Data
+from florence_demo.data.forms import DEMO_FORMS
+from florence_demo.data.reading import open_data
+from florence_demo.data.source import DataSource
+from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
+from florence_demo.models.catalogue import ASSETS
 from florence_demo.serving.asking import Service, load_examples
+from florence_demo.training.config import TrainConfig
 from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui.checkpoint_card import NOTHING, Now, checkpoint_card, nothing_card
 from florence_demo.ui.languages import LANGUAGES, WORDS, mark, marked, plain, tables
-from tests.fakes import FakeEngines
+from florence_demo.ui.report_panel import (
+    failed_panel,
+    progress_panel,
+    report_panel,
+    stopped_panel,
+)
+from florence_demo.ui.run_panel import run_panel, runs_panel
+from florence_demo.ui.train_advice import cost_card
+from florence_demo.ui.train_samples import Looking, shown
+from tests.fakes import FakeEngine, FakeEngines
+from tests.run_makers import finished_run
 
 PACKAGE = Path(__file__).resolve().parents[2] / "florence_demo"
 TABLES = {name: tables()[name] for name in LANGUAGES if name != "en"}
 VALUE = re.compile(r"\{(\w+)\}")
+
+HELDOUT = DataSource("heldout", str(ASSETS / "heldout"))
 
 FORMS = {
     "en": {"one", "other"},
@@ -42,9 +65,6 @@ GRADIOS = {
 }  # fmt: skip
 """Those that gradio has in English alone."""
 
-PENDING = {"checkpoints", "finetune", "evaluate"}
-"""Tabs whose words are not translated yet."""
-PENDING_SCRIPTS: set[str] = set()
 
 PIECED = {"{} regions", "{} region", "{} outlines", "{} outline"}
 """Those that ``Prediction.sentence`` puts together of little more than values."""
@@ -66,12 +86,42 @@ class _Texts(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         named = dict(attrs)
-        self.found += [
-            named[a] for a in ("aria-label", "title", "placeholder", "alt") if named.get(a)
-        ]
+        self.found += [named[a] for a in _LABELS if named.get(a)]
 
     def handle_data(self, data):
         self.found.append(data.strip())
+
+
+class _Ours(HTMLParser):
+    """Collect the texts and the labels that a page marks as ours, and all others."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.others: list[str] = []
+        self._open: list[tuple[str, bool]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        inside = self._inside() or ("data-words" in named and named["data-words"] != "label")
+        labels = [named[a] for a in _LABELS if named.get(a)]
+        (self.found if inside or "data-words" in named else self.others).extend(labels)
+        self._open.append((tag, inside))
+
+    def handle_endtag(self, tag):
+        # What has no end, such as <img>, ends with what is around it.
+        while any(tag == each for each, _ in self._open) and self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        (self.found if self._inside() else self.others).append(data.strip())
+
+    def _inside(self) -> bool:
+        return bool(self._open) and self._open[-1][1]
+
+
+_LABELS = ("aria-label", "aria-valuetext", "title", "placeholder", "alt")
 
 
 def _constants(path: Path) -> list[str]:
@@ -86,20 +136,9 @@ def _constants(path: Path) -> list[str]:
     return found
 
 
-def _in_scripts(pattern: str, but: Collection[str] = ()) -> list[str]:
-    scripts = [p for p in (PACKAGE / "ui" / "js").glob("*.js") if p.name not in but]
+def _in_scripts(pattern: str) -> list[str]:
+    scripts = (PACKAGE / "ui" / "js").glob("*.js")
     return [text for path in scripts for text in re.findall(pattern, path.read_text("utf-8"))]
-
-
-def _within(node: dict, tabs: Collection[str], names: dict[int, str]) -> set[int]:
-    """Return the components in some of the tabs."""
-    if names.get(node["id"]) in tabs:
-        return _all_within(node)
-    return {i for child in node.get("children") or () for i in _within(child, tabs, names)}
-
-
-def _all_within(node: dict) -> set[int]:
-    return {node["id"]}.union(*(_all_within(child) for child in node.get("children") or ()))
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +159,11 @@ def sources(config) -> set[str]:
     return {each for text in (*found, *texts) for each in (text, text[:1].upper() + text[1:])}
 
 
-def _spoken(config, but: Collection[str] = ()) -> set[str]:
-    """Return what the page's components say at first, but for those in some tabs."""
+def _spoken(config) -> set[str]:
+    """Return what the page's components say at first."""
     found: set[str] = set()
-    names = {c["id"]: c["props"].get("id") for c in config["components"] if c["type"] == "tabitem"}
-    left_out = _within(config["layout"], but, names) - set(names)
     for component in config["components"]:
-        if component["id"] in left_out:
+        if component["type"] == "api":
             continue
         props, kind = component["props"], component["type"]
         names = [
@@ -139,7 +176,7 @@ def _spoken(config, but: Collection[str] = ()) -> set[str]:
         found |= {choice[0] for choice in props.get("choices") or ()}
         for html in (props.get("html_template"), props.get("value")):
             if isinstance(html, str) and "data-words" in html:
-                found |= set(_Texts(html).found)
+                found |= set(_Ours(html).found)
     return {text for text in found if text not in SAME and re.search(r"[^\W\d_]{2}", text)}
 
 
@@ -186,14 +223,14 @@ def _has(shapes: list[re.Pattern[str]], words: str) -> bool:
 
 def test_every_word_of_the_components_is_in_the_tables(config):
     forms = [_shape(words) for words in TABLES["de"] if VALUE.search(words)]
-    unknown = [t for t in _spoken(config, PENDING) - set(TABLES["de"]) if not _has(forms, t)]
+    unknown = [t for t in _spoken(config) - set(TABLES["de"]) if not _has(forms, t)]
     assert "\n".join(sorted(unknown)) == ""
 
 
 def test_every_word_of_the_scripts_is_in_the_tables():
     said = _in_scripts(r"fd\.(?:say|tell)\(\s*'([^'\n]+)'")
     # What is no name of a thing in the page's language, but a sentence or a phrase.
-    said += [t for t in _in_scripts(r"'([A-Z][^'\n]* [^'\n]*)'", PENDING_SCRIPTS) if "<" not in t]
+    said += [t for t in _in_scripts(r"'([A-Z][^'\n]* [^'\n]*)'") if "<" not in t]
     assert said
     assert "\n".join(sorted(set(said) - set(TABLES["de"]))) == ""
 
@@ -204,6 +241,49 @@ def test_no_word_is_left_over(sources):
     made = [_shape(t) for t in exact if "{}" in t and len(t.replace("{}", "")) >= 4]
     unused = [w for w in TABLES["de"] if VALUE.sub("{}", w) not in exact and not _has(made, w)]
     assert "\n".join(unused) == ""
+
+
+def _panels(tmp_path: Path) -> Iterator[str]:
+    """Yield what the server draws of runs, models and measurements."""
+    root = tmp_path / "checkpoints"
+    yield nothing_card(root)
+    yield nothing_card(root, training=False)
+    told = {"before": {"custom/anls": 0.1, "other od/accuracy": 0.9}, "measured": 3}
+    for name, more in (
+        ("done", {}),
+        ("early", {"steps": 40, "after": {"custom/anls": 0.05, "custom/cer": 0.5}, **told}),
+        ("live", {"state": "training", "pid": os.getpid(), "seconds_left": 90.0}),
+        ("stopped", {"state": "stopped", "step": 1, "steps": 1, "message": "Waking up"}),
+    ):
+        run = finished_run(root / name, **more)
+        yield run_panel(run)
+        yield runs_panel([run])
+        for now in (NOTHING, Now("Loaded: ask it below.", "Loaded as nano, fp32, cpu, 18 MB.")):
+            yield checkpoint_card(inspect_checkpoint(run.folder), run, now=now)
+            yield checkpoint_card(inspect_checkpoint(run.folder), None, now=now)
+    yield from (progress_panel(0, 0, "Opening the data"), progress_panel(3, 9, "Asking"))
+    yield from (stopped_panel(), failed_panel())
+    for count, failures in ((1, ()), (20, ("a row",))):
+        found = evaluate(FakeEngine(), open_data(HELDOUT, limit=count), EvaluateConfig("nano"))
+        yield report_panel(replace(found, data="forms", failures=failures))
+    for rows in (None, 100):
+        yield cost_card(TrainConfig(model="nano", steps=20), rows)
+    yield shown(Looking(), Data(DEMO_FORMS, "forms", rows=9))
+
+
+def test_every_word_of_the_panels_is_in_the_tables(tmp_path):
+    forms = [_shape(words) for words in TABLES["de"] if VALUE.search(words)]
+    pages = [_Ours(html) for html in _panels(tmp_path)]
+    known = set(TABLES["de"]) | {w[:1].upper() + w[1:] for w in TABLES["de"]}
+    said = {text for page in pages for text in page.found if re.search(r"[^\W\d_]{2}", text)}
+    said = {text for text in said if not _AMOUNT.fullmatch(text)}
+    assert "\n".join(sorted(t for t in said - known - SAME if not _has(forms, t))) == ""
+    # What is not marked is data, such as a form's answer, or the field's name of a number.
+    others = {text for page in pages for text in page.others if text in known}
+    assert others <= {"forms", "medium"}
+
+
+_AMOUNT = re.compile(r"[\d.,]+( [kMG]?B| (second|minute|hour|day)s?|%)?")
 
 
 def test_words_are_marked_for_gradio_and_come_back():

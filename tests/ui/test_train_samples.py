@@ -63,7 +63,7 @@ def test_a_refusal_is_a_sentence(tmp_path: Path, limits: DataLimits) -> None:
     data = rows_in(tmp_path / "a", [bad, bad])
     source = DataSource("jsonl", data.source.location, "", str(tmp_path / "a"), limits)
     html = shown(Looking(), Data(source, "upload"))
-    assert html.startswith('<p class="fd-note">')
+    assert html.startswith('<p class="fd-note" data-words="all">')
     assert "<article" not in html
     assert str(tmp_path) not in html
 
@@ -75,7 +75,8 @@ def test_the_parts_of_a_set_are_named(tmp_path: Path) -> None:
     source = source_in(tmp_path / "set", tmp_path)
     assert source is not None
     html = shown(Looking(), Data(source, "set"))
-    assert "train is learned from; validation is measured on while learning; test is kept" in html
+    for said in ("train is learned from.", "validation is measured on while", "test is kept for"):
+        assert said in html
     assert "<b>train</b>" in html
     assert "twentieth" not in html
 

@@ -1,17 +1,19 @@
 // Our words in the visitor's language. The English words are the keys; gradio chooses the language
 // and hands over the tables. What gradio draws it translates itself; this does the rest:
 //   data-words on an element: all text and labels in it, as they arrive, are ours. What a script or
-//     a model writes there later is left alone.
+//     a model writes there later is left alone. data-words="all": what comes there
+//     later too, for HTML of the server, which gradio writes into the elements that are there already.
+//     data-words="label": the element's own labels alone.
 //   fd.say(words, values): our words with values in them, for scripts. A sentence of the server that
 //     has its values in it already is found by its form.
 //   fd.number(value), fd.tell(words): a number as one writes it; words for who hears the page.
 window.fd = (() => {
   const tables = (window.gradio_config && window.gradio_config.i18n_translations) || {};
   const OURS = '[data-words], [data-testid=toast-text], .toast-title-row';
-  const AMOUNT = /^(\d[\d,]*(?:\.\d+)?)( (?:[kMGT]?B|s|min|h))?$/;
+  const AMOUNT = /^(\d[\d,]*)(\.\d+)?(%| (?:[kMGT]?B|s|min|h|million|(?:second|minute|hour|day)s?))?$/;
   // Gradio has words of its own in English alone, most of them for who hears the page.
   const GRADIOS = ':is(button, input, [role=button], .empty)[aria-label]:not([class*=fd-])';
-  const LABELS = ['aria-label', 'title', 'placeholder', 'alt'];
+  const LABELS = ['aria-label', 'aria-valuetext', 'title', 'placeholder', 'alt'];
   const page = document.documentElement;
   let language, plural, numbers, forms;
 
@@ -27,6 +29,30 @@ window.fd = (() => {
     return value === undefined ? all : typeof value === 'number' ? number(value) : value;
   });
 
+  // "1,234", "12.5%", "3 minutes" as one writes it in the language, with as many digits.
+  const amount = words => {
+    const found = words.match(AMOUNT);
+    if (!found) return null;
+    const [, whole, digits = '', unit = ''] = found;
+    const value = Number(whole.replace(/,/g, '') + digits), name = unit.trim().replace(/s$/, '');
+    const places = {minimumFractionDigits: digits.length && digits.length - 1,
+      maximumFractionDigits: digits.length && digits.length - 1};
+    if (!unit) return digits ? number(value, places) : value;
+    if (unit === '%') return number(value / 100, {style: 'percent', ...places});
+    if (name === 'million') return number(value * 1e6, {notation: 'compact', compactDisplay: 'long'});
+    return /^(second|minute|hour|day)$/.test(name)
+      ? number(value, {style: 'unit', unit: name, unitDisplay: 'long', ...places})
+      : number(value, places) + unit;
+  };
+  // A name that begins a sentence has a capital letter there.
+  const part = words => {
+    if (has(words)) return form(words, {});
+    const small = words[0].toLowerCase() + words.slice(1);
+    if (!has(small)) return amount(words) ?? words;
+    const said = form(small, {});
+    return said[0].toUpperCase() + said.slice(1);
+  };
+
   // "There are {n} of {what}" as a pattern, so that a sentence of that form is known again.
   const pattern = words => ({
     words,
@@ -41,16 +67,11 @@ window.fd = (() => {
       const found = sentence.match(shape);
       if (!found) continue;
       const values = {};
-      names.forEach((name, i) => {
-        const value = found[i + 1];
-        const amount = value.match(AMOUNT);
-        const count = amount && Number(amount[1].replace(/,/g, ''));
-        values[name] = has(value) ? form(value, {}) : !amount ? value
-          : amount[2] ? number(count) + amount[2] : count;
-      });
+      names.forEach((name, i) => { values[name] = part(found[i + 1]); });
       return fill(form(words, values), values);
     }
-    return sentence;
+    const alone = part(sentence);
+    return typeof alone === 'number' ? number(alone) : alone;
   };
   const say = (words, values) => {
     if (!values && !has(words)) return language === 'en' ? words : recognized(words);
@@ -68,11 +89,13 @@ window.fd = (() => {
     if (node.nodeValue !== shown) node.nodeValue = shown;
   };
   const walk = (root, known) => {
-    const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) turn(texts.currentNode, known);
-    [root, ...root.querySelectorAll('*')].forEach(each => LABELS.forEach(name => {
+    const inside = root.dataset.words === 'label' ? [] : root.querySelectorAll('*');
+    [root, ...inside].forEach(each => LABELS.forEach(name => {
       if (each.hasAttribute(name)) turn(each.getAttributeNode(name), known);
     }));
+    if (root.dataset.words === 'label') return;
+    const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) turn(texts.currentNode, known);
   };
 
   const choose = () => {
@@ -91,13 +114,24 @@ window.fd = (() => {
   };
   choose();
   new MutationObserver(choose).observe(page, {attributes: true, attributeFilter: ['lang']});
-  new MutationObserver(changes => changes.forEach(({addedNodes}) => addedNodes.forEach(node => {
+  const arrived = node => {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
     [node, ...node.querySelectorAll(`${OURS}, ${GRADIOS}`)].forEach(each => {
       if (each.matches(OURS)) walk(each);
       else if (each.matches(GRADIOS)) turn(each.getAttributeNode('aria-label'));
     });
-  }))).observe(page, {childList: true, subtree: true});
+  };
+  new MutationObserver(changes => {
+    const changed = new Set();
+    changes.forEach(({target, addedNodes}) => {
+      addedNodes.forEach(arrived);
+      const at = target.nodeType === Node.TEXT_NODE ? target.parentElement : target;
+      const around = at && at.closest('[data-words=all], [data-words=label]');
+      if (around && (around === at || around.dataset.words === 'all')) changed.add(around);
+    });
+    changed.forEach(each => walk(each));
+  }).observe(page, {childList: true, characterData: true, subtree: true, attributes: true,
+    attributeFilter: [...LABELS, 'data-words']});
 
   const tell = words => {
     const status = document.querySelector('#fd-status');

@@ -51,6 +51,11 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def on_zero_gpu() -> bool:
+    """Return whether each call runs in a process of its own on a GPU that Hugging Face lends."""
+    return bool(os.environ.get("SPACES_ZERO_GPU"))
+
+
 def versions() -> dict[str, str]:
     """Return the versions of what decides about speed; what is not installed is left out."""
     found = {"python": platform.python_version()}

@@ -46,16 +46,40 @@ _SHAPES = {  # width, layers, heads, width of the tower's first stage
 }
 
 
-def build(size: str, seed: int = 0) -> Any:
-    """Return a random model of the true size, fp32 on the CPU.
+def build(size: str, seed: int = 0, *, device: Any = "cpu") -> Any:
+    """Return a random model of the true size in fp32.
 
     Args:
         size: "base" or "large"; "tiny" is no size of Microsoft's, it only shows that all works.
         seed: Of the weights.
+        device: Where it is made: large takes a GPU a second, and a processor many.
     """
+    config = config_of(size)
+    torch.manual_seed(seed)
+    with torch.device(device):
+        model: Any = Florence2ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half())
+    model.generation_config = GenerationConfig(
+        num_beams=3,
+        no_repeat_ngram_size=3,
+        early_stopping=False,
+        forced_bos_token_id=0,
+        forced_eos_token_id=2,
+        decoder_start_token_id=2,
+        bos_token_id=0,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
+    return model
+
+
+def config_of(size: str) -> Any:
+    """Return the configuration of a size, as ``build`` takes it."""
     width, layers, heads, tower = _SHAPES[size]
     groups = [(tower // 32) << stage for stage in range(4)]
-    config = Florence2Config(
+    return Florence2Config(
         vision_config={
             "embed_dim": [tower << stage for stage in range(4)],
             "num_heads": groups,
@@ -81,23 +105,6 @@ def build(size: str, seed: int = 0) -> Any:
         },
         image_token_id=IMAGE_TOKEN,
     )
-    torch.manual_seed(seed)
-    model: Any = Florence2ForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.half())
-    model.generation_config = GenerationConfig(
-        num_beams=3,
-        no_repeat_ngram_size=3,
-        early_stopping=False,
-        forced_bos_token_id=0,
-        forced_eos_token_id=2,
-        decoder_start_token_id=2,
-        bos_token_id=0,
-        eos_token_id=2,
-        pad_token_id=1,
-    )
-    return model
 
 
 def picture(seed: int = 0, rows: int = 1) -> Tensor:

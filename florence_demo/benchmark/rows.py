@@ -84,8 +84,15 @@ def against(name: str, at_least: float, taken: tuple[float, float, bool], *, exa
     return Row(name, 0.0 if exact and not same else usual / ours, at_least, note)
 
 
+def at_most(name: str, limit: float, taken: float) -> Row:
+    """Return a row of a limit in seconds."""
+    return Row(name, limit / taken, 1.0, f"{_seconds(taken)}, {_seconds(limit)} at most")
+
+
 def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.1f} ms"
+    if value >= 1:
+        return f"{value:.2f} s"
+    return f"{value * 1000:.{1 if value >= 0.01 else 2}f} ms"
 
 
 def markdown(rows: list[Row]) -> str:

@@ -7,37 +7,31 @@ their scores are computed ``forward``'s. The reference for both is transformers'
 
 from __future__ import annotations
 
-import copy
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import Florence2ForConditionalGeneration, GenerationConfig
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 from transformers.modeling_outputs import BaseModelOutput
 
-from florence_demo.decoding.forward import ROOM, DecoderStep
-from florence_demo.decoding.graphs import WIDTH, Graphs, filled_up
+from florence_demo.decoding.crowd import Crowd
+from florence_demo.decoding.forward import DecoderStep
+from florence_demo.decoding.graphs import Beginning, Graphs
+from florence_demo.decoding.group import Group, OnStep, Ticket
 from florence_demo.decoding.linears import to_int8
-from florence_demo.decoding.loops import LOOK, cut, without_loop
 from florence_demo.decoding.nearby import likelihoods
 from florence_demo.decoding.rules import DecodeOptions, Generated, unsupported
-from florence_demo.decoding.search import start_search, trim
-from florence_demo.decoding.step import take_step
+from florence_demo.decoding.search import trim
+from florence_demo.decoding.suited import suited_step
+from florence_demo.decoding.turns import Turns
+from florence_demo.encoding.encoder import Encoder
 from florence_demo.errors import InputError
 
 log = logging.getLogger(__name__)
-
-OnStep = Callable[[int, list[list[int]]], bool]
-"""Called after each token with its number and the leading beam's ids of every row; False stops."""
-
-POLL = 8
-"""Steps between two looks at whether a GPU's answers are all done: each look waits for the GPU."""
 
 
 class Decoder:
@@ -73,17 +67,22 @@ class Decoder:
         if special and not reference:
             log.info("decoding with generate, for the checkpoint's %s", ", ".join(special))
         self.reference = reference or bool(special)
-        # Equal numbers in nine tenths of the time: 5.95 s instead of 6.55 s for a picture.
-        self._channels_last = not self.reference and model.device.type == "cpu"
-        if self._channels_last:
-            model.model.vision_tower.to(memory_format=torch.channels_last)
+        self._encoder = None if reference else Encoder(model)
+        self.turns = Turns()
         self._step: DecoderStep | None = None
         self._graphs: Graphs | None = None
+        self._crowd: Crowd | None = None
         if not self.reference:
             with torch.inference_mode():
-                self._step = DecoderStep(model, plain=plain, release=release)
+                self._step = suited_step(model, plain=plain, release=release)
             if model.device.type == "cuda":
                 self._graphs = Graphs(self._step)
+            self._crowd = Crowd(self._group, self.turns)
+
+    @property
+    def captured_bytes(self) -> int:
+        """Return what captured passes of tower and text encoder took of a GPU's memory."""
+        return self._encoder.bytes if self._encoder else 0
 
     @torch.inference_mode()
     def encode_image(
@@ -93,24 +92,15 @@ class Decoder:
 
         Args:
             pixel_values: Normalised pixels.
-            before_block: Called before each of the tower's blocks; what it raises ends the pass.
+            before_block: Called between the tower's blocks, or before and after where a GPU does
+                them in one go; what it raises ends the pass.
         """
         pixels = pixel_values.to(self.model.device, self.model.dtype)
-        if self._channels_last:
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        thread = threading.get_ident()
-
-        def ask(*_: Any) -> None:
-            if before_block is not None and threading.get_ident() == thread:
-                before_block()
-
-        blocks = [block for stage in self.model.model.vision_tower.blocks for block in stage]
-        hooks = [block.register_forward_pre_hook(ask) for block in blocks if before_block]
-        try:
-            features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
-        finally:
-            for hook in hooks:
-                hook.remove()
+        if self._encoder is not None:
+            return self._encoder.see(pixels, before_block)
+        if before_block is not None:
+            before_block()
+        features: Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
         return features
 
     @torch.inference_mode()
@@ -122,7 +112,7 @@ class Decoder:
         *,
         on_step: OnStep | None = None,
     ) -> list[Generated]:
-        """Return the answer to each prompt.
+        """Return the answer to each prompt; several threads are answered step by step together.
 
         Args:
             features: Image features (B, tokens, D); row i is the picture of prompt i.
@@ -136,19 +126,30 @@ class Decoder:
         if len(features) != len(prompts):
             raise ValueError(f"expected {len(prompts)} rows of features, got {len(features)}")
         options = options.limited(int(self.model.config.text_config.max_position_embeddings))
-        hidden, mask = self._encode(features, prompts)
-        if self._step is None:
-            return self._generate(hidden, mask, options, on_step)
-        graphs = None if options.do_sample else self._graphs
-        if graphs is None or not graphs.lock.acquire(blocking=False):
-            return _Run(self._step, (hidden, mask), options).to_end(on_step)
-        try:
-            return _Run(self._step, (hidden, mask), options, graphs).to_end(on_step)
-        finally:
-            graphs.lock.release()
+        with self.turns:
+            hidden, mask = self.encode_text(features, prompts)
+            if self._crowd is None:
+                return self._generate(hidden, mask, options, on_step)
+        return self._crowd.decode(Ticket(Beginning(hidden, mask, options), on_step))
 
-    def _encode(self, features: Tensor, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind."""
+    def _group(self, alone: bool) -> Group:
+        """Return an empty group; one that is to be alone shares no memory."""
+        assert self._step is not None
+        return Group(self._step, None if alone else self._graphs)
+
+    @torch.inference_mode()
+    def encode_text(
+        self, features: Tensor, prompts: Sequence[Sequence[int]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the encoder's output (B, S, D) and its mask (B, S), prompts padded behind.
+
+        Args:
+            features: Image features (B, tokens, D).
+            prompts: Token ids of each prompt.
+
+        Raises:
+            InputError: A prompt is longer than the model can read.
+        """
         room = self.model.config.text_config.max_position_embeddings - features.shape[1]
         longest = max(len(prompt) for prompt in prompts)
         if longest > room:
@@ -166,6 +167,9 @@ class Decoder:
         mask = mask.to(device)
         words = self.model.get_input_embeddings()(ids.to(device))
         embeds = torch.cat([features.to(device, words.dtype), words], dim=1)
+        if self._encoder is not None:
+            padded = any(len(prompt) < longest for prompt in prompts)
+            return self._encoder.read(embeds, mask, padded=padded), mask
         encoder = self.model.model.language_model.encoder
         return encoder(inputs_embeds=embeds, attention_mask=mask).last_hidden_state, mask
 
@@ -207,125 +211,6 @@ class Decoder:
             trim(row.tolist(), [0.0, *score.tolist()], bool(wanted), options)
             for row, score, wanted in zip(sequences, scores, willing, strict=True)
         ]
-
-
-class _Run:
-    """Decode one batch to its end.
-
-    On a CPU every row costs, and rows that are done leave the batch; on a GPU the shapes stay.
-
-    Args:
-        step: Computes scores.
-        encoded: The encoder's output (B, S, D) and its mask (B, S).
-        options: How to search.
-        graphs: Buffers with graphs, on a GPU; this run alone uses them.
-    """
-
-    def __init__(
-        self,
-        step: DecoderStep,
-        encoded: tuple[Tensor, Tensor],
-        options: DecodeOptions,
-        graphs: Graphs | None = None,
-    ) -> None:
-        hidden, mask = encoded
-        self.rows = list(range(len(hidden)))
-        self.step, self.graphs = step, graphs
-        self.shrinks = hidden.device.type == "cpu" and graphs is None
-        if graphs is not None:
-            hidden, mask = _fill_up(hidden, mask)
-        self.room = min(ROOM, options.max_new_tokens + 1)
-        self.search = start_search(len(hidden), options, hidden.device, self.room)
-        self.search.done[len(self.rows) :] = True
-        self.cache = step.start(hidden, mask, options.num_beams, self.room)
-        self._settle()
-        self.answers: dict[int, Generated] = {}
-        self.looped: set[int] = set()
-
-    def _settle(self) -> None:
-        """Move into buffers that have a graph, where there are graphs."""
-        if self.graphs is not None:
-            self.buffers = self.graphs.adopt(self.search, self.cache)
-            self.search, self.cache = self.buffers.search, self.buffers.cache
-
-    def to_end(self, on_step: OnStep | None) -> list[Generated]:
-        """Return the answers in the order of the prompts."""
-        count = 0
-        while self.rows:
-            self._advance()
-            count += 1
-            if self.search.options.loop_guard and count % LOOK == 0:
-                self._end_loops()
-            if on_step is not None and on_step(count, self._leading()) is False:
-                self.search.stop(torch.ones_like(self.search.done))
-            elif not self.shrinks and count % POLL and self.search.length < self.search.limit:
-                continue
-            self._collect()
-        return [self.answers[row] for row in sorted(self.answers)]
-
-    def _advance(self) -> None:
-        """Add one token to every row."""
-        if self.search.length == self.room:
-            limit = self.search.limit
-            more = self.room + ROOM if self.shrinks else self.room * 2
-            self.room = more if more + ROOM <= limit else limit
-            # Copies: buffers with a graph keep their tensors for the next request.
-            self.search, self.cache = copy.copy(self.search), copy.copy(self.cache)
-            self.search.grow(self.room)
-            self.cache.grow(self.room)
-            self._settle()
-        if self.graphs is not None:
-            self.graphs.advance(self.buffers)
-        else:
-            take_step(self.step, self.search, self.cache)
-
-    def _leading(self) -> list[list[int]]:
-        """Return the best running hypothesis of every prompt, those done as they ended."""
-        running = self.search.running[:, 0, : self.search.length].tolist()
-        now = {row: list(answer.ids) for row, answer in self.answers.items()}
-        now.update(zip(self.rows, running, strict=False))  # buffers may have more rows
-        return [now[row] for row in sorted(now)]
-
-    def _end_loops(self) -> None:
-        """End the rows that only repeat themselves."""
-        leading = self.search.running[:, 0, : self.search.length].tolist()
-        looping = [without_loop(ids) is not None for ids in leading]
-        if any(looping):
-            rows = torch.tensor(looping, device=self.search.done.device) & ~self.search.done
-            self.search.stop(rows)
-            self.looped |= {self.rows[at] for at in rows[: len(self.rows)].nonzero()[:, 0].tolist()}
-
-    def _collect(self) -> None:
-        """Take out the rows that are done."""
-        done = self.search.done.tolist()
-        if not any(done) or (not all(done) and not self.shrinks):
-            return
-        answers = [
-            cut(answer) if row in self.looped else answer
-            for row, answer in zip(self.rows, self.search.answers(), strict=False)
-        ]
-        self.answers.update({row: answers[at] for at, row in enumerate(self.rows) if done[at]})
-        left = [at for at, over in enumerate(done) if not over]
-        self.rows = [self.rows[at] for at in left]
-        if self.rows:
-            self.search.keep(torch.tensor(left))
-            self.cache.keep(torch.tensor(left))
-
-
-def _fill_up(hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Repeat the first row, and pad every row, up to the size of buffers that have a graph.
-
-    B becomes one of ``SIZES``, S a multiple of ``WIDTH``.
-
-    Args:
-        hidden: (B, S, D).
-        mask: (B, S).
-    """
-    rows = filled_up(len(hidden)) - len(hidden)
-    hidden = torch.cat([hidden, hidden[:1].expand(rows, -1, -1)])
-    mask = torch.cat([mask, mask[:1].expand(rows, -1)])
-    more = WIDTH - hidden.shape[1] % WIDTH  # at least one column, so that there is always a mask
-    return functional.pad(hidden, (0, 0, 0, more)), functional.pad(mask, (0, more))
 
 
 class _Stop(StoppingCriteria):

@@ -12,8 +12,8 @@ Why it is fast, each measured on two cores with AVX2 at base size (231 M), 3 bea
   (relative error at most 2 ** -24), and a step takes 29 ms.
 * Query, key and value are one product. The keys and values of the picture are computed once and
   its beams are just further queries on them: nothing is copied per beam.
-* Beams never move in the cache. Each step has one slot a beam; an additive mask tells which slots
-  are a beam's own ancestors. Reordering beams means reordering that mask (a few kB), not the cache.
+* Beams never move in the cache. Each step has one slot a beam; a table tells which slots are a
+  beam's own ancestors. Reordering beams means reordering that table (a few kB), not the cache.
 * ``scaled_dot_product_attention`` takes 0.32 ms for 3 queries on 590 keys where two batched
   products and a softmax take 0.27 ms; with the mask over beams it has no fast path at all.
 """
@@ -25,14 +25,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
 from florence_demo.decoding.linears import Linear, pack_linear
-
-ROOM = 64
-"""Steps that the cache grows by on a CPU; on a GPU it doubles, so that few graphs are needed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,52 +57,100 @@ class Cache:
         picture_keys: A layer each, (B * H, D, S).
         picture_values: A layer each, (B * H, S, D).
         picture_mask: (B, 1, 1, S), 0 or -inf, or None where no prompt was padded.
-        keys: A layer each, (B * H, T, K, D); slot (t, k) belongs to beam k as it was at step t.
+        keys: A layer each, (N, B * H, T, K, D); slot (t, k) belongs to beam k as it was at step t.
         values: The same.
-        mask: (B, 1, K, T, K): 0 where a slot is an ancestor of the beam, -inf elsewhere.
-        fresh: (B, 1, K, 1, K): what the mask says of a new step, where each beam has its slot.
+        ancestors: Which of a step's slots each beam goes back to, (B, K, T); -1 where it has none.
     """
 
     picture_keys: list[Tensor]
     picture_values: list[Tensor]
     picture_mask: Tensor | None
-    keys: list[Tensor]
-    values: list[Tensor]
-    mask: Tensor
-    fresh: Tensor
+    keys: Tensor
+    values: Tensor
+    ancestors: Tensor
 
     @property
     def steps(self) -> int:
         """Return the number of steps there is room for."""
-        return self.mask.shape[3]
+        return self.ancestors.shape[2]
 
-    def tensors(self) -> list[Tensor]:
-        """Return all that a step reads or changes."""
-        held = [*self.picture_keys, *self.picture_values, *self.keys, *self.values, self.mask]
-        return held if self.picture_mask is None else [*held, self.picture_mask]
+    def begin(self, rows: Tensor) -> None:
+        """Forget what was decoded in these rows (n,)."""
+        self.ancestors.index_fill_(0, rows, -1)
+        # Zeros: an unused slot has probability 0, and 0 times another answer's NaN is NaN.
+        for past in (self.keys, self.values):
+            past.view(len(past), len(self.ancestors), -1).index_fill_(1, rows, 0.0)
+
+    def add(self, position: Tensor) -> Tensor:
+        """Give each beam its new slot at its answer's position (B,).
+
+        Returns:
+            Where the slots are in keys and values of one layer seen as (B * H * T, K, D), (B * H,).
+        """
+        batch, beams, steps = self.ancestors.shape
+        own = torch.arange(beams, device=position.device)[None, :, None].expand(batch, -1, 1)
+        self.ancestors.scatter_(2, position[:, None, None].expand(-1, beams, 1), own)
+        first = torch.arange(0, self.keys.shape[1] * steps, steps, device=position.device)
+        return (first.view(batch, -1) + position[:, None]).flatten()
+
+    def mask(self) -> Tensor:
+        """Return what is added to the scores of slots, (B, 1, K, T * K): -inf where unseen."""
+        beams = torch.arange(self.ancestors.shape[1], device=self.ancestors.device)
+        unseen = (self.ancestors[..., None] != beams).flatten(2)[:, None]
+        return self.keys.new_zeros(unseen.shape).masked_fill_(unseen, -torch.inf)
 
     def grow(self, steps: int) -> None:
         """Make room for so many steps."""
         more = steps - self.steps
-        self.keys = [functional.pad(k, (0, 0, 0, 0, 0, more)) for k in self.keys]
-        self.values = [functional.pad(v, (0, 0, 0, 0, 0, more)) for v in self.values]
-        self.mask = functional.pad(self.mask, (0, 0, 0, more), value=-torch.inf)
+        self.keys = functional.pad(self.keys, (0, 0, 0, 0, 0, more))
+        self.values = functional.pad(self.values, (0, 0, 0, 0, 0, more))
+        self.ancestors = functional.pad(self.ancestors, (0, more), value=-1)
+
+    def load(self, other: Cache, rows: Tensor) -> None:
+        """Take over these rows (n,) of another one with less room, or as much, as the first."""
+        count, batch, length = len(rows), len(other.ancestors), other.picture_keys[0].shape[2]
+
+        def first(value: Tensor) -> Tensor:
+            return value.view(len(self.ancestors), -1, *value.shape[1:])[:count]
+
+        def taken(value: Tensor) -> Tensor:
+            return value.view(batch, -1, *value.shape[1:])[rows]
+
+        for mine, theirs in zip(self.picture_keys, other.picture_keys, strict=True):
+            first(mine)[..., :length].copy_(taken(theirs))
+        for mine, theirs in zip(self.picture_values, other.picture_values, strict=True):
+            first(mine)[..., :length, :].copy_(taken(theirs))
+        if self.picture_mask is not None:
+            self.picture_mask[:count, ..., length:] = -torch.inf
+            seen = 0.0 if other.picture_mask is None else other.picture_mask[rows]
+            self.picture_mask[:count, ..., :length] = seen
+        for past, old in ((self.keys, other.keys), (self.values, other.values)):
+            for mine, theirs in zip(past, old, strict=True):
+                first(mine).zero_()[:, :, : other.steps].copy_(taken(theirs))
+        self.ancestors[:count].fill_(-1)
+        self.ancestors[:count, :, : other.steps] = other.ancestors[rows]
+
+    def leave_mask_out(self) -> None:
+        """Do without the picture's mask where it hides nothing."""
+        if self.picture_mask is not None and not bool(self.picture_mask.any()):
+            self.picture_mask = None
 
     def reorder(self, source: Tensor) -> None:
         """Let beam k of row b go on from beam ``source[b, k]``; source is (B, K)."""
-        index = source[:, None, :, None, None].expand_as(self.mask)
-        self.mask.copy_(self.mask.gather(2, index))
+        self.ancestors.copy_(self.ancestors.gather(1, source[..., None].expand_as(self.ancestors)))
 
     def keep(self, rows: Tensor) -> None:
         """Forget all answers but these rows (n,)."""
-        batch = len(self.mask)
+        batch = len(self.ancestors)
 
         def pick(value: Tensor) -> Tensor:
             return value.view(batch, -1, *value.shape[1:])[rows].flatten(0, 1)
 
-        for name in ("picture_keys", "picture_values", "keys", "values"):
-            setattr(self, name, [pick(value) for value in getattr(self, name)])
-        self.mask, self.fresh = self.mask[rows], self.fresh[rows]
+        self.picture_keys = [pick(value) for value in self.picture_keys]
+        self.picture_values = [pick(value) for value in self.picture_values]
+        self.keys = self.keys.unflatten(1, (batch, -1))[:, rows].flatten(1, 2)
+        self.values = self.values.unflatten(1, (batch, -1))[:, rows].flatten(1, 2)
+        self.ancestors = self.ancestors[rows]
         if self.picture_mask is not None:
             self.picture_mask = self.picture_mask[rows]
 
@@ -125,11 +170,14 @@ class DecoderStep:
         self.heads = int(decoder.layers[0].self_attn.num_heads)
         self.scale = float(decoder.layers[0].self_attn.scaling)
         self.embed = decoder.embed_tokens
-        self.positions = decoder.embed_positions
+        # A place more than there are: an answer that is done stays behind its last token.
+        places = decoder.embed_positions
+        self.places = functional.pad(places.weight.detach()[places.offset :], (0, 0, 0, 1))
         self.embed_norm = decoder.layernorm_embedding
         self.layers = [self._take(layer, plain, release) for layer in decoder.layers]
         # The head shares its matrix with the embedding, which stays: it is read row by row.
         self.head = pack_linear([model.lm_head], plain=plain)
+        self.vocabulary = len(model.lm_head.weight)
 
     @staticmethod
     def _take(layer: Any, plain: bool, release: bool) -> _Layer:
@@ -156,69 +204,78 @@ class DecoderStep:
             norm=layer.final_layer_norm,
         )
 
-    def start(self, hidden: Tensor, mask: Tensor, beams: int, steps: int) -> Cache:
-        """Return the memory of a new batch.
+    def cache(self, batch: int, length: int, beams: int, steps: int) -> Cache:
+        """Return memory for a batch of answers.
 
         Args:
-            hidden: The encoder's output, (B, S, D).
-            mask: (B, S), 1 for what is read and 0 for padding.
+            batch: Answers.
+            length: Of the encoder's output.
             beams: Hypotheses an answer.
             steps: Steps to make room for.
         """
-        batch, length, width = hidden.shape
-        keys, values = [], []
-        for layer in self.layers:
-            both = layer.cross_key_value(rearrange(hidden, "b s c -> (b s) c"))
-            parts = {"b": batch, "two": 2, "h": self.heads}
-            key, value = rearrange(both, "(b s) (two h d) -> two b h s d", **parts)
-            keys.append(rearrange(key, "b h s d -> (b h) d s").contiguous())
-            values.append(rearrange(value, "b h s d -> (b h) s d").contiguous())
-        other = ~torch.eye(beams, dtype=torch.bool, device=hidden.device)
-        fresh = hidden.new_zeros(beams, beams).masked_fill_(other, -torch.inf)
-        slots = (batch * self.heads, steps, beams, width // self.heads)
-        unread = hidden.new_zeros(batch, 1, 1, length)
-        unread.masked_fill_(mask[:, None, None, :] == 0, -torch.inf)
+        like, count = self.embed.weight, len(self.layers)
+        width = like.shape[1] // self.heads
+        heads = batch * self.heads
         return Cache(
-            picture_keys=keys,
-            picture_values=values,
-            picture_mask=None if bool(mask.all()) else unread,
-            # Zeros, not garbage: an unused slot has probability 0, and 0 times NaN is NaN.
-            keys=[hidden.new_zeros(slots) for _ in self.layers],
-            values=[hidden.new_zeros(slots) for _ in self.layers],
-            mask=hidden.new_full((batch, 1, beams, steps, beams), -torch.inf),
-            fresh=repeat(fresh, "beam other -> b 1 beam 1 other", b=batch).contiguous(),
+            picture_keys=[like.new_zeros(heads, width, length) for _ in range(count)],
+            picture_values=[like.new_zeros(heads, length, width) for _ in range(count)],
+            picture_mask=like.new_zeros(batch, 1, 1, length),
+            keys=like.new_zeros(count, heads, steps, beams, width),
+            values=like.new_zeros(count, heads, steps, beams, width),
+            ancestors=torch.full((batch, beams, steps), -1, device=like.device),
         )
 
+    def begin(self, cache: Cache, rows: Tensor, hidden: Tensor, mask: Tensor) -> None:
+        """Let answers begin.
+
+        Args:
+            cache: Where; what it held of these rows is forgotten.
+            rows: Which answers, (n,).
+            hidden: The encoder's output, (n, S, C).
+            mask: (n, S), 1 for what is read and 0 for padding.
+        """
+        cache.begin(rows)
+        parts = {"b": len(hidden), "two": 2, "h": self.heads}
+        for at, layer in enumerate(self.layers):
+            both = layer.cross_key_value(rearrange(hidden, "b s c -> (b s) c"))
+            key, value = rearrange(both, "(b s) (two h d) -> two b h s d", **parts)
+            keys = cache.picture_keys[at].unflatten(0, (-1, self.heads))
+            keys.index_copy_(0, rows, key.mT)
+            values = cache.picture_values[at].unflatten(0, (-1, self.heads))
+            values.index_copy_(0, rows, value)
+        if cache.picture_mask is not None:
+            unread = torch.where(mask[:, None, None] == 0, -torch.inf, 0.0)
+            cache.picture_mask.index_copy_(0, rows, unread.to(cache.picture_mask.dtype))
+
     def __call__(self, tokens: Tensor, position: Tensor, cache: Cache) -> Tensor:
-        """Return the scores of each next token, (B, K, V) float32.
+        """Return the scores of each next token, (B, K, V).
 
         Args:
             tokens: The last token of every beam, (B, K).
-            position: Its index in the answer, (1,), the same for all; a tensor so that one
-                captured graph serves every step.
+            position: Its index in each answer, (B,); a tensor so that one captured graph serves
+                every step.
             cache: Read and extended.
         """
         batch, beams = tokens.shape
-        cache.mask.index_copy_(3, position, cache.fresh)
-        place = self.positions.weight[position + self.positions.offset]
-        rows = self.embed(tokens.flatten()) + place
-        rows = self.embed_norm(rows)  # (B * K, C)
-        past = cache.mask.flatten(3)  # (B, 1, K, T * K)
+        slots = cache.add(position)
+        rows = self.embed(tokens) + self.places[position][:, None]
+        rows = self.embed_norm(rows).flatten(0, 1)  # (B * K, C)
+        past = cache.mask()
         for at, layer in enumerate(self.layers):
             query, key, value = self._split(layer.self_qkv(rows), batch, 3)
-            cache.keys[at].index_copy_(1, position, key.unsqueeze(1))
-            cache.values[at].index_copy_(1, position, value.unsqueeze(1))
-            seen = self._attend(
-                query, cache.keys[at].flatten(1, 2).mT, cache.values[at].flatten(1, 2), past
+            cache.keys[at].flatten(0, 1).index_copy_(0, slots, key)
+            cache.values[at].flatten(0, 1).index_copy_(0, slots, value)
+            keys, values = cache.keys[at].flatten(1, 2), cache.values[at].flatten(1, 2)
+            rows = layer.self_norm(
+                rows + layer.self_out(self._attend(query, keys.mT, values, past))
             )
-            rows = layer.self_norm(rows + layer.self_out(seen))
             (query,) = self._split(layer.cross_query(rows), batch, 1)
             seen = self._attend(
                 query, cache.picture_keys[at], cache.picture_values[at], cache.picture_mask
             )
             rows = layer.cross_norm(rows + layer.cross_out(seen))
             rows = layer.norm(rows + layer.down(layer.activation(layer.up(rows))))
-        scores: Tensor = self.head(rows).float()
+        scores: Tensor = self.head(rows)
         return scores.view(batch, beams, -1)
 
     def _split(self, rows: Tensor, batch: int, parts: int) -> tuple[Tensor, ...]:

@@ -3,27 +3,30 @@
 Knows that a ``step`` is always the same work on the same memory. Does not know what the step
 computes.
 
-A step is some 300 small kernels: launching them takes a GPU's host ten times longer than computing
-them. A graph launches them at once, but it is bound to shapes and addresses. So answers are decoded
-in buffers of a few sizes that are kept from request to request, each with its graph. Where
-capturing fails, and while another request holds the buffers, steps run one kernel at a time: the
-same code, the same tokens.
+Launching the kernels of a step takes a GPU's host ten times longer than computing them. A graph
+launches them at once, but it is bound to shapes and addresses. So answers are decoded in buffers of
+a few sizes that are kept from request to request, each with its graphs: how answers begin in it,
+all or one of them, and a step. They are captured while nothing is in the buffers, so there is
+nothing to save. Where capturing fails the same work runs one kernel at a time: the same code, the
+same tokens.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from florence_demo.decoding.forward import Cache, DecoderStep
-from florence_demo.decoding.search import Search
+from florence_demo.decoding.rules import DecodeOptions
+from florence_demo.decoding.search import ROWS, Search, Shape
 from florence_demo.decoding.step import take_step
+from florence_demo.decoding.suited import suited_search
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def capture_cuda(work: Callable[[], None]) -> Callable[[], None]:
             work()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         work()
     return graph.replay
 
@@ -59,25 +62,142 @@ def filled_up(rows: int) -> int:
     return next((size for size in SIZES if size >= rows), rows)
 
 
-@dataclass(eq=False)
+def filled_up_width(length: int) -> int:
+    """Return the size of the buffers that hold so many of the encoder's outputs."""
+    return -(-length // WIDTH) * WIDTH
+
+
+@dataclass(frozen=True)
+class Size:
+    """Hold the sizes of buffers: answers, the encoder's outputs and tokens there is room for."""
+
+    batch: int
+    length: int
+    room: int
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """Hold what n answers begin with.
+
+    Attributes:
+        hidden: The encoder's output, (n, S, C).
+        mask: (n, S), 1 for what is read and 0 for padding.
+        options: Their rules, length and chance.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    options: DecodeOptions
+
+    def row(self, at: int) -> Beginning:
+        """Return what one of the answers begins with."""
+        return replace(self, hidden=self.hidden[at : at + 1], mask=self.mask[at : at + 1])
+
+
 class Buffers:
-    """Hold a search and its cache at fixed addresses, and the graph of one step on them."""
+    """Hold answers at fixed addresses, and how they begin and go on there.
 
-    search: Search
-    cache: Cache
-    replay: Callable[[], None] | None = None
+    Args:
+        step: The decoder.
+        options: The rules of the search.
+        size: How much there is room for.
+    """
 
-    def tensors(self) -> list[Tensor]:
-        """Return everything a step reads and changes."""
-        return [*self.search.tensors(), *self.cache.tensors()]
+    def __init__(self, step: DecoderStep, options: DecodeOptions, size: Size) -> None:
+        self._step, self.size = step, size
+        like = step.embed.weight
+        shape = Shape(size.batch, size.room, step.vocabulary, len(step.places))
+        self.search: Search = suited_search(shape, options, like.device)
+        self.cache: Cache = step.cache(size.batch, size.length, options.num_beams, size.room)
+        # What a graph reads of answers that begin: the first ones here, at the rows named here.
+        self._order = torch.arange(size.batch, device=like.device)
+        self._rows = self._order.clone()
+        self._limits = torch.ones_like(self._order)
+        self._hidden = like.new_zeros(size.batch, size.length, like.shape[1])
+        self._mask = torch.ones(size.batch, size.length, dtype=torch.long, device=like.device)
+        self._captured = False
+        self._begin_all: Callable[[], None] = partial(self._begin, size.batch)
+        self._begin_one: Callable[[], None] = partial(self._begin, 1)
+        self.advance: Callable[[], None] = self._advance
 
-    def load(self, search: Search, cache: Cache) -> None:
-        """Take over the state of a search and cache of the same shapes."""
-        source = Buffers(search, cache).tensors()
-        for mine, theirs in zip(self.tensors(), source, strict=True):
-            if mine is not theirs:
-                mine.copy_(theirs)
-        self.search.length = search.length
+    def capture(self, capture: Capture) -> None:
+        """Make beginning and going on repeatable.
+
+        Raises:
+            RuntimeError: That cannot be captured here.
+        """
+        begin, advance = capture(self._begin_all), capture(self._advance)
+        self._begin_one = capture(self._begin_one) if self.size.batch > 1 else begin
+        self._begin_all, self.advance, self._captured = begin, advance, True
+
+    def begin(self, rows: list[int], new: Beginning, *, alone: bool) -> None:
+        """Let answers begin.
+
+        Args:
+            rows: Where; the first ones where they are alone.
+            new: What they begin with.
+            alone: Whether nobody else is here: then all other rows are done.
+        """
+        count = len(rows)
+        for row in rows:
+            self.search.pick.begin(row, new.options.seed)
+        if not self._captured:
+            self._take_in(rows, new)
+            self._begin(count)
+        elif alone:
+            self._rows.copy_(self._order)
+            self._take_in(None, new)
+            self._begin_all()
+        else:
+            for at, row in enumerate(rows):
+                self._take_in([row], new.row(at))
+                self._begin_one()
+        if alone:
+            self.search.done[count:] = True
+        if self._hidden.device.type == "cpu" and not self._captured:
+            self.cache.leave_mask_out()
+
+    def _take_in(self, rows: list[int] | None, new: Beginning) -> None:
+        """Put what answers begin with where a graph reads it."""
+        count, length = new.mask.shape
+        if rows is not None:
+            self._rows[:count] = torch.tensor(rows, device=self._rows.device)
+        self._hidden[:count, :length] = new.hidden
+        if length < self.size.length:
+            self._mask[:count, length:] = 0
+        self._mask[:count, :length] = new.mask
+        self._limits.fill_(new.options.max_new_tokens + 1)
+
+    def load(self, other: Buffers, rows: list[int]) -> None:
+        """Go on with these rows of other buffers, as the first ones here; the rest are done."""
+        mine, theirs, count = self.search, other.search, len(rows)
+        taken = torch.tensor(rows, device=mine.done.device)
+        for name in ROWS:
+            new, old = getattr(mine, name)[:count], getattr(theirs, name)[taken]
+            (new if new.dim() == 1 else new[..., : old.shape[-1]]).copy_(old)
+        mine.done[count:] = True
+        mine.pick.load(theirs.pick, rows)
+        self.cache.load(other.cache, taken)
+
+    def grow(self, room: int) -> None:
+        """Make room for so many tokens, at other addresses."""
+        self.size = replace(self.size, room=room)
+        self.search.grow(room)
+        self.cache.grow(room)
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows alone, at other addresses."""
+        self.size = replace(self.size, batch=len(rows))
+        self.search.keep(torch.tensor(rows))
+        self.cache.keep(torch.tensor(rows))
+
+    def _begin(self, count: int) -> None:
+        self.search.begin(self._rows[:count], self._limits[:count])
+        self._step.begin(self.cache, self._rows[:count], self._hidden[:count], self._mask[:count])
+
+    def _advance(self) -> None:
+        take_step(self._step, self.search, self.cache)
 
 
 @dataclass(eq=False)
@@ -87,56 +207,34 @@ class Graphs:
     Attributes:
         step: The decoder.
         capture: How work becomes repeatable; a test on a CPU hands in the identity.
-        lock: Held by the one request that uses the buffers.
+        room: Tokens that there is room for at first, and four times as many, and so on: few graphs.
         broken: Whether capturing has failed here, so that it is not tried again.
     """
 
     step: DecoderStep
     capture: Capture = capture_cuda
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    room: int = 256
     broken: bool = False
     kept: OrderedDict[Hashable, Buffers] = field(default_factory=OrderedDict)
 
-    def adopt(self, search: Search, cache: Cache) -> Buffers:
-        """Return buffers in the state of a search and its cache, of the same shapes."""
-        shapes = tuple(tensor.shape for tensor in Buffers(search, cache).tensors())
-        key = (search.options, shapes)
-        buffers = self.kept.setdefault(key, Buffers(search, cache))
-        self.kept.move_to_end(key)
-        while len(self.kept) > KEPT:
-            self.kept.popitem(last=False)
-        buffers.load(search, cache)
+    def take(self, options: DecodeOptions, size: Size) -> Buffers:
+        """Return buffers of a size for answers under some rules, with graphs where possible."""
+        # Each answer has its own length and its own chance; what repeats itself the host sees.
+        rules = replace(options, max_new_tokens=1, seed=None, loop_guard=False)
+        buffers = self.kept.get((rules, size))
+        if buffers is None:
+            buffers = self.kept[rules, size] = Buffers(self.step, rules, size)
+            while len(self.kept) > KEPT:
+                self.kept.popitem(last=False)
+            self._capture(buffers)
+        self.kept.move_to_end((rules, size))
         return buffers
 
-    def advance(self, buffers: Buffers) -> None:
-        """Take one step: replayed where it is like all others, else kernel by kernel."""
-        search = buffers.search
-        if self.broken or not search.steady:
-            take_step(self.step, search, buffers.cache)
-            return
-        length = search.length
-        if buffers.replay is None:
-            self._capture(buffers)
-        if buffers.replay is None:
-            take_step(self.step, search, buffers.cache)
-        else:
-            buffers.replay()
-        search.length = length + 1  # the host's count is no part of a graph
-
     def _capture(self, buffers: Buffers) -> None:
-        """Capture a step, which tries it out, and put the state back as it was."""
-        length = buffers.search.length
-        before = [tensor.clone() for tensor in buffers.tensors()]
-
-        def work() -> None:
-            buffers.search.length = length
-            take_step(self.step, buffers.search, buffers.cache)
-
+        if self.broken:
+            return
         try:
-            buffers.replay = self.capture(work)
+            buffers.capture(self.capture)
         except RuntimeError as exc:
             log.warning("decoding without CUDA graphs: %s", exc)
             self.broken = True
-        for tensor, value in zip(buffers.tensors(), before, strict=True):
-            tensor.copy_(value)
-        buffers.search.length = length

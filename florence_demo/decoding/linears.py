@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,18 @@ from florence_demo.errors import CheckpointError
 
 Linear = Callable[[Tensor], Tensor]
 """From rows (R, in) to rows (R, out)."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlainLinear:
+    """Hold a linear as torch does: weight (out, in), bias (out,) or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return rows (R, in) as (R, out)."""
+        return functional.linear(rows, self.weight, self.bias)
 
 
 def pack_linear(parts: Sequence[nn.Linear], *, plain: bool = False, many: bool = False) -> Linear:
@@ -36,7 +49,7 @@ def pack_linear(parts: Sequence[nn.Linear], *, plain: bool = False, many: bool =
     if not plain and weight.device.type == "cpu":
         packed = _pack_half(weight, bias, split=not many)
         packed = packed or (None if many else _pack_mkldnn(weight, bias))
-    return packed or (lambda rows: functional.linear(rows, weight, bias))
+    return packed or PlainLinear(weight, bias)
 
 
 def _pack_half(weight: Tensor, bias: Tensor | None, *, split: bool) -> Linear | None:

@@ -35,27 +35,47 @@ class Pick:
         """Return ``count`` different entries a row: their scores and indices, (R, count) each."""
         return largest(scores, count)
 
+    def begin(self, row: int, seed: int | None) -> None:
+        """Let a row begin anew, its draws told by a seed or, where that is None, by nothing."""
+
+    def refill(self) -> None:
+        """Make ready for the next step; called outside of it, as a graph has no chance in it."""
+
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows (n,) alone."""
+
+    def load(self, other: Pick, rows: list[int]) -> None:
+        """Go on by the chance of these rows of another."""
 
 
 class Drawn(Pick):
     """Draw, each row with its own source of chance: what a row draws is its own business.
 
+    Drawing without replacement is taking the largest quotients of probabilities and exponential
+    noise, as ``torch.multinomial`` does it itself: noise filled in beforehand draws the same.
+
     Args:
         batch: Number of rows.
+        width: How many entries a row is drawn from, N.
         options: Temperature, how many of the likeliest are drawn among, and the seed.
         device: Where the scores are.
     """
 
-    def __init__(self, batch: int, options: DecodeOptions, device: torch.device) -> None:
+    def __init__(
+        self, batch: int, width: int, options: DecodeOptions, device: torch.device
+    ) -> None:
+        self.noise = torch.ones(batch, width, device=device)
         self.generators = [torch.Generator(device) for _ in range(batch)]
-        for generator in self.generators:
-            if options.seed is None:
-                generator.seed()
-            else:  # equal seeds draw equally in every row
-                generator.manual_seed(options.seed)
+        for row in range(batch):
+            self.begin(row, options.seed)
         self.warpers = _warpers(options)
+
+    def begin(self, row: int, seed: int | None) -> None:
+        """Let a row begin anew, its draws told by a seed or, where that is None, by nothing."""
+        if seed is None:
+            self.generators[row].seed()
+        else:  # equal seeds draw equally in every row
+            self.generators[row].manual_seed(seed)
 
     def warped(self, ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores (R, V), after ids (R, L), by temperature and with the unlikely left out."""
@@ -64,21 +84,32 @@ class Drawn(Pick):
 
     def one(self, scores: Tensor) -> Tensor:
         """Return one token a row, (R,)."""
-        return self._draw(scores.softmax(-1), 1).squeeze(1)
+        return self._quotients(scores).argmax(-1)
 
     def several(self, scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Return ``count`` different entries a row: their scores and indices, (R, count) each."""
-        index = self._draw(scores.softmax(-1), count)
+        index = self._quotients(scores).topk(count)[1]
         return scores.gather(1, index), index
+
+    def refill(self) -> None:
+        """Make ready for the next step; called outside of it, as a graph has no chance in it."""
+        for row, generator in zip(self.noise, self.generators, strict=True):
+            row.exponential_(generator=generator)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows (n,) alone."""
         self.generators = [self.generators[row] for row in rows.tolist()]
+        self.noise = self.noise[rows]
 
-    def _draw(self, chances: Tensor, count: int) -> Tensor:
-        """Draw so many different entries of each row of probabilities (R, N); (R, count)."""
-        rows = zip(chances.split(1), self.generators, strict=True)
-        return torch.cat([torch.multinomial(row, count, generator=own) for row, own in rows])
+    def load(self, other: Pick, rows: list[int]) -> None:
+        """Go on by the chance of these rows of another."""
+        assert isinstance(other, Drawn)
+        for at, row in enumerate(rows):
+            self.generators[at].set_state(other.generators[row].get_state())
+
+    def _quotients(self, scores: Tensor) -> Tensor:
+        """Return what is drawn by for scores (R, N): the largest entries of each row win."""
+        return scores.softmax(-1) / self.noise
 
 
 def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """Callers who wait for one machine share a batch.
 
 Knows threads and queues. Does not know what a job is. There is no thread of its own and no window
-of time: while one batch runs, those who come wait; whoever gets the machine next takes everybody
-who waits along, oldest first. A lone caller therefore waits for nothing.
+of time: while the machine is taken, those who come wait; whoever gets it next takes everybody who
+waits along, oldest first. A lone caller therefore waits for nothing.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from florence_demo.decoding.turns import Turns
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -32,18 +34,24 @@ class _Ticket(Generic[J, R]):
 class Batcher(Generic[J, R]):
     """Run jobs of several threads together."""
 
-    def __init__(self, run: Callable[[list[J]], list[R]], limit: int) -> None:
+    def __init__(
+        self,
+        run: Callable[[list[J]], list[R]],
+        limit: int,
+        machine: AbstractContextManager[None] | None = None,
+    ) -> None:
         """Take how a batch is run.
 
         Args:
             run: Takes jobs of one key and returns their results in the same order.
             limit: Most jobs of one batch; a single caller's jobs stay together even beyond it.
+            machine: Held while a batch runs, where others need the machine too.
         """
         self._run = run
         self._limit = limit
+        self._machine = machine or Turns()
         self._waiting: deque[_Ticket[J, R]] = deque()
         self._waiting_lock = threading.Lock()
-        self._machine = threading.Lock()
 
     def submit(self, jobs: Sequence[J], key: Hashable) -> list[R]:
         """Return the results of some jobs; blocks until they are there.
@@ -101,3 +109,39 @@ class Batcher(Generic[J, R]):
                 at += len(ticket.jobs)
         for ticket in batch:
             ticket.done = True
+
+
+class Visits:
+    """Count who is inside, for whoever needs to be alone there."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._closed = False
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """Be inside; waits while somebody needs to be alone."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be alone: waits until those inside are gone, and those who come wait meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed)
+            self._closed = True
+            self._changed.wait_for(lambda: not self._inside)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._closed = False
+                self._changed.notify_all()

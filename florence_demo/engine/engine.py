@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from florence_demo.codec import TEXT, past_the_last
-from florence_demo.engine.batching import Batcher
+from florence_demo.engine.batching import Batcher, Visits
 from florence_demo.engine.confidence import Confidence
 from florence_demo.engine.familiarity import Familiarity
 from florence_demo.engine.request import USUAL
@@ -75,7 +75,8 @@ class Engine:
         # An adapter is taken out of the original weights again, so those stay.
         self._decoder = Decoder(loaded.model, release=loaded.base is None, int8=loaded.int8)
         self.retired = False
-        self._batcher = Batcher(self._answer, MAX_BATCH)
+        self._batcher = Batcher(self._see, MAX_BATCH, self._decoder.turns)
+        self._visits = Visits()
         self._familiarity = Familiarity.load(
             loaded.folder, int(loaded.model.config.vision_config.projection_dim)
         )
@@ -196,9 +197,8 @@ class Engine:
             for r, prompt in zip(requests, prompts, strict=True)
         ]
         jobs[0].told = on_step is not None
-        generated = self._batcher.submit(jobs, options)
-        if caller.stopped:
-            raise Stopped
+        with self._visits.visit():
+            generated = self._answer(jobs)
         seconds = (time.perf_counter() - started) / len(requests)
         return [
             self._prediction(job, prompt, answer, seconds)
@@ -305,7 +305,7 @@ class Engine:
         if self._familiarity is None:
             return True
         question = Request(image, TASKS["caption"])
-        with self._batcher.at_rest():
+        with self._visits.visit(), self._batcher.at_rest():
             if self.retired:
                 return True
             features = self._encode([_Job(question, [], USUAL, _Caller(None), fingerprint(image))])
@@ -318,7 +318,7 @@ class Engine:
             change: Changes the model in place once the running answers are done, or raises: then
                 this engine goes on as it was.
         """
-        with self._batcher.at_rest():
+        with self._visits.alone():
             loaded = change(self.loaded)
             self.retired = True
             del self._decoder
@@ -336,15 +336,23 @@ class Engine:
         """Return the bytes of image features kept for further questions."""
         return self._features.bytes
 
+    @property
+    def captured_bytes(self) -> int:
+        """Return the bytes of a GPU that hold passes captured to be replayed."""
+        return 0 if self.retired else self._decoder.captured_bytes
+
     def _answer(self, jobs: list[_Job]) -> list[Generated]:
-        """Run one batch of jobs with equal options; only one thread at a time is here."""
-        if self.retired:
-            raise InputError("Another adapter took this one's place meanwhile: load it again.")
+        """Return the answers to one caller's jobs, found together with those of others."""
         import torch
 
         from florence_demo.decoding.rules import DecodeOptions
 
-        options = jobs[0].options
+        if self.retired:
+            raise InputError("Another adapter took this one's place meanwhile: load it again.")
+        caller, options = jobs[0].caller, jobs[0].options
+        features = self._batcher.submit(jobs, None)
+        if caller.stopped:
+            raise Stopped
         settings = DecodeOptions.from_generation_config(
             self.loaded.model.generation_config,
             max_new_tokens=options.max_new_tokens,
@@ -355,17 +363,30 @@ class Engine:
             locations=self._cut.locations,
             loop_guard=options.loop_guard,
         )
-        told = [(row, job) for row, job in enumerate(jobs) if job.told]
 
         def step(_step: int, leading: list[list[int]]) -> bool:
-            for row, job in told:
-                if not job.caller.stopped:
-                    self._tell(job, leading[row])
-            # The work ends when nobody waits for it any more.
-            return not all(job.caller.stopped for job in jobs)
+            self._tell(jobs[0], leading[0])
+            return not caller.stopped
+
+        with torch.inference_mode():
+            seen, asked = torch.stack(features), [job.ids for job in jobs]
+            on_step = step if jobs[0].told else None
+            generated = self._decoder.decode(seen, asked, settings, on_step=on_step)
+        if caller.stopped:
+            raise Stopped
+        return generated
+
+    def _see(self, jobs: list[_Job]) -> list[torch.Tensor]:
+        """Return what the model sees of each job's picture; one thread at a time is here."""
+        import torch
+
+        told = [job for job in jobs if job.told]
 
         def before_block() -> None:
-            if not step(0, [[]] * len(jobs)):
+            for job in (each for each in told if not each.caller.stopped):
+                self._tell(job, [])
+            # The work ends when nobody waits for it any more.
+            if all(job.caller.stopped for job in jobs):
                 raise Stopped
 
         with torch.inference_mode():
@@ -373,9 +394,7 @@ class Engine:
             if self._familiarity:
                 for job, feature in zip(jobs, features, strict=True):
                     job.familiar = self._familiarity.knows(feature.float().cpu().numpy())
-            return self._decoder.decode(
-                features, [job.ids for job in jobs], settings, on_step=step if told else None
-            )
+            return list(features)
 
     def _tell(self, job: _Job, ids: list[int]) -> None:
         """Offer the answer so far to whoever asked; remember when that person stops."""

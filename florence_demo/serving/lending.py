@@ -6,7 +6,6 @@ an engine could not be, and a model's name can.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,14 +13,10 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from florence_demo.engine.request import USUAL, Options, Request
+from florence_demo.machine import on_zero_gpu as on_zero_gpu
 from florence_demo.prediction import Prediction
 
 _R = TypeVar("_R")
-
-
-def on_zero_gpu() -> bool:
-    """Return whether each call runs in a process of its own on a shared GPU."""
-    return bool(os.environ.get("SPACES_ZERO_GPU"))
 
 
 def with_gpu(fn: Callable[..., _R]) -> Callable[..., _R]:

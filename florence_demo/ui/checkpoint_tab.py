@@ -343,17 +343,20 @@ def memory_bar(engines: Any) -> str:
     Args:
         engines: The cache whose models are listed.
     """
-    models = [engine.loaded for engine in engines.loaded()]
+    running = engines.loaded()
+    models = [engine.loaded for engine in running]
     used, total = psutil.Process().memory_info().rss, psutil.virtual_memory().total
     bars = [_bar(used, total, f"This app uses {in_bytes(used)} of {in_bytes(total)} memory")]
     for device in {str(m.device) for m in models if m.device.type == "cuda"}:
         import torch
 
         taken = device_memory(device)
+        captured = sum(e.captured_bytes for e in running if str(e.loaded.device) == device)
         whole = torch.cuda.get_device_properties(device).total_memory
         text = (
             f"{device}: {in_bytes(taken['allocated'])} allocated, {in_bytes(taken['reserved'])}"
-            f" reserved, {in_bytes(taken['peak'])} at most, of {in_bytes(whole)}"
+            f" reserved ({in_bytes(captured)} of it for passes that are replayed),"
+            f" {in_bytes(taken['peak'])} at most, of {in_bytes(whole)}"
         )
         bars.append(_bar(taken["reserved"], whole, text))
     titles = ", ".join(m.title for m in models) or "no model is loaded yet"

@@ -16,6 +16,9 @@ from florence_demo import machine
 from florence_demo.benchmark import command as benchmark
 from florence_demo.benchmark import familiarity
 from florence_demo.benchmark import rows as benchmark_rows
+from florence_demo.benchmark.command import Measured
+from florence_demo.benchmark.parts import Part, Parts
+from florence_demo.benchmark.roofline import Effort, Peaks
 from florence_demo.benchmark.rows import Row
 from florence_demo.errors import CheckpointError, InputError
 
@@ -24,6 +27,9 @@ ROWS = [
     Row("too slow", 2.0, 4.0, "20 ms -> 10 ms"),
     Row("elsewhere", None, 6.0, "not run here: no GPU"),
 ]
+
+
+PARTS = Parts("Base, fp32", Peaks("A machine", 1e12, 1e10), (Part("tower", 0.004, 0.002),))
 
 
 @pytest.mark.parametrize(("row", "kept"), zip(ROWS, [True, False, True], strict=True))
@@ -83,7 +89,7 @@ def test_without_matplotlib_one_sentence_says_so(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("rows", "status"), [(ROWS[:1] + ROWS[2:], 0), (ROWS, 1)])
 def test_the_command_prints_one_json_object(monkeypatch, capsys, rows, status):
-    monkeypatch.setattr(benchmark, "run", lambda options, tell: rows)
+    monkeypatch.setattr(benchmark, "run", lambda options, tell: Measured(rows, [PARTS]))
     parser = argparse.ArgumentParser()
     benchmark.add_arguments(parser)
     assert benchmark.command(parser.parse_args(["--quick", "--json"])) == status
@@ -91,6 +97,8 @@ def test_the_command_prints_one_json_object(monkeypatch, capsys, rows, status):
     assert len(printed["rows"]) == len(rows)
     assert all({"name", "ratio", "at_least"} <= set(row) for row in printed["rows"])
     assert printed["rows"][-1]["ratio"] is None
+    assert printed["parts"][0]["parts"][0]["times_the_floor"] == 2.0
+    assert printed["parts"][0]["machine"]["operations"] == 1e12
 
 
 def options(*flags: str) -> argparse.Namespace:
@@ -101,17 +109,66 @@ def options(*flags: str) -> argparse.Namespace:
 
 def test_a_quick_run_of_random_weights_asks_no_single_questions(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(benchmark, "run", lambda options, tell: ROWS[:1])
+    monkeypatch.setattr(benchmark, "run", lambda options, tell: Measured(ROWS[:1], [PARTS]))
     monkeypatch.setattr(
         benchmark, "questions", lambda o: asked.append(o.model) or ("the table", {"tasks": []})
     )
-    monkeypatch.setattr(benchmark, "roofline", lambda: "the limits")
     for flags in (["--quick"], ["--training"], ["--quick", "--model", "nano"], []):
         assert benchmark.command(options(*flags)) == 0
         printed = capsys.readouterr().out
         assert "| fast <enough> |" in printed
+        assert "| tower | 4.00 ms | 2.00 ms | 2.0 |" in printed
         assert ("the table" in printed) == (flags in (["--quick", "--model", "nano"], []))
     assert asked == ["nano", "base"]
+
+
+def test_a_gpu_is_measured_alone_or_missed_in_words(monkeypatch, capsys):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(CheckpointError, match="cannot be used on this machine"):
+        benchmark.command(options("--device", "cuda"))
+    monkeypatch.setattr(benchmark, "choose_device", lambda wanted: None)
+    monkeypatch.setattr(benchmark, "questions", lambda o: pytest.fail("not asked for"))
+    assert benchmark.command(options("--device", "cuda", "--json")) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["note"] for row in rows} == {"not run here: no GPU"}
+    assert len(rows) == 5
+
+
+def test_the_rows_of_a_gpu_are_measured_on_any_device():
+    import torch
+
+    from florence_demo.benchmark import gpu
+
+    *rows, parts = gpu.measure(torch.device("cpu"), "tiny", times=1, people=2)
+    names = [gpu.CAPTION, gpu.CROWD, gpu.COMING, gpu.STEP, gpu.TOWER]
+    assert [row.name for row in rows] == names
+    assert all(row.ratio for row in rows)
+    assert isinstance(parts, Parts)
+    assert [part.name for part in parts.parts][::4] == ["tower", "whole caption"]
+    assert all(part.floor > 0 for part in parts.parts)
+
+
+def test_the_work_that_must_be_done_is_counted():
+    """Against the sizes that are known: 380 and 1,488 GFLOP, 57 and 195, 88.9 and 228.7 million."""
+    from florence_demo.benchmark import models, roofline
+
+    for size, tower, encoder, weights in [("base", 380, 57, 88.9), ("large", 1488, 195, 228.7)]:
+        config = models.config_of(size)
+        vision, text = config.vision_config, config.text_config
+        assert roofline.tower_effort(vision, 768, 2).operations / 1e9 == pytest.approx(tower, 0.03)
+        assert roofline.encoder_effort(text, 590, 2).operations / 1e9 == pytest.approx(
+            encoder, 0.05
+        )
+        step = roofline.step_effort(text, 0, 3, 2, 2)
+        assert step.bytes / 2e6 == pytest.approx(weights, 0.02)
+
+
+def test_the_longer_of_reading_and_multiplying_is_the_floor():
+    peaks = Peaks("", operations=10.0, bytes=2.0)
+    assert Effort(20.0, 2.0).seconds(peaks) == 2.0
+    assert (Effort(20.0, 2.0) + Effort(0.0, 8.0)).seconds(peaks) == 5.0
 
 
 def test_training_is_measured_at_a_size():

@@ -99,7 +99,7 @@ def test_an_earlier_run_is_tried_and_its_region_is_drawn(page, engines):
     expect(earlier.get_by_role("button", name="Try cats now")).to_be_visible()
     earlier.get_by_role("button", name="Try spots now").click()
     tab = in_my_models(page)
-    expect(tab.locator(".fd-box")).to_be_visible()
+    expect(tab.locator(".fd-boxes > *")).to_be_visible()
     tab.get_by_role("button", name="Ask", exact=True).click()
     expect(tab.get_by_role("region", name="Answer").get_by_text("A fake answer")).to_be_visible()
     assert engines.engine.asked[-1] == ("region_to_category", "", (20.0, 20.0, 90.0, 80.0))

@@ -8,9 +8,11 @@ import pytest
 import torch
 from transformers import Florence2Config, Florence2ForConditionalGeneration, GenerationConfig
 
+from florence_demo.decoding import graphs
 from florence_demo.decoding.decoder import Decoder
 from florence_demo.decoding.graphs import Graphs
 from florence_demo.decoding.rules import DecodeOptions
+from florence_demo.decoding.step import take_step
 from florence_demo.errors import InputError
 
 IMAGE_TOKENS = 5
@@ -287,7 +289,7 @@ def test_sampling_does_not_depend_on_neighbours():
 def with_graphs(model, capture):
     """A decoder that keeps buffers as on a GPU; only the capture itself is another."""
     own = Decoder(model, plain=True)
-    own._graphs = Graphs(own._step, capture)
+    own._graphs = Graphs(own._step, capture, room=32)
     return own
 
 
@@ -306,7 +308,60 @@ def test_buffers_with_graphs_give_the_same_tokens(beams):
         expected = reference.decode(features, prompts, options)
         got = own.decode(features, prompts, options)
         assert [g.ids for g in got] == [e.ids for e in expected]
-    assert len(captured) == len(own._graphs.kept) < 7
+    # A step, and how answers begin: all of them, and one beside others.
+    sizes = [buffers.size.batch for buffers in own._graphs.kept.values()]
+    assert len(captured) == sum(2 if batch == 1 else 3 for batch in sizes)
+    assert len(sizes) < 7
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        pytest.param({}, id="beams"),
+        pytest.param({"num_beams": 1}, id="greedy"),
+        pytest.param({"max_new_tokens": 1}, id="one token"),
+        pytest.param({"do_sample": True, "seed": 5, "top_p": 0.9}, id="drawn"),
+        pytest.param({"do_sample": True, "seed": 5, "num_beams": 1}, id="drawn one by one"),
+    ],
+)
+def test_after_the_first_request_no_step_is_taken_outside_a_replay(rules, monkeypatch):
+    """From the first token to the last, streamed or not, beyond the first buffers too."""
+    inside, outside, seen = [], [], []
+    replaying = False
+
+    def watch(step, _leading):
+        seen.append(step)
+        return True
+
+    def capture(work):
+        def replay():
+            nonlocal replaying
+            replaying = True
+            work()
+            replaying = False
+
+        return replay
+
+    def watched(*args):
+        (inside if replaying else outside).append(1)
+        take_step(*args)
+
+    monkeypatch.setattr(graphs, "take_step", watched)
+    model = tiny_model(3, sharp=0.5).double()
+    reference, _ = both(model)
+    own = with_graphs(copy.deepcopy(model), capture)
+    options = DecodeOptions(
+        **{"max_new_tokens": 90, "length_penalty": 3.0, "early_stopping": "never", **rules}
+    )
+    for seed in range(3):
+        features, prompts = questions(1, seed, torch.float64)
+        seen.clear()
+        (answer,) = own.decode(features, prompts, options, on_step=watch)
+        assert answer.ids == reference.decode(features, prompts, options)[0].ids
+        assert seen == list(range(1, len(seen) + 1))
+        assert own.decode(features, prompts, options)[0].ids == answer.ids
+    assert not outside
+    assert len(inside) >= 6
 
 
 def test_decodes_without_graphs_where_capturing_fails(caplog):
@@ -323,16 +378,6 @@ def test_decodes_without_graphs_where_capturing_fails(caplog):
     assert [g.ids for g in own.decode(features, prompts, options)] == [e.ids for e in expected]
     assert "without CUDA graphs" in caplog.text
     assert own._graphs.broken
-
-
-def test_a_second_request_does_not_wait_for_the_buffers():
-    model = tiny_model(3).double()
-    own = with_graphs(model, lambda work: work)
-    features, prompts = questions(2, 3, torch.float64)
-    options = DecodeOptions(max_new_tokens=30)
-    first = own.decode(features, prompts, options)
-    with own._graphs.lock:
-        assert [a.ids for a in own.decode(features, prompts, options)] == [a.ids for a in first]
 
 
 def test_releases_the_weights_it_has_packed():
@@ -360,7 +405,9 @@ def test_a_checkpoint_with_rules_of_its_own_goes_to_generate(pair):
 def test_the_tower_runs_in_encode_image_alone(monkeypatch):
     model = tiny_model(0)
     calls = []
-    model.model.vision_tower.register_forward_hook(lambda *_: calls.append(1))
+    model.model.multi_modal_projector.image_projection.register_forward_hook(
+        lambda *_: calls.append(1)
+    )
     own = Decoder(model)
     features = own.encode_image(torch.randn(1, 3, 32, 32))
     assert features.shape == (1, IMAGE_TOKENS, 16)

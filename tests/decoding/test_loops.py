@@ -45,7 +45,7 @@ def test_a_loop_is_ended_and_everything_else_left_as_it_was(beams, buffers):
     decoder, options = looping(beams)
     if buffers:  # as on a GPU, without one
         assert decoder._step is not None
-        decoder._graphs = Graphs(decoder._step, capture=lambda work: work)
+        decoder._graphs = Graphs(decoder._step, capture=lambda work: work, room=32)
     features, prompts = questions(12, 3, torch.float64)
     free = DecodeOptions(**{**vars(options), "loop_guard": False})
     guarded = decoder.decode(features, prompts, options)

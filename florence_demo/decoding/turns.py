@@ -1,0 +1,36 @@
+"""A lock that is given in the order in which it is asked for.
+
+Knows threads. Does not know what they want of the machine: one reads a picture, another decodes a
+step, and neither gets past who came before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+
+class Turns:
+    """Let one thread at a time do something, the one that waits the longest first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
+        self._taken = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Event()
+            self._waiting.append(mine)
+        mine.wait()  # whoever had the turn hands it over taken
+
+    def __exit__(self, *_: Any) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._taken = False

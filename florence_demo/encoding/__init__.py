@@ -1,0 +1,1 @@
+"""From pixels and a prompt to what the decoder reads: tower and text encoder, written out."""

@@ -333,7 +333,7 @@ def test_a_picture_that_comes_while_another_is_read_is_taken(page, picture, tmp_
 
 def press_stop(page, _tmp_path) -> None:
     page.get_by_role("button", name="Stop", exact=True).first.click()
-    expect(page.get_by_text("Stopped.")).to_be_visible()
+    expect(page.locator(".fd-sentence").first).to_have_text("Stopped.")
 
 
 def upload_another(page, tmp_path) -> None:

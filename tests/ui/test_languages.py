@@ -166,11 +166,7 @@ def _spoken(config) -> set[str]:
         if component["type"] == "api":
             continue
         props, kind = component["props"], component["type"]
-        names = [
-            n
-            for n in ("label", "info", "placeholder", "submit_btn")
-            if not (kind == "html" and n == "label")
-        ]
+        names = ["info", "placeholder", "submit_btn", *(() if kind == "html" else ("label",))]
         names += ["value"] if kind in ("button", "markdown") else []
         found |= {props[n] for n in names if isinstance(props.get(n), str)}
         found |= {choice[0] for choice in props.get("choices") or ()}

@@ -113,12 +113,11 @@ const write = value => {
   find('.fd-meta').textContent = metaOf(value.meta);
 };
 // Who hears the page is told that a question began and how it ended, not each word on the way.
-let told = '';
+let told = '';         // of the question that is being answered
 const announce = value => {
-  const words = value.busy ? value.hint || '' : textOf(value);
-  if (!words || words === told || !element.offsetParent) return;
-  told = words;
-  fd.tell(words);
+  const words = value.busy ? value.hint || '' : told && textOf(value);
+  if (words && words !== told) fd.tell(words);
+  told = value.busy ? words || told : '';
 };
 let last = {};
 const sync = () => {

@@ -184,8 +184,8 @@ def _connect_every(service: Service, surface: Surface) -> Any:
 
 def _connect_examples(service: Service, surface: Surface, strip: ExampleStrip) -> Any:
     """Connect the examples, and return the event that answers one."""
-    q, view = surface.question, surface.answer.view
-    filled = [q.picture, q.menu, q.words, q.picker, view]
+    q = surface.question
+    filled = [q.picture, q.menu, q.words, q.picker]
     picked = strip.pick(_example_handler(service), None, filled, **QUIET)
     return _answering(
         surface,
@@ -365,10 +365,7 @@ def _example_handler(service: Service) -> Callable[..., tuple[Any, ...]]:
     def pick(event: gr.EventData) -> tuple[Any, ...]:
         row = rows[index_of(event, len(rows))]
         file = EXAMPLES / row["file"]
-        picker, answer = service.prepare(open_own(file))
-        picker["box"] = row.get("region")
-        answer["hint"] = "Asking …"
-        answer["busy"] = True
-        return str(file), row["task"], row.get("text", ""), picker, answer
+        picker, _ = service.prepare(open_own(file))
+        return str(file), row["task"], row.get("text", ""), {**picker, "box": row.get("region")}
 
     return pick

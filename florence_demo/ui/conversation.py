@@ -115,9 +115,10 @@ def followed(
     talk = service.conversations.of(press)
     kept = service.kept(image, talk) if press else None
     steps = talk.follow(press or Press("", "", 0), question, kept, told)
-    skip = gr.skip()
+    skip = pane = gr.skip()
     try:
         for step in steps:
+            pane = pane if step.pane is None else step.pane
             cards = skip if step.cards is None or press is None else step.cards
             if step.pane is None:
                 yield skip, skip, skip, skip, cards
@@ -128,8 +129,9 @@ def followed(
     finally:
         steps.close()
     if press is not None:
-        # gradio repeats the last values at the end, when another question may hold the pane.
-        yield skip, skip, skip, skip, skip
+        # Where two values come at once, gradio may keep the older one: the pane is told again, and
+        # knows by its number whether another question holds it. What has none is not repeated.
+        yield pane, skip, skip, skip, skip
 
 
 def forms_of(answers: Sequence[Shown]) -> tuple[Any, ...]:

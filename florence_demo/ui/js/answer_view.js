@@ -126,6 +126,8 @@ const sync = () => {
     props.value = last;
     return;
   }
+  // Values may overtake each other: that something is asked comes after its answer.
+  if (value.asked && value.asked === last.asked && value.busy && !last.busy) return;
   if (value.asked) last = value;
   gone = new Set();
   const {overlay = '', rows = [], pieces = [], task, calibrated, busy} = value;

@@ -86,16 +86,20 @@ class Asking:
     surface: Surface
     running: list[Any]
 
-    def makes_room_for(self, event: Callable[..., Any]) -> None:
+    def makes_room_for(self, event: Callable[..., Any], *, asks: bool = False) -> None:
         """Clear what is of the picture before, whenever an event brings another one.
 
         The answer's other forms and the download go, and what is still being answered ends. Its
         card stays, as do all others.
+
+        Args:
+            event: Brings a picture.
+            asks: Whether a question comes with it, which takes the place of the one before.
         """
         answer = self.surface.answer
         before = [answer.saving, answer.parsed, answer.raw]
-        # First of all: a moment later it could end the question about the new picture.
-        event(None, None, None, cancels=self.running, queue=False)
+        if not asks:  # or it could end the question that comes
+            event(None, None, None, cancels=self.running, queue=False)
         event(None, None, before, js=f"() => [{_HIDE}, null, '']")
         close_editor(self.surface, event)
 
@@ -117,7 +121,6 @@ def build_surface(
     running = [_connect_ask(service, surface), _connect_every(service, surface)]
     if surface.strip is not None:
         running.append(_connect_examples(service, surface, surface.strip))
-        arrivals.append(surface.strip.pick)
     _connect_ends(service, surface, running)
     _connect_cards(service, surface)
     connect_correcting(service, surface)
@@ -128,6 +131,8 @@ def build_surface(
     asking = Asking(surface, running)
     for event in arrivals:
         asking.makes_room_for(event)
+    if surface.strip is not None:
+        asking.makes_room_for(surface.strip.pick, asks=True)
     return asking
 
 

@@ -26,7 +26,7 @@ from florence_demo.ui.ask_tab import inputs_of
 from florence_demo.ui.conversation import PRESS, outputs_of
 from florence_demo.ui.handlers import friendly
 from florence_demo.ui.numbers import Number, Slider
-from florence_demo.ui.pickers import QUIET
+from florence_demo.ui.pickers import LATEST, QUIET
 
 _LETTERS = 4000
 _SECRET = "florence-demo"  # none: it lies in the browser beside what it locks
@@ -119,7 +119,7 @@ def connect_settings(service: Service, app: gr.Blocks, surface: Surface) -> None
         f" {names}.forEach((name, i) => {{ told[name] = values[i]; }}); return told; }}"
     )
     changes = [each.change for each in (*components, q.picture, answer.cards)]
-    gr.on(changes, None, [kept, q.picture, answer.cards, *components], kept, js=remember)
+    gr.on(changes, None, [kept, q.picture, answer.cards, *components], kept, js=remember, **LATEST)
 
 
 def _restorer(

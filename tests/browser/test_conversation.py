@@ -224,6 +224,14 @@ def test_a_card_of_a_picture_that_is_gone_says_so_and_loses_nothing(page, tmp_pa
     expect(cards(page)).to_have_count(1)
 
 
+REMEMBERED = """() => {
+  const now = localStorage.getItem('fd-ask');
+  if (now !== window.was) [window.was, window.since] = [now, performance.now()];
+  return performance.now() - window.since > 1000;
+}"""
+"""True once what is remembered has not changed for a while; it is encrypted."""
+
+
 def test_a_new_load_finds_picture_cards_and_settings_again(page, picture):
     upload(page, picture)
     ask_for(page, "od", "3 objects")
@@ -234,6 +242,7 @@ def test_a_new_load_finds_picture_cards_and_settings_again(page, picture):
     beams = page.get_by_role("spinbutton", name=re.compile("Care")).first
     beams.fill("4")
     beams.press("Tab")
+    page.wait_for_function(REMEMBERED)
     page.reload()
     expect(page.locator(".fd-stage img").first).to_be_visible()
     expect(answer(page).get_by_text("3 objects")).to_be_visible()

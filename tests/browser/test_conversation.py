@@ -240,9 +240,10 @@ def test_a_new_load_finds_picture_cards_and_settings_again(page, picture):
     words.fill("a red car")
     page.get_by_role("button", name="Advanced").first.click()
     beams = page.get_by_role("spinbutton", name=re.compile("Care")).first
+    page.wait_for_function(REMEMBERED)
     beams.fill("4")
     beams.press("Tab")
-    page.wait_for_function(REMEMBERED)
+    page.wait_for_function("localStorage.getItem('fd-ask') !== window.was")
     page.reload()
     expect(page.locator(".fd-stage img").first).to_be_visible()
     expect(answer(page).get_by_text("3 objects")).to_be_visible()

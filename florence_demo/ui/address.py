@@ -92,7 +92,11 @@ def _connect_links(service: Service, address: Address, surface: Surface) -> None
 
     @friendly
     def follow(event: gr.EventData) -> tuple[Any, ...]:
-        linked = read_link(getattr(event, "query", None), service.check_model)
+        try:
+            query = event.query
+        except (AttributeError, TypeError):
+            query = None  # a program's event, which says nothing
+        linked = read_link(query, service.check_model)
         told = {"hint": as_text(" ".join(linked.problems))} if linked.problems else gr.skip()
         return *(linked.settings.get(name, gr.skip()) for name in settings), told
 

@@ -89,7 +89,10 @@ def test_other_tiles_are_other_settings(pictures, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"tasks": ("od", "caption"), "tiles": "auto"}, "“Caption” cannot be answered by tiles"),
+        (
+            {"tasks": ("od", "caption"), "tiles": "auto"},
+            "“Short description” cannot be answered by tiles",
+        ),
         ({"tasks": ("od",), "tiles": "many"}, "“many” says no tiles"),
         ({"tasks": ("od",), "tiles": "99x99"}, "are allowed"),
     ],

@@ -361,8 +361,8 @@ def test_a_new_format_is_in_what_is_said_of_uploads(added: Reader, tmp_path: Pat
     config = AppConfig(checkpoints=tmp_path / "checkpoints", data=tmp_path / "data")
     with gr.Blocks() as app:
         build_data_picker(Service(config, FakeEngines()), (UPLOAD,), api="upload", seen="")
-    notes = [b.value for b in app.blocks.values() if isinstance(b, gr.Markdown)]
-    assert any(note.startswith("Lines of a `rows.tsv`, ") for note in notes)
+    notes = [str(b.value) for b in app.blocks.values() if isinstance(b, gr.HTML)]
+    assert any("<li>Lines of a rows.tsv</li>" in note for note in notes)
     with pytest.raises(DatasetError, match=r"Upload lines of a rows\.tsv, "):
         take_data([picture(tmp_path / "a.png")], tmp_path / "new")
     with pytest.raises(DatasetError, match=r"Known are: .*a folder with rows\.tsv"):

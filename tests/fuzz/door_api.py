@@ -260,7 +260,7 @@ _QUICK = (
     "fetch 0",
     "fetch 9",
     "alike: a path 0",
-    "opened with events",
+    "follow with events",
     "pick with events",
     "4 MB of empty lists to /gradio_api/call/ask",
     "a picture called 13",

@@ -142,7 +142,7 @@ def test_the_corrected_answer_takes_the_answers_place(tmp_path):
     assert right.parsed["<OD>"]["labels"] == ["cat"]
     assert right.detections.xyxy.tolist() == [[10, 20, 110, 220]]
     assert (right.model, right.picture) == ("corrected by hand", found.picture)
-    assert counted.sentence() == "1 answer about 1 picture"
+    assert counted.words() == ("1 answer", "1 picture")
     assert kept.folder == tmp_path / "data" / "my-data"
 
 

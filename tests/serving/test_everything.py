@@ -60,10 +60,11 @@ def test_it_asks_what_a_picture_alone_can_be_asked():
 
 def test_the_tower_runs_once_for_one_picture_and_all_are_decoded_together(micro, monkeypatch):
     pictures, batches = [], []
-    tower = micro.loaded.model.model.vision_tower
-    tower.register_forward_pre_hook(
-        lambda _, args, kwargs: pictures.append(len((args or tuple(kwargs.values()))[0])),
-        with_kwargs=True,
+    encode = micro._decoder.encode_image
+    monkeypatch.setattr(
+        micro._decoder,
+        "encode_image",
+        lambda values, **how: pictures.append(len(values)) or encode(values, **how),
     )
     decode = micro._decoder.decode
     monkeypatch.setattr(

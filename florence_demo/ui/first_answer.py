@@ -71,9 +71,10 @@ def values(service: Service, run: Run, number: int | None) -> tuple[Any, ...]:
         return *to, {**view, "hint": lost or _ASK}, None, "", None
     model = run.name if sample.step is None else f"{run.name}, after step {sample.step:,}"
     given, wanted = sample.given(image.size, model), sample.wanted(image.size)
-    seen = {**view, **shown(given), "hint": "", "meta": f"Answered by {model}. {lost or _AGAIN}"}
+    seen = {**view, **shown(given), "hint": ""}
     seen["question"] = Asked.of(TASKS[sample.task], sample.text, sample.region).sentence()
-    seen["notices"] = [f"Wanted: {wanted.sentence()}"]
+    told = f"Answered by {model}. {lost or _AGAIN}"
+    seen["notices"] = [f"Wanted: {wanted.sentence()}", told]
     return *to, seen, given.parsed, given.raw, replace(given, picture=fingerprint(image))
 
 

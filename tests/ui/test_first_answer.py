@@ -52,8 +52,8 @@ def test_a_question_is_filled_in_and_left_to_be_asked(tmp_path: Path) -> None:
 
 def test_a_sample_is_shown_with_both_answers(tmp_path: Path) -> None:
     *_, view, parsed, raw, found = values(service(tmp_path), run(tmp_path, SPOT), 0)
-    assert (view["sentence"], view["notices"]) == ("cat", ["Wanted: cat"])
-    assert view["meta"].startswith("Answered by mine, after step 20.")
+    assert (view["sentence"], view["notices"][:1]) == ("cat", ["Wanted: cat"])
+    assert view["notices"][1].startswith("Answered by mine, after step 20.")
     assert (raw, found.text) == ("cat", "cat")
     assert parsed == {"<REGION_TO_CATEGORY>": "cat"}
 
@@ -69,7 +69,7 @@ def test_a_run_without_a_model_says_so(tmp_path: Path, told: dict[str, str], wor
     import os
 
     given = run(tmp_path, SPOT, model=False, pid=os.getpid(), **told)
-    assert words in values(service(tmp_path), given, 0)[4]["meta"]
+    assert words in values(service(tmp_path), given, 0)[4]["notices"][1]
 
 
 def test_a_sample_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

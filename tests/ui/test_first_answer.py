@@ -52,7 +52,7 @@ def test_a_question_is_filled_in_and_left_to_be_asked(tmp_path: Path) -> None:
 
 def test_a_sample_is_shown_with_both_answers(tmp_path: Path) -> None:
     *_, view, parsed, raw, found = values(service(tmp_path), run(tmp_path, SPOT), 0)
-    assert (view["sentence"], view["notices"][:1]) == ("cat", "Wanted: cat")
+    assert (view["sentence"], view["notices"][:1]) == ("cat", ["Wanted: cat"])
     assert view["notices"][1].startswith("Answered by mine, after step 20.")
     assert (raw, found.text) == ("cat", "cat")
     assert parsed == {"<REGION_TO_CATEGORY>": "cat"}

@@ -259,6 +259,7 @@ def _boxes() -> bytes:
     builder.setupNameTable({"familyName": "Boxes", "styleName": "Regular"})
     builder.setupOS2(sTypoAscender=1000, sTypoDescender=0, usWinAscent=1000, usWinDescent=0)
     builder.setupPost()
+    builder.updateHead(created=0, modified=0)  # else the time now: the same answer gives one file
     buffer = io.BytesIO()
     builder.save(buffer)
     return buffer.getvalue()

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from florence_demo.errors import InputError
-from florence_demo.output.searchable import write_searchable
+from florence_demo.output.searchable import searchable, write_searchable
 from florence_demo.prediction import Detections, Prediction
 
 SIZE, POINTS = (800, 1000), (400.0, 500.0)
@@ -169,6 +169,16 @@ def test_no_page_is_kept(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert (tmp_path / "a.pdf").stat().st_size > 3_000_000
     assert peak < (tmp_path / "a.pdf").stat().st_size
+
+
+def test_the_same_answer_gives_the_same_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Detections.from_polygons([[np.array([[5, 5], [60, 5], [60, 20], [5, 20]])]], ["word"])
+    picture = Image.new("RGB", (80, 40), "white")
+    files = set()
+    for now in (1_000_000, 3_000_000_001):
+        monkeypatch.setattr("fontTools.fontBuilder.timestampNow", lambda now=now: now)
+        files.add(searchable(picture, found, (80.0, 40.0)))
+    assert len(files) == 1
 
 
 def test_it_is_whole_or_not_there(tmp_path: Path) -> None:

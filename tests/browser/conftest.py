@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,15 +45,25 @@ def engines() -> FakeEngines:
     return FakeEngines()
 
 
+@contextmanager
+def served(config: AppConfig, engines: FakeEngines) -> Iterator[str]:
+    """Serve a page for as long as it is looked at; its address is given."""
+    app = build_app(config, Service(config, engines))
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        yield url
+    finally:
+        app.close()
+
+
 @pytest.fixture(scope="session")
 def address(engines, tmp_path_factory):
     root = tmp_path_factory.mktemp("files") / "checkpoints"
     shutil.copytree(ASSETS / "nano", root / "mine")
-    config = AppConfig(model="nano", checkpoints=root, data=root.with_name("data"))
-    app = build_app(config, Service(config, engines))
-    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield url
-    app.close()
+    with served(
+        AppConfig(model="nano", checkpoints=root, data=root.with_name("data")), engines
+    ) as at:
+        yield at
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 
 from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import ASSETS, MODELS
-from florence_demo.serving.asking import Service
-from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui import AppConfig
+from tests.browser.conftest import served
 from tests.fakes import RAW, FakeEngine, FakeEngines
 
 pytestmark = pytest.mark.browser
@@ -39,10 +39,8 @@ def address(tmp_path_factory):
     root = tmp_path_factory.mktemp("compare") / "checkpoints"
     shutil.copytree(ASSETS / "nano", root / "mine")
     config = AppConfig(checkpoints=root, data=root.with_name("data"))
-    app = build_app(config, Service(config, Engines()))
-    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield url
-    app.close()
+    with served(config, Engines()) as at:
+        yield at
 
 
 def open_tab(page, picture):

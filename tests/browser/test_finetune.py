@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from florence_demo.serving.asking import Service
 from florence_demo.tasks import TASKS
 from florence_demo.training.status import STATUS_FILE
-from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui import AppConfig
+from tests.browser.conftest import served
 from tests.micro_florence import micro_model, micro_processor
 
 pytestmark = pytest.mark.browser
@@ -35,10 +35,8 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def address(engines, root):
     config = AppConfig(checkpoints=root, data=root.parent / "data", device="cpu")
-    app = build_app(config, Service(config, engines))
-    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield url
-    app.close()
+    with served(config, engines) as at:
+        yield at
 
 
 def open_tab(page):

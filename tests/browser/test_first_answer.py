@@ -12,10 +12,10 @@ from playwright.sync_api import expect
 
 from florence_demo.data.example import Example
 from florence_demo.prediction import Detections
-from florence_demo.serving.asking import Service
 from florence_demo.tasks import TASKS
 from florence_demo.training.samples import SAMPLES_FOLDER
-from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui import AppConfig
+from tests.browser.conftest import served
 from tests.fakes import FakeEngines
 from tests.run_makers import finished_run
 
@@ -53,10 +53,8 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def address(engines, root):
     config = AppConfig(checkpoints=root, data=root.parent / "data", device="cpu")
-    app = build_app(config, Service(config, engines))
-    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield url
-    app.close()
+    with served(config, engines) as at:
+        yield at
 
 
 def open_tab(page, name):
@@ -161,10 +159,7 @@ def test_a_run_without_a_sample_opens_all_the_same(page, root):
 
 def test_an_empty_folder_says_so_until_a_model_is_there(browser, tmp_path, engines):
     config = AppConfig(checkpoints=tmp_path / "checkpoints", data=tmp_path / "data")
-    app = build_app(config, Service(config, engines))
-    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    context = browser.new_context()
-    try:
+    with served(config, engines) as url, browser.new_context() as context:
         page = context.new_page()
         page.goto(url)
         page.get_by_role("button", name="Ask", exact=True).first.wait_for()
@@ -175,9 +170,6 @@ def test_an_empty_folder_says_so_until_a_model_is_there(browser, tmp_path, engin
         page.get_by_role("button", name="Ask", exact=True).first.wait_for()
         tab = open_tab(page, "My models")
         expect(tab.get_by_text("Choose a checkpoint to see what it holds.")).to_be_visible()
-    finally:
-        context.close()
-        app.close()
 
 
 def test_a_measurement_of_one_question_claims_nothing(page):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from florence_demo.serving.asking import Service
-from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui import AppConfig
+from tests.browser.conftest import served
 from tests.browser.test_page import ask, choose, upload
 from tests.fakes import RAW, FakeEngine, FakeEngines
 
@@ -43,10 +43,8 @@ def address(tmp_path_factory):
     root = tmp_path_factory.mktemp("holding") / "checkpoints"
     config = AppConfig(checkpoints=root, data=root.with_name("data"))
     engine = Sure({**RAW, "BOXES": THINGS, "QUADS": LINES})
-    app = build_app(config, Service(config, FakeEngines(engine)))
-    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
-    yield url
-    app.close()
+    with served(config, FakeEngines(engine)) as at:
+        yield at
 
 
 @pytest.fixture

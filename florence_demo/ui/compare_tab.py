@@ -63,7 +63,11 @@ class Columns(Skeleton):
         )
         holds = "A column for each model: title, sentence, words, counts, problem"
         super().__init__(
-            html, read_script("compare.js"), holds, label="Answers side by side", **kwargs
+            html,
+            read_script("answers.js") + read_script("compare.js"),
+            holds,
+            label="Answers side by side",
+            **kwargs,
         )
 
 

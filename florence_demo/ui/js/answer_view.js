@@ -2,12 +2,6 @@
 // stands on the canvas: what is to be drawn there, looked at or picked, is told by events.
 const uid = '__UID__';
 const find = name => element.querySelector(name);
-const make = (tag, text, parent) => {
-  const node = document.createElement(tag);
-  node.textContent = text;
-  parent.append(node);
-  return node;
-};
 let gone = new Set();   // what is filtered away
 const rowAt = index => element.querySelector(`tr[data-index="${index}"]`);
 const tell = (kind, detail) => document.dispatchEvent(
@@ -58,17 +52,6 @@ document.addEventListener('fd-keep', ({detail}) => {
   gone = new Set(detail.gone);
   element.querySelectorAll('tr[data-index]').forEach(row => { row.hidden = gone.has(Number(row.dataset.index)); });
 });
-const copy = async text => {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Pages that came without https have no clipboard, but still the older way.
-    const area = make('textarea', text, element);
-    area.select();
-    document.execCommand('copy');
-    area.remove();
-  }
-};
 const wordsOf = value => {
   const {pieces = [], rows = []} = value;
   if (!pieces.length) return value.words || value.sentence || '';
@@ -84,17 +67,17 @@ const drawRow = (body, row, index, calibrated) => {
   line.dataset.index = index;
   line.tabIndex = 0;
   line.hidden = gone.has(index);
-  make('td', index + 1, line);
-  const name = make('td', '', line);
-  const swatch = make('i', '', name);
+  make('td', '', index + 1, line);
+  const name = make('td', '', '', line);
+  const swatch = make('i', '', '', name);
   swatch.style.background = row.color;
   name.append(row.label || fd.say('(no name)'));
-  const sure = make('td', '', line);
+  const sure = make('td', '', '', line);
   if (row.sure == null) sure.textContent = '–';
   // Numbers of a model that nobody measured only compare: they say neither high nor low.
-  else if (calibrated) make('span', fd.say(howSure(row.sure)), sure).className = `fd-${howSure(row.sure)}`;
-  if (row.sure != null) make('small', `${percent(row.sure)} %`, sure);
-  make('td', row.box.map(v => Math.round(v)).join(', '), line);
+  else if (calibrated) make('span', `fd-${howSure(row.sure)}`, fd.say(howSure(row.sure)), sure);
+  if (row.sure != null) make('small', '', `${percent(row.sure)} %`, sure);
+  make('td', '', row.box.map(v => Math.round(v)).join(', '), line);
 };
 const textOf = value => (value.sentence ? sentenceOf(value.sentence, value.counted)
   : fd.say(value.hint || ''));
@@ -106,7 +89,7 @@ const write = value => {
   find('.fd-copy').textContent = fd.say('Copy');
   const notices = find('.fd-notices');
   notices.replaceChildren();
-  (value.notices || []).forEach(text => make('p', fd.say(text), notices));
+  (value.notices || []).forEach(text => make('p', '', fd.say(text), notices));
   const body = find('tbody');
   body.replaceChildren();
   (value.rows || []).forEach((row, index) => drawRow(body, row, index, value.calibrated));

@@ -1,5 +1,24 @@
-// What the scripts that show answers share: what is filtered away, how text is put together, and
-// what of it is the page's own words.
+// What the scripts that show answers share: how a node is made and text is copied, what is filtered
+// away, how text is put together, and what of it is the page's own words.
+const make = (tag, name, text, parent) => {
+  const node = document.createElement(tag);
+  if (name) node.className = name;
+  if (text) node.textContent = text;
+  if (parent) parent.append(node);
+  return node;
+};
+const copy = async text => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Pages that came without https have no clipboard, but still the older way.
+    const area = make('textarea', '', '', element);
+    area.value = text;
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+};
 // A question in the page's language: its title is ours, what it is about a person's.
 const BOXES = /^(\d+) boxes$/;
 const aboutOf = about => {

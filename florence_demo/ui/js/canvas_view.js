@@ -13,13 +13,6 @@ let zoom = {scale: 1, x: 0, y: 0};
 const value = () => props.value || {};
 const size = () => value().size || [image.naturalWidth || 1, image.naturalHeight || 1];
 const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
-const make = (kind, name, text, parent) => {
-  const node = document.createElement(kind);
-  node.className = name;
-  node.textContent = text;
-  parent.append(node);
-  return node;
-};
 const button = (name, text, label, parent) => {
   const node = make('button', name, text, parent);
   node.type = 'button';

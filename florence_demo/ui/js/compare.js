@@ -7,13 +7,6 @@ const hint = element.querySelector('.fd-compare-hint');
 const BEGIN = 'Put a picture in, choose two to four models and press Compare.';
 let picture = null;
 let busy = false;
-const make = (tag, name, text, parent) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text) node.textContent = text;
-  parent.append(node);
-  return node;
-};
 const TAGS = {same: 'span', first: 'del', here: 'ins'};
 const sentence = (column, box) => {
   const said = make('p', 'fd-sentence', '', box);

@@ -5,13 +5,6 @@ const list = element.querySelector('.fd-talk-list');
 let drawn = {name: null, version: -1};
 let timer = 0;
 
-const make = (tag, name, text, parent) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text) node.textContent = text;
-  if (parent) parent.append(node);
-  return node;
-};
 const opens = () => [...list.querySelectorAll('.fd-talk-open')];
 const STATES = {asking: 'Asking …', stopped: 'Stopped', failed: 'Not answered'};
 
@@ -91,18 +84,6 @@ const sync = () => {
 const isHere = picture => {
   const canvas = element.closest('.fd-surface')?.querySelector('.fd-canvas:not([hidden]) img');
   return Boolean(picture && canvas && canvas.getAttribute('src') === picture.copy.url);
-};
-const copy = async text => {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    // Pages that came without https have no clipboard, but still the older way.
-    const area = make('textarea', '', '', element);
-    area.value = text;
-    area.select();
-    document.execCommand('copy');
-    area.remove();
-  }
 };
 element.addEventListener('click', async event => {
   const row = event.target.closest('.fd-talk-card');

@@ -18,13 +18,6 @@ let task = 0;
 let asTable = false;
 let drawn = new Map();
 
-const make = (tag, name, text, parent) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text) node.textContent = text;
-  if (parent) parent.append(node);
-  return node;
-};
 const said = (card, told) => fd.say(card.error || told.sentence || '');
 const answer = card => card.answers[task] || {sentence: card.error || '', overlay: '', things: []};
 const kept = ([label, score]) => stays(label, score, off, Number(sure.value));

@@ -87,14 +87,6 @@ def matmul_gflops(dtype: str = "float32", size: int = 1024) -> float:
     return 2 * size**3 / _best(lambda: a @ a) / 1e9
 
 
-def memory_gigabytes() -> float:
-    """Return how many 10^9 bytes a second the processor reads from memory."""
-    import torch
-
-    values = torch.ones(50_000_000)
-    return values.nbytes / _best(lambda: values.sum()) / 1e9
-
-
 def peak_bytes() -> int | None:
     """Return the most memory this process has held, or None where the system does not tell."""
     status = Path("/proc/self/status")

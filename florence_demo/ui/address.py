@@ -14,9 +14,10 @@ from florence_demo.serving.asking import Service
 from florence_demo.serving.links import read_link
 from florence_demo.tasks import TASKS
 from florence_demo.ui.ask_layout import Surface
-from florence_demo.ui.components import read_script
+from florence_demo.ui.components import read_script, said_by
 from florence_demo.ui.handlers import as_text, friendly
 from florence_demo.ui.pickers import LATEST, QUIET
+from florence_demo.ui.settings import settings_of
 
 _OPEN = "(name) => ({selected: name, __type__: 'update'})"
 _ASKED = """
@@ -58,33 +59,18 @@ class Address(gr.HTML):
 
 def connect_address(service: Service, tabs: gr.Tabs, surface: Surface) -> None:
     """Let the address name the open one of these tabs, and the question of the first one."""
-    each = [str(tab.id) for tab in tabs.children if isinstance(tab, gr.Tab)]
-    settings = _settings(surface)
+    names = [str(tab.id) for tab in tabs.children if isinstance(tab, gr.Tab)]
+    settings = {each.name: each.component for each in settings_of(service, surface)}
     usual = {name: component.value for name, component in settings.items()}
-    address = Address(each, usual)
+    address = Address(names, usual)
     address.go(None, address, tabs, js=_OPEN, **LATEST)
-    _connect_links(service, address, surface)
+    _connect_links(service, address, surface, settings)
 
 
-def _settings(surface: Surface) -> dict[str, Any]:
-    """Return the components that a link sets, by their names in it."""
-    q = surface.question
-    search = q.search
-    return {
-        "task": q.menu,
-        "words": q.words,
-        "model": surface.model.component,
-        "beams": search.beams,
-        "tokens": search.tokens,
-        "sample": search.sample,
-        "temperature": search.temperature,
-        "seed": search.seed,
-        "closely": search.closely,
-    }
-
-
-def _connect_links(service: Service, address: Address, surface: Surface) -> None:
-    q, view, settings = surface.question, surface.answer.view, _settings(surface)
+def _connect_links(
+    service: Service, address: Address, surface: Surface, settings: dict[str, Any]
+) -> None:
+    q, view = surface.question, surface.answer.view
     wordy = [task.name for task in TASKS.values() if task.asks == "text"]
     script = _ASKED.replace("__NAMES__", json.dumps(list(settings)))
     script = script.replace("__WORDY__", json.dumps(wordy))
@@ -92,11 +78,7 @@ def _connect_links(service: Service, address: Address, surface: Surface) -> None
 
     @friendly
     def follow(event: gr.EventData) -> tuple[Any, ...]:
-        try:
-            query = event.query
-        except (AttributeError, TypeError):
-            query = None  # a program's event, which says nothing
-        linked = read_link(query, service.check_model)
+        linked = read_link(said_by(event, "query"), service.check_model)
         told = {"hint": as_text(" ".join(linked.problems))} if linked.problems else gr.skip()
         return *(linked.settings.get(name, gr.skip()) for name in settings), told
 

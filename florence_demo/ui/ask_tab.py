@@ -47,7 +47,7 @@ from florence_demo.ui.pointing import connect_pointing
 
 _HIDE = "{visible: false, __type__: 'update'}"
 _BEGIN = (
-    f"cards => {{ const pressed = ({PRESS})(cards); return [{{busy: true, hint: '__HINT__',"
+    f"cards => {{ const pressed = ({PRESS})(cards); return [{{busy: true, hint: 'Asking …',"
     f" asked: pressed.asked}}, {_HIDE}, null, '', pressed]; }}"
 )
 _STOPPED = "(shown) => shown && shown.busy ? {hint: 'Stopped.', asked: shown.asked} : undefined"
@@ -218,8 +218,7 @@ def _answering(
         told: What programs are told of it.
     """
     answer = surface.answer
-    begin = _BEGIN.replace("__HINT__", "Asking …")
-    return event(None, answer.cards, answer.cleared, js=begin).then(
+    return event(None, answer.cards, answer.cleared, js=_BEGIN).then(
         handler,
         [*inputs, answer.pressed],
         answer.followed,

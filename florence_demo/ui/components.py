@@ -372,16 +372,21 @@ class AnswerView(Skeleton):
         super().__init__(html, script, holds, label="Answer", **kwargs)
 
 
+def said_by(event: gr.EventData, name: str) -> Any:
+    """Return what an event says under a name, None where it says nothing: a program's may not."""
+    try:
+        return getattr(event, name)
+    except (AttributeError, TypeError):
+        return None
+
+
 def index_of(event: gr.EventData, count: int) -> int:
     """Return which of some things was pressed.
 
     Raises:
         InputError: The event does not say, or there is no such thing.
     """
-    try:
-        given = event.index
-    except (AttributeError, TypeError):
-        given = None
+    given = said_by(event, "index")
     if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given < count:
         raise InputError("This is no longer here: choose another one, or ask again.")
     return given

@@ -16,7 +16,7 @@ from florence_demo.serving.asking import Service
 from florence_demo.serving.conversation import Conversation
 from florence_demo.serving.questions import GONE, Asked, Card, Press, Shown
 from florence_demo.tasks import TASKS
-from florence_demo.ui.components import Skeleton, read_script
+from florence_demo.ui.components import Skeleton, read_script, said_by
 from florence_demo.ui.handlers import friendly
 
 _LETTERS = 64
@@ -160,11 +160,11 @@ def picker(service: Service) -> Callable[..., tuple[Any, ...]]:
     @friendly
     def pick(press: Press | None, event: gr.EventData) -> tuple[Any, ...]:
         talk = service.conversations.find(press.conversation) if press else None
-        card = talk.card(_told(event, "id")) if talk else None
+        card = talk.card(said_by(event, "id")) if talk else None
         if press is None or talk is None or card is None:
             raise InputError("This card is no longer here: ask again.")
         pane, parsed, raw, found, cards = outputs_of(talk, press, card)
-        kept, here = card.picture, _told(event, "here") is True
+        kept, here = card.picture, said_by(event, "here") is True
         if kept is None or here:
             return gr.skip(), gr.skip(), pane, parsed, raw, found, cards
         if not kept.alive:
@@ -200,10 +200,3 @@ def looker(service: Service) -> Callable[[Press | None], Any]:
         return talk.told(press.page) if press and talk else gr.skip()
 
     return look
-
-
-def _told(event: gr.EventData, name: str) -> Any:
-    try:
-        return getattr(event, name)
-    except (AttributeError, TypeError):
-        return None

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.errors import InputError
-from florence_demo.ui.components import read_script
+from florence_demo.ui.components import read_script, said_by
 
 
 class RunView(gr.HTML):
@@ -38,9 +38,7 @@ def pressed(event: gr.EventData) -> tuple[str, int | None]:
     Raises:
         InputError: The event does not say.
     """
-    data = getattr(event, "_data", None)
-    values = data if isinstance(data, dict) else {}
-    run, sample = values.get("run"), values.get("sample")
+    run, sample = said_by(event, "run"), said_by(event, "sample")
     is_sample = sample is None or (type(sample) is int and 0 <= sample < _MOST)
     if not isinstance(run, str) or not is_sample:
         raise InputError("This is no longer here: open the tab again and choose another one.")

@@ -258,7 +258,7 @@ class Jobs:
                 return
             job.state, small = RUNNING, SmallPictures(self.service)
             try:
-                model = Model(job.spec.name, lambda: self.service.answerer(job.spec))
+                model = Model(job.spec.name, lambda: self.service.answers.answerer(job.spec))
                 watch = Watch(
                     lambda outcome, rows: self._hear(job, small, outcome, rows),
                     job.asked_to_stop.is_set,

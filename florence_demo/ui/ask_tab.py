@@ -15,7 +15,6 @@ import gradio as gr
 from PIL import Image
 
 from florence_demo.engine.closely import can_look_closely
-from florence_demo.engine.engine import MAX_BATCH
 from florence_demo.engine.question import Regions
 from florence_demo.engine.request import Options
 from florence_demo.engine.tiles import AUTO
@@ -40,7 +39,7 @@ from florence_demo.ui.conversation import (
     stopper,
 )
 from florence_demo.ui.correcting import close_editor, connect_correcting
-from florence_demo.ui.handlers import friendly, friendly_stream, press
+from florence_demo.ui.handlers import caller_of, friendly, friendly_stream, press
 from florence_demo.ui.model_offer import connect_offer
 from florence_demo.ui.pickers import QUIET
 from florence_demo.ui.pointing import connect_pointing
@@ -66,12 +65,12 @@ async shown => {
 """
 
 _MODEL: dict[str, Any] = {
-    "concurrency_limit": MAX_BATCH,
-    "concurrency_id": "model",
+    # The line of questions is our own, fair among visitors.
+    "concurrency_limit": None,
     # A new question takes the place of the one before; the page's own would wait for its end.
     "trigger_mode": "multiple",
 }
-"""Questions to a model wait in one line; as many go on together as a batch takes."""
+"""How questions to a model come in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,6 +309,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         closely: bool = False,
         press: Press | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
+        request: gr.Request | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         def told() -> Iterator[tuple[dict[str, Any], list[Shown]]]:
             options = Options.given(max_new_tokens, beams, do_sample, temperature, seed or 0)
@@ -320,7 +320,7 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
                 region,
                 model.resolve(model_name),
                 options,
-                lambda done, what: progress(done, desc=what),
+                caller_of(request, progress),
                 AUTO if closely and can_look_closely(TASKS[task]) else "",
             )
             for shown, found in answers:
@@ -340,13 +340,14 @@ def _all_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         max_new_tokens: float = 1024,
         press: Press | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
+        request: gr.Request | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         def told() -> Iterator[tuple[dict[str, Any], list[Shown]]]:
             yield from service.ask_all(
                 image,
                 model.resolve(model_name),
                 Options.given(max_new_tokens, beams),
-                lambda done, what: progress(done, desc=what),
+                caller_of(request, progress),
             )
 
         yield from followed(service, press, image, EVERYTHING, told())

@@ -15,6 +15,8 @@ import gradio as gr
 
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.files import is_disk_full
+from florence_demo.serving.answering import Caller
+from florence_demo.serving.gate import visitor_of
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,11 @@ def message(exc: Exception) -> gr.Error:
 
 def _toast(kind: type[gr.Error], sentence: str) -> gr.Error:
     return kind(as_text(sentence), duration=15, print_exception=False)
+
+
+def caller_of(request: gr.Request | None, progress: gr.Progress) -> Caller:
+    """Return who asks an event, and how he is told of what goes on."""
+    return Caller(lambda done, what: progress(done, desc=what), visitor_of(request))
 
 
 def naming(*names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

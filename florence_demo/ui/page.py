@@ -36,6 +36,9 @@ TITLE = "Florence-2, on your pictures"
 QUEUE = 256
 """Questions that may wait; one visitor's share is far smaller, see ``Rules``."""
 
+_THREADS = 2 * QUEUE
+"""Threads for events: each question that waits keeps one."""
+
 SESSIONS = 500
 """Sessions whose answers are kept."""
 
@@ -112,6 +115,7 @@ class Page(gr.Blocks):
             run_history=False,
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,
+            max_threads=_THREADS,
             max_file_size=config.rules().upload_bytes,
             app_kwargs={"lifespan": self._open_gate},
             **for_launch(),

@@ -12,7 +12,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from florence_demo.models.catalogue import ASSETS
-from florence_demo.serving.asking import PICTURE_TASKS, Service
+from florence_demo.serving.answering import PICTURE_TASKS
+from florence_demo.serving.asking import Service
 from florence_demo.tasks import TASKS
 from florence_demo.ui import AppConfig, build_app
 from tests.fakes import FakeEngines

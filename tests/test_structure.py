@@ -28,6 +28,7 @@ HOUSE: list[list[str]] = [
     ["engine"],
     ["evaluation", "batch"],
     ["serving"],
+    ["api"],
     ["training"],
     ["ui", "nano"],
     ["commands", "benchmark"],
@@ -36,7 +37,7 @@ HOUSE: list[list[str]] = [
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 HALL = {"errors", "prediction", "codec", "tasks", "machine", "files", "bounded_json", "trust"}
 """What every room speaks."""
-DOORS = {"ui", "commands", "benchmark", "nano", "__main__", "serving"}
+DOORS = {"ui", "commands", "benchmark", "nano", "__main__", "serving", "api"}
 """Where people come in, and what those places share: they know many rooms."""
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio_client.utils import is_file_obj, traverse
 
+from florence_demo.api.application import beside
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.models.catalogue import MODELS
 from florence_demo.output.overlay import OVERLAY_CSS
@@ -127,7 +128,10 @@ class Page(gr.Blocks):
         # Here, because gradio puts its own middleware before any that it is handed: the gate
         # would come after the one that greets foreign origins.
         app.middleware_stack = Gate(
-            app.middleware_stack, self.service.config.rules(), self._in_work, self.service.room
+            beside(app.middleware_stack, self.service),
+            self.service.config.rules(),
+            self._in_work,
+            self.service.room,
         )
         yield
 

@@ -158,7 +158,6 @@ def test_a_forwarded_host_is_one_of_ours():
         ("GET", "/gradio_api/deep_link"),
         ("GET", "/gradio_api/runs"),
         ("GET", "/gradio_api/vibe-code/"),
-        ("GET", "/docs"),
         ("GET", "/custom_component/1/server/component/index.js"),
         ("POST", "/gradio_api/component_server"),
         ("POST", "/gradio_api/process_recording"),

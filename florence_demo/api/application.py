@@ -1,0 +1,45 @@
+"""The routes beside the page, as one application: the API, and what its operator looks at.
+
+Knows which routes there are. The door (``serving.gate``) stands before all of them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from florence_demo.serving.asking import Service
+from florence_demo.serving.gate import Asgi, Receive, Scope, Send
+
+_OURS = re.compile(r"/(?:v1/.*|docs(?:/.*)?)")
+
+
+def beside(page: Asgi, service: Service) -> Asgi:
+    """Return an application that answers our routes by itself and hands all others to the page.
+
+    Args:
+        page: Answers all other routes.
+        service: Answers ours.
+    """
+    ours = build_application(service)
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = scope["type"] == "http" and _OURS.fullmatch(scope["path"])
+        await (ours if is_ours else page)(scope, receive, send)
+
+    return dispatch
+
+
+def build_application(service: Service) -> FastAPI:
+    """Return the routes that are not the page's."""
+    app: FastAPI = FastAPIOffline(
+        title="Florence-2, on your pictures",
+        docs_url="/docs",
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        static_url="/docs/static",
+    )
+    app.state.service = service
+    return app

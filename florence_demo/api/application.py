@@ -11,12 +11,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
+from florence_demo.api.operation import build_operation
 from florence_demo.api.routes import build_routes
 from florence_demo.api.verbs import verbs
 from florence_demo.serving.asking import Service
 from florence_demo.serving.gate import Asgi, Receive, Scope, Send
 
-_OURS = re.compile(r"/(?:v1/.*|docs(?:/.*)?)")
+_OURS = re.compile(r"/(?:v1/.*|docs(?:/.*)?|healthz|readyz)")
 
 
 def beside(page: Asgi, service: Service) -> Asgi:
@@ -49,6 +50,7 @@ def build_application(service: Service) -> FastAPI:
         static_url="/docs/static",
     )
     app.include_router(build_routes(service))
+    app.include_router(build_operation(service))
     for status in (404, 405):
         app.add_exception_handler(status, _nothing_there)
     return app

@@ -75,7 +75,8 @@ class Engine:
         # An adapter is taken out of the original weights again, so those stay.
         self._decoder = Decoder(loaded.model, release=loaded.base is None, int8=loaded.int8)
         self.retired = False
-        self._batcher = Batcher(self._see, MAX_BATCH, self._decoder.turns)
+        self._turns = self._decoder.turns
+        self._batcher = Batcher(self._see, MAX_BATCH, self._turns)
         self._visits = Visits()
         self._familiarity = Familiarity.load(
             loaded.folder, int(loaded.model.config.vision_config.projection_dim)
@@ -330,6 +331,11 @@ class Engine:
         seen = self.loaded.processor.image_processor
         size = seen.crop_size if seen.do_center_crop else seen.size
         return max(int(size["height"]), int(size["width"]))
+
+    @property
+    def moved(self) -> float:
+        """Return when the model last did something, by ``time.monotonic``."""
+        return self._turns.moved
 
     @property
     def cached_bytes(self) -> int:

@@ -34,11 +34,13 @@ from florence_demo.serving.answering import NOBODY, Answered, Answering, Caller,
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.conversation import Conversation, Conversations
 from florence_demo.serving.engines import EngineCache
+from florence_demo.serving.health import Health
 from florence_demo.serving.lending import on_zero_gpu
 from florence_demo.serving.questions import Kept, Shown, summary
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
 from florence_demo.serving.taking_home import stem_of, take_home
+from florence_demo.serving.watching import Watch
 from florence_demo.tasks import TASKS
 from florence_demo.trust import OPERATOR
 
@@ -80,7 +82,8 @@ class Service:
             dtype=config.dtype,
             trust=self.config.trust(),
         )
-        self.answers = Answering(self.engines)
+        self.health = Health(config.hang)
+        self.answers = Answering(self.engines, Watch(self.health))
         self.loads = self.answers.loads
 
     def warm_up(self) -> None:
@@ -88,8 +91,13 @@ class Service:
         try:
             # As one of those who wait: who comes meanwhile joins, and none of them stops it.
             with self.loads.joined(self.given) as load:
+                self.health.waits(lambda: f"The first model is not here yet: {load.words}.")
                 load.result()
-        except FlorenceDemoError as exc:
+            self.health.ready()
+        except Exception as exc:
+            self.health.waits(lambda: "The first model could not be loaded: the log says why.")
+            if not isinstance(exc, FlorenceDemoError):
+                raise
             log.warning("%s", exc)
 
     @cached_property

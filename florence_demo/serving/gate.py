@@ -57,7 +57,7 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # What the page and a client of its API ask for; the rest of gradio's routes are not served.
 _GET = re.compile(
     r"/(?:|config/?|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon(?:/\d+)?|logout"
-    r"|(?:assets|static|svelte|docs/static)/.*|docs/?|v1/(?:openapi\.json|tasks|models)"
+    r"|(?:assets|static|svelte|docs/static)/.*|docs/?|healthz|readyz|v1/(?:openapi\.json|tasks|models)"
     r"|gradio_api/(?:info/?|openapi\.json|app_id/?|user/?|login_check/?|token/?|startup-events"
     r"|theme\.css|upload_progress|queue/data|heartbeat/[^/]+|file[=/](?!https?:).+"
     r"|call/(?:v2/)?[^/]+/[^/]+))",
@@ -93,7 +93,6 @@ class Rules:
         pages_a_minute: Times in a minute that one visitor may load the page or its API's list.
         keys: Keys, one of which a program must send where there are any.
         login: "name:password" of the page, which programs send too where there are no keys.
-        key_questions_a_minute: Questions of one key in a minute, 0 for any number.
     """
 
     hosts: tuple[str, ...] = ()
@@ -108,7 +107,6 @@ class Rules:
     pages_a_minute: int = 600
     keys: tuple[str, ...] = ()
     login: str = ""
-    key_questions_a_minute: int = 0
 
 
 @dataclass(eq=False)

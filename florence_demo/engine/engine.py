@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from florence_demo.decoding.rules import Generated
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint, in_rgb
+from florence_demo.engine.jobs import Caller, Job
 from florence_demo.engine.many import Asked, ask_many
 from florence_demo.engine.notices import Course, notices_of
 from florence_demo.engine.parts import MAX_BATCH as MAX_BATCH
@@ -42,27 +42,6 @@ from florence_demo.engine.request import OnStep, Request, Stopped
 from florence_demo.engine.seen import Seen, encode_seen
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Caller:
-    """Hold who waits for some questions of a batch, and whether they still do."""
-
-    on_step: OnStep | None
-    stopped: bool = False
-
-
-@dataclass(eq=False)
-class _Job:
-    """Hold one question on its way through a batch."""
-
-    request: Request
-    ids: list[int]
-    options: Options
-    caller: _Caller
-    picture: str  # its fingerprint
-    told: bool = False  # whether its caller hears of its answer while it grows
-    familiar: bool = True
 
 
 class Engine:
@@ -190,11 +169,11 @@ class Engine:
         started = time.perf_counter()
         requests = self._with_first_stage(requests, options, on_step)
         prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
-        caller = _Caller(on_step)
+        caller = Caller(on_step)
         distinct = {id(r.image): r.image for r in requests}
         pictures = {key: _digest(image) for key, image in distinct.items()}
         jobs = [
-            _Job(r, self._tokenize(prompt), options, caller, pictures[id(r.image)])
+            Job(r, self._tokenize(prompt), options, caller, pictures[id(r.image)])
             for r, prompt in zip(requests, prompts, strict=True)
         ]
         jobs[0].told = on_step is not None
@@ -251,7 +230,7 @@ class Engine:
         return ids
 
     def _encode(
-        self, jobs: Sequence[_Job], before_block: Callable[[], None] | None = None
+        self, jobs: Sequence[Job], before_block: Callable[[], None] | None = None
     ) -> torch.Tensor:
         """Return image features (B, T, D), running the vision tower on new pictures only.
 
@@ -309,7 +288,7 @@ class Engine:
         with self._visits.visit(), self._batcher.at_rest():
             if self.retired:
                 return True
-            features = self._encode([_Job(question, [], USUAL, _Caller(None), fingerprint(image))])
+            features = self._encode([Job(question, [], USUAL, Caller(None), fingerprint(image))])
             return self._familiarity.knows(features[0].float().cpu().numpy())
 
     def hand_over(self, change: Callable[[LoadedModel], LoadedModel]) -> Engine:
@@ -347,7 +326,7 @@ class Engine:
         """Return the bytes of a GPU that hold passes captured to be replayed."""
         return 0 if self.retired else self._decoder.captured_bytes
 
-    def _answer(self, jobs: list[_Job]) -> list[Generated]:
+    def _answer(self, jobs: list[Job]) -> list[Generated]:
         """Return the answers to one caller's jobs, found together with those of others."""
         import torch
 
@@ -382,7 +361,7 @@ class Engine:
             raise Stopped
         return generated
 
-    def _see(self, jobs: list[_Job]) -> list[torch.Tensor]:
+    def _see(self, jobs: list[Job]) -> list[torch.Tensor]:
         """Return what the model sees of each job's picture; one thread at a time is here."""
         import torch
 
@@ -402,14 +381,14 @@ class Engine:
                     job.familiar = self._familiarity.knows(feature.float().cpu().numpy())
             return list(features)
 
-    def _tell(self, job: _Job, ids: list[int]) -> None:
+    def _tell(self, job: Job, ids: list[int]) -> None:
         """Offer the answer so far to whoever asked; remember when that person stops."""
         answer, size, caller = job.request.task.answer, job.request.image.size, job.caller
         assert caller.on_step is not None
         caller.stopped = not caller.on_step(lambda: answer.decode(self._cut(ids), size))
 
     def _prediction(
-        self, job: _Job, prompt: str, generated: Generated, seconds: float
+        self, job: Job, prompt: str, generated: Generated, seconds: float
     ) -> Prediction:
         request = job.request
         pieces = self._cut(generated.ids, generated.logprobs)

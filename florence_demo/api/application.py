@@ -17,7 +17,7 @@ from florence_demo.api.verbs import verbs
 from florence_demo.serving.asking import Service
 from florence_demo.serving.gate import Asgi, Receive, Scope, Send
 
-_OURS = re.compile(r"/(?:v1/.*|docs(?:/.*)?|healthz|readyz)")
+_OURS = re.compile(r"/(?:v1/.*|docs(?:/.*)?|healthz|readyz|metrics)")
 
 
 def beside(page: Asgi, service: Service) -> Asgi:

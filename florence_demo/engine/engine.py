@@ -40,17 +40,23 @@ from florence_demo.engine.pieces import Cutter
 from florence_demo.engine.question import Question, ask
 from florence_demo.engine.request import OnStep, Request, Stopped
 from florence_demo.engine.seen import Seen, encode_seen
+from florence_demo.engine.tally import UNHEARD, Tally
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Answer every task with one model; safe to call from several threads."""
+    """Answer every task with one model; safe to call from several threads.
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    Args:
+        loaded: The model.
+        tally: Told of the work.
+    """
+
+    def __init__(self, loaded: LoadedModel, tally: Tally = UNHEARD) -> None:
         from florence_demo.decoding.decoder import Decoder
 
-        self.loaded = loaded
+        self.loaded, self._tally = loaded, tally
         # An adapter is taken out of the original weights again, so those stay.
         self._decoder = Decoder(loaded.model, release=loaded.base is None, int8=loaded.int8)
         self.retired = False
@@ -61,7 +67,7 @@ class Engine:
             loaded.folder, int(loaded.model.config.vision_config.projection_dim)
         )
         self._confidence = Confidence.load(loaded.folder)
-        self._features = FeatureCache()
+        self._features = FeatureCache(tally=tally)
         config = loaded.model.config
         self._positions = int(config.text_config.max_position_embeddings)
         self._cut = Cutter(loaded.processor.tokenizer)
@@ -302,7 +308,7 @@ class Engine:
             loaded = change(self.loaded)
             self.retired = True
             del self._decoder
-        return Engine(loaded)
+        return Engine(loaded, self._tally)
 
     @property
     def side(self) -> int:
@@ -366,6 +372,7 @@ class Engine:
         import torch
 
         told = [job for job in jobs if job.told]
+        self._tally.batch(len(jobs))
 
         def before_block() -> None:
             for job in (each for each in told if not each.caller.stopped):

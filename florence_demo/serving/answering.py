@@ -35,6 +35,9 @@ TICK = 0.2
 PICTURE_TASKS = tuple(task for task in TASKS.values() if task.needs == "nothing")
 """What can be asked of a picture alone."""
 
+EVERYTHING = "everything"
+"""What all of them together are called where questions are counted."""
+
 _R = TypeVar("_R")
 
 
@@ -75,6 +78,21 @@ class Answered(Generic[_R]):
     engine: Engine
 
 
+@dataclass(frozen=True, eq=False)
+class Asked(Generic[_R]):
+    """Hold a question on its way.
+
+    Attributes:
+        task: Its name.
+        check: Raises where it is wrong, before anything is done for it.
+        predict: Answers it.
+    """
+
+    task: str
+    check: Callable[[], None]
+    predict: Callable[..., _R]
+
+
 class Answering:
     """Lead questions to the engines of a cache."""
 
@@ -110,7 +128,8 @@ class Answering:
             question.check()
             options.check()
 
-        yield from self._answered(self._predict, told, caller, check)
+        asked = Asked(q.task.name, check, partial(self._predict, *told))
+        yield from self._answered(asked, model, caller)
 
     def ask_all(
         self, image: Image.Image, model: Named, options: Options, caller: Caller = NOBODY
@@ -123,8 +142,8 @@ class Answering:
             options: How the answers are searched.
             caller: Who asks.
         """
-        told = (model, image, options)
-        yield from self._answered(self._predict_all, told, caller, options.check)
+        predict = partial(self._predict_all, model, image, options)
+        yield from self._answered(Asked(EVERYTHING, options.check, predict), model, caller)
 
     def answerer(self, model: Named) -> Answerer:
         """Return who answers many questions: the engine, or who sends them to a shared GPU.
@@ -136,24 +155,22 @@ class Answering:
         return Lent(engine.loaded, partial(self._predict_many, model)) if on_zero_gpu() else engine
 
     def _answered(
-        self,
-        predict: Callable[..., _R],
-        question: tuple[Any, ...],
-        caller: Caller,
-        check: Callable[[], None],
+        self, asked: Asked[_R], model: Named, caller: Caller
     ) -> Iterator[News | Answered[_R]]:
-        with self.watch.question() as life:
+        with self.watch.question(asked.task, model) as life:
             # Wrong input is told before a model is loaded for it.
-            check()
+            asked.check()
             engine: Engine | None = None
-            for engine, words in self.loads.awaited(question[0], caller.progress, TICK):
+            for engine, words in self.loads.awaited(model, caller.progress, TICK):
                 if engine is None:
                     yield News(hint=words)
             assert engine is not None
+            life.waits()
             with self.queue.enter(caller.visitor) as place:
                 while not place.wait(TICK):
                     yield News(hint=place.words())
-                yield from self._worked(life, partial(predict, *question), engine)
+                life.turn()
+                yield from self._worked(life, asked.predict, engine)
 
     def _worked(
         self, life: Life, predict: Callable[..., _R], engine: Engine

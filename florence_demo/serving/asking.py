@@ -36,6 +36,7 @@ from florence_demo.serving.conversation import Conversation, Conversations
 from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.health import Health
 from florence_demo.serving.lending import on_zero_gpu
+from florence_demo.serving.metrics import Metrics
 from florence_demo.serving.questions import Kept, Shown, summary
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
@@ -76,14 +77,16 @@ class Service:
         self._fetching: Counter[str] = Counter()
         self._measuring: set[str] = set()
         self._lock = threading.Lock()
+        self.health, self.metrics = Health(config.hang), Metrics()
         self.engines = engines or EngineCache(
             config.max_models,
             device=config.device,
             dtype=config.dtype,
             trust=self.config.trust(),
+            tally=self.metrics,
         )
-        self.health = Health(config.hang)
-        self.answers = Answering(self.engines, Watch(self.health))
+        self.answers = Answering(self.engines, Watch(self.health, self.metrics.ended))
+        self.metrics.watch(self.answers.queue, self.engines, self.scratch.size)
         self.loads = self.answers.loads
 
     def warm_up(self) -> None:

@@ -57,7 +57,7 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # What the page and a client of its API ask for; the rest of gradio's routes are not served.
 _GET = re.compile(
     r"/(?:|config/?|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon(?:/\d+)?|logout"
-    r"|(?:assets|static|svelte|docs/static)/.*|docs/?|healthz|readyz|v1/(?:openapi\.json|tasks|models)"
+    r"|(?:assets|static|svelte|docs/static)/.*|docs/?|healthz|readyz|metrics|v1/(?:openapi\.json|tasks|models)"
     r"|gradio_api/(?:info/?|openapi\.json|app_id/?|user/?|login_check/?|token/?|startup-events"
     r"|theme\.css|upload_progress|queue/data|heartbeat/[^/]+|file[=/](?!https?:).+"
     r"|call/(?:v2/)?[^/]+/[^/]+))",

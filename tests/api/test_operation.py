@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import anyio
 import httpx
@@ -97,3 +98,40 @@ def test_a_proxy_may_take_a_prefix_off(root):
     assert ask(there, "/v1/tasks").status_code == 200
     assert ask(there, "/elsewhere").status_code == 404
     assert ask(there, "/").text == "the page"
+
+
+ELSEWHERE = ("192.0.2.7", 5)
+
+
+@pytest.mark.parametrize(
+    ("who", "peer", "headers", "status"),
+    [
+        ("local", ("127.0.0.1", 5), {}, 200),
+        ("local", ("::1", 5), {}, 200),
+        ("local", ELSEWHERE, {}, 403),
+        ("local", ("127.0.0.1", 5), {"x-forwarded-for": "192.0.2.7"}, 403),
+        ("local", ("127.0.0.1", 5), {"via": "1.1 proxy"}, 403),
+        ("local", ELSEWHERE, {"x-api-key": KEY}, 200),
+        ("local", ELSEWHERE, {"x-api-key": "another"}, 403),
+        ("key", ("127.0.0.1", 5), {}, 403),
+        ("key", ELSEWHERE, {"authorization": f"Bearer {KEY}"}, 200),
+        ("public", ELSEWHERE, {}, 200),
+    ],
+)
+def test_who_may_read_what_is_counted(who, peer, headers, status):
+    service = Service(AppConfig(model="nano", metrics=who), FakeEngines())
+    rules = replace(service.config.rules(), keys=(KEY,))
+    there = httpx.ASGITransport(Gate(beside(page, service), rules), client=peer)
+    found = ask(there, "/metrics", **headers)
+    assert found.status_code == status
+    if status == 200:
+        assert "florence_questions_waiting 0.0" in found.text.splitlines()
+        assert found.headers["content-type"].startswith("text/plain; version=")
+    else:
+        assert "florence_" not in found.text
+        assert "may read the metrics" in found.json()["detail"]
+
+
+def test_nobody_is_named_by_a_key_where_there_are_none():
+    _, there = door(metrics="key")
+    assert ask(there, "/metrics", **{"x-api-key": ""}).status_code == 403

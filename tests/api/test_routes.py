@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from florence_demo.api.application import beside
+from florence_demo.api.application import Beside
 from florence_demo.api.verbs import verbs
 from florence_demo.engine.request import Stopped
 from florence_demo.errors import CheckpointError
@@ -37,7 +37,7 @@ async def no_page(scope, receive, send):
 
 def client_of(engine=None, *, rules: Rules | None = None, service: Service | None = None, **config):
     service = service or Service(AppConfig(model="nano", **config), FakeEngines(engine))
-    gate = Gate(beside(no_page, service), rules or service.config.rules())
+    gate = Gate(Beside(no_page, service), rules or service.config.rules())
     return TestClient(gate, base_url="http://localhost")
 
 
@@ -251,7 +251,7 @@ def test_who_leaves_ends_the_work(monkeypatch):
 
     engine = Endless()
     service = Service(AppConfig(model="nano"), FakeEngines(engine))
-    gate = Gate(beside(no_page, service), Rules())
+    gate = Gate(Beside(no_page, service), Rules())
     body = json.dumps({"picture": PICTURE}).encode()
     sent = iter([{"type": "http.request", "body": body, "more_body": False}])
 

@@ -28,10 +28,11 @@ THREADS = 64
 INSTRUCTIONS = (
     "Florence-2, a small vision model, looks at one picture and answers: it describes, finds and"
     " names things with boxes in pixels (origin top left), outlines them, reads text with places,"
-    " and answers short questions. Use detect to find things (name them for one kind), ocr to read,"
-    " caption to describe, segment for outlines, point for the middle of things. Give the picture"
-    " as a public https address or a data URL. A score says how sure it is, from 0 to 1. The model"
-    " called nano knows drawn scenes only: for photographs name another, as models lists them."
+    " and answers short questions. Use detect to find things (name them for one kind), ocr to"
+    " read, caption to describe, segment for outlines, point for the middle of things. Give the"
+    " picture as a public https address or a data URL; or POST the file as the form field `picture`"
+    " to /v1/keep, and give the name that comes back. A score says how sure it is, from 0 to 1. The"
+    " model called nano knows drawn scenes only: for photographs name another that models lists."
 )
 
 

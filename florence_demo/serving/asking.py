@@ -41,6 +41,7 @@ from florence_demo.serving.questions import Kept, Shown, summary
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
 from florence_demo.serving.taking_home import stem_of, take_home
+from florence_demo.serving.uploads import Uploads
 from florence_demo.serving.watching import Watch
 from florence_demo.tasks import TASKS
 from florence_demo.trust import OPERATOR
@@ -74,6 +75,7 @@ class Service:
         self.config = config.resolved()
         self.scratch = scratch or Scratch()
         self.conversations = Conversations()
+        self.uploads = Uploads(self.scratch)
         self._fetching: Counter[str] = Counter()
         self._measuring: set[str] = set()
         self._lock = threading.Lock()

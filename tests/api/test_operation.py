@@ -11,7 +11,7 @@ import httpx
 import pytest
 from anyio import to_thread
 
-from florence_demo.api.application import beside
+from florence_demo.api.application import Beside
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.gate import Gate
@@ -28,7 +28,7 @@ async def page(scope, receive, send):
 
 def door(**config: object) -> tuple[Service, httpx.ASGITransport]:
     service = Service(AppConfig(model="nano", **config), FakeEngines())
-    gate = Gate(beside(page, service), service.config.rules())
+    gate = Gate(Beside(page, service), service.config.rules())
     return service, httpx.ASGITransport(gate, client=("127.0.0.1", 5))
 
 
@@ -121,7 +121,7 @@ ELSEWHERE = ("192.0.2.7", 5)
 def test_who_may_read_what_is_counted(who, peer, headers, status):
     service = Service(AppConfig(model="nano", metrics=who), FakeEngines())
     rules = replace(service.config.rules(), keys=(KEY,))
-    there = httpx.ASGITransport(Gate(beside(page, service), rules), client=peer)
+    there = httpx.ASGITransport(Gate(Beside(page, service), rules), client=peer)
     found = ask(there, "/metrics", **headers)
     assert found.status_code == status
     if status == 200:

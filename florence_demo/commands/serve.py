@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from florence_demo.machine import keep_heap
+from florence_demo.machine import go_offline, keep_heap
 from florence_demo.models.catalogue import AUTO
 from florence_demo.models.devices import usual_model
 from florence_demo.serving.config import AppConfig, openness
@@ -42,8 +42,8 @@ def command(args: argparse.Namespace) -> int:
     if args.show_config:
         print(*shown(settings), sep="\n")
         return 0
-    prepare()
     values = {name: each.value for name, each in settings.items()}
+    prepare(values["offline"])
     configure(values["log_format"], values["log_level"])
     for name in unknown_variables(os.environ):
         log.warning("%s is no setting, so it does nothing.", name)
@@ -51,8 +51,15 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare() -> None:
-    """Set what a quick start needs, before the page is imported."""
+def prepare(offline: bool = False) -> None:
+    """Set what is read when the page is imported.
+
+    Args:
+        offline: Whether no connection out is to be made.
+    """
+    os.environ.pop("FLORENCE_OFFLINE", None)  # it may say no
+    if offline:
+        go_offline()
     # Everything that a start makes stays: looking through it for garbage takes a twentieth of it.
     gc.disable()
     keep_heap()

@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -118,6 +119,10 @@ def _serve(values: Mapping[str, Any]) -> None:
         app.close(verbose=False)
     finally:
         clean_up(service)
+    logging.shutdown()
+    sys.stdout.flush()
+    # Everything is put away; to take the interpreter with torch apart lasts seconds.
+    os._exit(0)
 
 
 def _wait_for_the_end() -> threading.Event:

@@ -156,9 +156,9 @@ class Page(gr.Blocks):
         return asking or any(True for _ in self._in_work())
 
     def close(self, *args: Any, **kwargs: Any) -> None:
-        """Stop serving; who only listens is not waited for."""
+        """Stop serving; who only listens is waited for a moment."""
         if server := getattr(self, "server", None):
-            server.force_exit = True
+            server.config.timeout_graceful_shutdown = 1
         super().close(*args, **kwargs)
 
     def _in_work(self) -> Iterator[tuple[str, int]]:

@@ -14,7 +14,7 @@ from florence_demo.serving.logs import REQUEST, configure
 @contextmanager
 def caught(form: str = "json", level: str = "info") -> Iterator[io.StringIO]:
     """Log into what is yielded, and as before afterwards."""
-    names = ("", "florence_demo", "florence_demo.engine.engine")
+    names = ("", "florence_demo", "florence_demo.engine.engine", "urllib3")
     loggers = [logging.getLogger(name) for name in names]
     handlers, levels = loggers[0].handlers[:], [logger.level for logger in loggers]
     hook, stream = threading.excepthook, io.StringIO()

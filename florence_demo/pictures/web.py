@@ -201,7 +201,7 @@ class _Fetch:
         if not addresses:
             raise InputError(_UNREACHABLE.format(host))
         if not all(self.allowed(address) for address in addresses):
-            logger.warning("Refused to fetch a picture from %s: not public", host)
+            logger.warning("Refused to fetch a picture: its address is not public")
             raise InputError(f"{host} is not a public address: upload the file instead.")
         return addresses
 
@@ -224,7 +224,7 @@ class _Fetch:
             except requests.ReadTimeout as exc:
                 raise InputError(_TOO_SLOW) from exc
             except (requests.RequestException, OSError, ValueError):
-                logger.debug("%s of %s could not be asked", address, host, exc_info=True)
+                logger.debug("an address could not be asked", exc_info=True)
         self._seconds_left()
         raise InputError(_UNREACHABLE.format(host))
 

@@ -11,13 +11,15 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from florence_demo.machine import keep_heap
+from florence_demo.errors import InputError
+from florence_demo.machine import go_offline, keep_heap
 from florence_demo.models.catalogue import AUTO
 from florence_demo.models.devices import usual_model
 from florence_demo.serving.config import AppConfig, openness
@@ -27,6 +29,7 @@ from florence_demo.serving.settings import SETTINGS, add_flags, read, shown, unk
 
 if TYPE_CHECKING:
     from florence_demo.serving.asking import Service
+    from florence_demo.ui import Page
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +45,10 @@ def command(args: argparse.Namespace) -> int:
     if args.show_config:
         print(*shown(settings), sep="\n")
         return 0
-    prepare()
     values = {name: each.value for name, each in settings.items()}
+    if values["metrics"] == "key" and not (values["api_key"] or values["auth"]):
+        raise InputError("--metrics key needs --api-key: without one nobody could read them.")
+    prepare(values["offline"])
     configure(values["log_format"], values["log_level"])
     for name in unknown_variables(os.environ):
         log.warning("%s is no setting, so it does nothing.", name)
@@ -51,8 +56,15 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare() -> None:
-    """Set what a quick start needs, before the page is imported."""
+def prepare(offline: bool = False) -> None:
+    """Set what is read when the page is imported.
+
+    Args:
+        offline: Whether no connection out is to be made.
+    """
+    os.environ.pop("FLORENCE_OFFLINE", None)  # it may say no
+    if offline:
+        go_offline()
     # Everything that a start makes stays: looking through it for garbage takes a twentieth of it.
     gc.disable()
     keep_heap()
@@ -70,13 +82,14 @@ def config_of(values: Mapping[str, Any]) -> AppConfig:
 
 
 def _serve(values: Mapping[str, Any]) -> None:
-    # "kill" ends the process as Ctrl-C does, so that nothing stays behind.
+    # Until the page is there "kill" ends the process as Ctrl-C does, so that nothing stays behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = os.environ.get("GRADIO_TEMP_DIR")
     scratch = Scratch(Path(given) if given else None)
     # Before the page is imported: from then on gradio keeps all its files there.
     os.environ["GRADIO_TEMP_DIR"] = str(scratch.served)
     from florence_demo.serving.asking import Service
+    from florence_demo.serving.ending import clean_up, end_at_last, finish
     from florence_demo.ui import build_app
 
     service = Service(config_of(values), scratch=scratch)
@@ -88,12 +101,12 @@ def _serve(values: Mapping[str, Any]) -> None:
     for line in openness(service.config, values["host"], bool(values["auth"])):
         log.info("%s", line)
     try:
-        app.serve(
+        _listen(
+            app,
             server_name=values["host"],
             server_port=values["port"],
             root_path=service.config.root_path or None,
             auth=[tuple(values["auth"].split(":", 1))] if values["auth"] else None,
-            prevent_thread_lock=True,
             quiet=values["log_format"] == "json",
         )
         adopt_server()
@@ -101,9 +114,46 @@ def _serve(values: Mapping[str, Any]) -> None:
         scratch.keep_swept()
         # The page answers first; the model and its imports follow behind it.
         threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
-        app.block_thread()
+        hurry = _wait_for_the_end()
+        end_at_last(service)
+        finish(service, app.is_busy, hurry)
+        app.close(verbose=False)
     finally:
-        scratch.close()
+        clean_up(service)
+    logging.shutdown()
+    sys.stdout.flush()
+    # Everything is put away; to take the interpreter with torch apart lasts seconds.
+    os._exit(0)
+
+
+def _listen(app: Page, **how: Any) -> None:
+    """Serve the page in a thread of its own; arguments are those of gradio's ``launch``.
+
+    Raises:
+        InputError: The address or the port cannot be had.
+    """
+    try:
+        app.serve(prevent_thread_lock=True, **how)
+    except OSError as exc:
+        ports = how["server_port"] or "7860 to 7959"
+        raise InputError(
+            f"The page cannot listen at {how['server_name'] or 'this machine'}, port {ports}: it is"
+            " taken, or no address of this machine. --host and --port name another."
+        ) from exc
+
+
+def _wait_for_the_end() -> threading.Event:
+    """Wait for "kill" or Ctrl-C; return what a second one sets."""
+    told, again = threading.Event(), threading.Event()
+
+    def hear(*_: Any) -> None:
+        (again if told.is_set() else told).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hear)
+    while not told.wait(1):  # on Windows no signal is heard within a wait
+        pass
+    return again
 
 
 def _warm_up(service: Service) -> None:

@@ -24,6 +24,7 @@ from florence_demo.engine.request import Options
 from florence_demo.engine.tiles import squeezed
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.files import disk_full_told
+from florence_demo.machine import go_offline
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.export import Parcel
 from florence_demo.output.filtering import Filter, filtered
@@ -73,6 +74,8 @@ class Service:
         scratch: Scratch | None = None,
     ) -> None:
         self.config = config.resolved()
+        if config.offline:
+            go_offline()
         self.scratch = scratch or Scratch()
         self.conversations = Conversations()
         self.uploads = Uploads(self.scratch)
@@ -87,7 +90,9 @@ class Service:
             trust=self.config.trust(),
             tally=self.metrics,
         )
-        self.answers = Answering(self.engines, Watch(self.health, self.metrics.ended))
+        self.answers = Answering(
+            self.engines, Watch(self.health, self.metrics.ended, self._is_first)
+        )
         self.metrics.watch(self.answers.queue, self.engines, self.scratch.size)
         self.loads = self.answers.loads
 
@@ -113,6 +118,9 @@ class Service:
             CheckpointError: There is no such model.
         """
         return spec_of(self.config.model, OPERATOR)
+
+    def _is_first(self, model: Named) -> bool:
+        return model in (self.config.model, vars(self).get("given"))
 
     def check_model(self, name: object) -> ModelSpec:
         """Return the model that a visitor names.

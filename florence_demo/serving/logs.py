@@ -65,6 +65,8 @@ def configure(form: str, level: str, stream: TextIO | None = None) -> None:
     # A question's end has a line of its own.
     engine = logging.getLogger(f"{_OURS}.engine.engine")
     engine.setLevel("DEBUG" if level == "debug" else "WARNING")
+    # Its warnings name the addresses that visitors let us fetch pictures from.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.captureWarnings(True)
     threading.excepthook = _thread_failed
 

@@ -491,3 +491,11 @@ def test_the_certificate_is_verified_against_the_name(
         else:
             with pytest.raises(requests.exceptions.SSLError):
                 session.get(url, verify=str(certificate), timeout=5)
+
+
+def test_no_address_that_a_visitor_gives_is_logged(caplog):
+    caplog.set_level("DEBUG", logger="florence_demo")
+    entry = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80))
+    with pytest.raises(InputError, match="zebra"):
+        fetch_image("http://zebra.example.org/zebra.png", resolver=lambda *_, **__: [entry])
+    assert caplog.messages == ["Refused to fetch a picture: its address is not public"]

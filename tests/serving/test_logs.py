@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from PIL import Image
@@ -23,11 +22,11 @@ from florence_demo.serving.logs import (
     JsonLines,
     Lines,
     adopt_server,
-    configure,
     new_request,
     our_fault,
 )
 from tests.fakes import FakeEngine, FakeEngines
+from tests.logged import caught
 
 MARKER = "zebra-of-the-visitor"
 PICTURE = Image.new("RGB", (40, 30), "teal")
@@ -36,25 +35,11 @@ PICTURE = Image.new("RGB", (40, 30), "teal")
 @pytest.fixture
 def logged():
     """Return a function that logs from now on and returns where to."""
-    root, ours = logging.getLogger(), logging.getLogger("florence_demo")
-    engine = logging.getLogger("florence_demo.engine.engine")
-    before = root.handlers[:], root.level, ours.level, engine.level, threading.excepthook
-
-    def begin(form: str = "json", level: str = "info") -> io.StringIO:
-        stream = io.StringIO()
-        configure(form, level, stream)
-        return stream
-
-    yield begin
-    root.handlers[:] = before[0]
-    for logger, level in zip((root, ours, engine), before[1:4], strict=True):
-        logger.setLevel(level)
-    threading.excepthook = before[4]
-    logging.captureWarnings(False)
-    REQUEST.set("")
+    with ExitStack() as stack:
+        yield lambda *how, **more: stack.enter_context(caught(*how, **more))
 
 
-def rows(stream: io.StringIO) -> list[dict]:
+def rows(stream) -> list[dict]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -136,7 +121,7 @@ def test_what_others_log_ends_with_its_first_line(logged):
     stream = logged(level="debug")
     logging.getLogger("asyncio").error("Task failed\nfuture: RuntimeError('%s')", MARKER)
     logging.getLogger("PIL.x").debug("chunk %s", MARKER)
-    logging.getLogger("urllib3.x").info("GET /%s", MARKER)
+    logging.getLogger("urllib3.x").warning("Failed to parse headers (url=%s)", MARKER)
     (row,) = rows(stream)
     assert row["message"] == "Task failed"
 

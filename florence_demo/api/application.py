@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import re
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
+from florence_demo.api.routes import build_routes
+from florence_demo.api.verbs import verbs
 from florence_demo.serving.asking import Service
 from florence_demo.serving.gate import Asgi, Receive, Scope, Send
 
@@ -41,5 +44,13 @@ def build_application(service: Service) -> FastAPI:
         openapi_url="/v1/openapi.json",
         static_url="/docs/static",
     )
-    app.state.service = service
+    app.include_router(build_routes(service))
+    for status in (404, 405):
+        app.add_exception_handler(status, _nothing_there)
     return app
+
+
+def _nothing_there(request: Request, exc: Exception) -> JSONResponse:
+    there = ", ".join(verbs())
+    told = f"There is nothing at this address: /v1/ has {there}, and /docs says how they are asked."
+    return JSONResponse({"code": "no_such_address", "detail": told}, 404)

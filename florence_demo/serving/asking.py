@@ -168,6 +168,11 @@ class Service:
         Raises:
             InputError: There is no address, no picture at it, or too much is being fetched.
         """
+        image = self.fetched(url, visitor)
+        return str(self.scratch.keep(as_jpeg(image), "picture.jpg")), *self.prepare(image)
+
+    def fetched(self, url: str, visitor: str = "") -> Image.Image:
+        """Return the picture at a web address; arguments and errors are those of ``fetch``."""
         if not (url or "").strip():
             raise InputError("Type the address of a picture first: https://….")
         with self._lock:
@@ -175,12 +180,11 @@ class Service:
                 raise InputError("Two of your pictures are being fetched already: wait for them.")
             self._fetching[visitor] += 1
         try:
-            image = fetch_image(url.strip())
+            return fetch_image(url.strip())
         finally:
             with self._lock:
                 self._fetching[visitor] -= 1
                 self._fetching += Counter()  # forgets those who wait for nothing
-        return str(self.scratch.keep(as_jpeg(image), "picture.jpg")), *self.prepare(image)
 
     @contextmanager
     def measuring(self, visitor: str) -> Iterator[None]:

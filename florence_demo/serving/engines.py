@@ -92,6 +92,11 @@ class EngineCache:
         with self._lock:
             return list(self._engines.values())
 
+    def holds(self, model: Named) -> bool:
+        """Say whether a model is in memory."""
+        with self._lock:
+            return spec_of(model, self.trust) in self._engines
+
     def drop(self, model: Named) -> bool:
         """Forget a model and give its memory back; say whether it was there."""
         spec = spec_of(model, self.trust)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-import time
-from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,13 +20,18 @@ from urllib.parse import urlsplit
 import orjson
 
 from florence_demo.serving.bodies import (
+    PICTURE_BYTES,
+    VALUES,
     Held,
     Refused,
     files_alone,
+    form,
     metered,
     read_question,
     replayed,
 )
+from florence_demo.serving.counts import Counts
+from florence_demo.serving.keys import CODES, Keys
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,8 @@ VISITOR = "florence_demo.visitor"
 """Where a request's scope keeps the address of who asks."""
 BYTES = "florence_demo.bytes"
 """Where it keeps the size of the question."""
+KEYED = "florence_demo.keyed"
+"""Where it keeps whether a key of ours came with it."""
 _REFUSED = "florence_demo.refused"
 
 _HOST = re.compile(
@@ -58,6 +64,8 @@ _GET = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _ASKING = re.compile(r"/gradio_api/(?:queue/join|(?:call|call/v2|run|api)/[^/]+/?)")
+_VERB = re.compile(r"/v1/[a-z_]{1,40}")
+_PROGRAMS = re.compile(r"/v1/(?!openapi\.json).*", re.DOTALL)
 # Put together anew at each call, at a tenth of a second or more.
 _COSTLY = re.compile(r"/(?:|config/?|gradio_api/(?:info/?|openapi\.json))")
 # One part of a file, as browsers ask; gradio stumbles over several.
@@ -82,6 +90,9 @@ class Rules:
         uploads_a_minute: Uploads of one visitor in a minute, 0 for any number.
         connections: Requests of one visitor that may be open at a time.
         pages_a_minute: Times in a minute that one visitor may load the page or its API's list.
+        keys: Keys, one of which a program must send where there are any.
+        login: "name:password" of the page, which programs send too where there are no keys.
+        key_questions_a_minute: Questions of one key in a minute, 0 for any number.
     """
 
     hosts: tuple[str, ...] = ()
@@ -93,6 +104,9 @@ class Rules:
     uploads_a_minute: int = 0
     connections: int = 256
     pages_a_minute: int = 600
+    keys: tuple[str, ...] = ()
+    login: str = ""
+    key_questions_a_minute: int = 0
 
 
 @dataclass(eq=False)
@@ -111,10 +125,14 @@ class Gate:
     in_work: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
     room: Callable[[], int] = lambda: 1 << 62
     _open: dict[str, int] = field(default_factory=dict)
-    _asked: Counts = field(default_factory=lambda: Counts())
-    _uploaded: Counts = field(default_factory=lambda: Counts())
-    _pages: Counts = field(default_factory=lambda: Counts())
+    _asked: Counts = field(default_factory=Counts)
+    _uploaded: Counts = field(default_factory=Counts)
+    _pages: Counts = field(default_factory=Counts)
     _held: Held = field(default_factory=Held)
+    _programs: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._keys = Keys(self.rules.keys, self.rules.login)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -125,7 +143,9 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = _headers(scope)
-        scope[VISITOR] = visitor = self._visitor(scope, headers)
+        key = self._keys.find(headers)
+        scope[KEYED] = key is not None
+        scope[VISITOR] = visitor = key or self._visitor(scope, headers)
         guarded = _Guarded(send, self._security_headers(), scope)
         self._open[visitor] = self._open.get(visitor, 0) + 1
         try:
@@ -133,13 +153,26 @@ class Gate:
             with self._held.counting(visitor) as take:
                 if scope["method"] == "POST":
                     receive = await self._body(scope, headers, receive, take)
-                await self._behind(scope, receive, guarded)
+                with self._as_program(scope):
+                    await self._behind(scope, receive, guarded)
         except Refused as exc:
             await guarded.refuse(exc)
         finally:
             self._open[visitor] -= 1
             if not self._open[visitor]:
                 del self._open[visitor]
+
+    @contextmanager
+    def _as_program(self, scope: Scope) -> Iterator[None]:
+        """Count a question over plain HTTP for as long as its request is open."""
+        visitor, counts = scope[VISITOR], bool(_VERB.fullmatch(scope["path"]))
+        self._programs[visitor] += counts
+        try:
+            yield
+        finally:
+            self._programs[visitor] -= counts
+            if not self._programs[visitor]:
+                del self._programs[visitor]
 
     async def _behind(self, scope: Scope, receive: Receive, guarded: _Guarded) -> None:
         """Hand a request on; where the app fails, it is told in a sentence."""
@@ -189,12 +222,16 @@ class Gate:
         known = (
             _GET.fullmatch(path)
             if method in ("GET", "HEAD")
-            else path in (_UPLOAD, *_QUIET, *_LOGIN) or _ASKING.fullmatch(path)
+            else path in (_UPLOAD, *_QUIET, *_LOGIN)
+            or _ASKING.fullmatch(path)
+            or _VERB.fullmatch(path)
             if method == "POST"
             else method == "OPTIONS"
         )
         if not known:
             raise Refused(404, "There is nothing at this address.")
+        if _PROGRAMS.fullmatch(path) and self._keys and not scope[KEYED]:
+            raise Refused(401, self._keys.sentence)
         if "range" in headers and not _RANGE.fullmatch(headers["range"].strip()):
             raise Refused(416, "Ask for the whole file, or for one part of it.")
         if _COSTLY.fullmatch(path):
@@ -232,10 +269,16 @@ class Gate:
             if room < most:
                 refused = Refused(507, "There is no room for uploads now: try again in an hour.")
             return files_alone(metered(receive, min(most, room), length, refused), kind)
+        if _VERB.fullmatch(path):
+            self._check_share(scope)
+            if not kind.startswith("application/json"):
+                large = f"A picture may have {PICTURE_BYTES >> 20} MB."
+                return form(metered(receive, PICTURE_BYTES, length, Refused(413, large)), kind)
+            return replayed(await read_question(receive, length, take, VALUES), receive)
         if path in _LOGIN:
             return metered(receive, 1 << 16, length, Refused(413, "That is no name and password."))
         if _ASKING.fullmatch(path):
-            self._check_share(visitor)
+            self._check_share(scope)
         if not kind.startswith("application/json"):
             raise Refused(415, "Send the question as JSON (Content-Type: application/json).")
         body = await read_question(receive, length, take)
@@ -245,16 +288,19 @@ class Gate:
         scope[BYTES] = len(body)
         return replayed(body, receive)
 
-    def _check_share(self, visitor: str) -> None:
-        self._count(self._asked, visitor, self.rules.questions_a_minute)
-        waiting, held = Counter[str](), Counter[str]()
+    def _check_share(self, scope: Scope) -> None:
+        visitor, rules = scope[VISITOR], self.rules
+        most = rules.key_questions_a_minute if scope.get(KEYED) else rules.questions_a_minute
+        self._count(self._asked, visitor, most)
+        # Those of the page's line, and those over plain HTTP, which are their open requests.
+        waiting, held = Counter(self._programs), Counter[str]()
         for who, size in self.in_work():
             waiting[who] += 1
             held[who] += size
-        if waiting[visitor] >= self.rules.in_work:
+        if waiting[visitor] >= rules.in_work:
             raise Refused(
                 429,
-                f"{self.rules.in_work} of your questions are waiting already: wait for their"
+                f"{rules.in_work} of your questions are waiting already: wait for their"
                 " answers, then ask on.",
             )
         self._held.check(visitor, held)
@@ -304,24 +350,6 @@ def mark_refused(request: Any) -> None:
         inner.scope[_REFUSED] = True
 
 
-class Counts:
-    """Count what each of the last visitors did within a minute."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = 10_000) -> None:
-        self._clock, self._most = clock, most
-        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def add(self, visitor: str) -> int:
-        """Count one more and return how many there are in this minute."""
-        began, count = self._seen.pop(visitor, (self._clock(), 0))
-        if self._clock() - began >= 60:
-            began, count = self._clock(), 0
-        self._seen[visitor] = (began, count + 1)
-        while len(self._seen) > self._most:
-            self._seen.popitem(last=False)
-        return count + 1
-
-
 class _Guarded:
     """Send an answer with our headers in the place of any like them."""
 
@@ -348,11 +376,18 @@ class _Guarded:
         """Answer with a sentence, under the names that gradio's page and clients look for."""
         if self.started:
             raise ConnectionError(refused.sentence)
-        body = orjson.dumps({"detail": refused.sentence, "error": refused.sentence})
+        told = {"detail": refused.sentence, "error": refused.sentence}
+        if refused.status in CODES:
+            told["code"] = CODES[refused.status]
+        body = orjson.dumps(told)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
+        if refused.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if refused.status in (429, 503):
+            headers.append((b"retry-after", b"10"))
         self._failed = False
         await self({"type": "http.response.start", "status": refused.status, "headers": headers})
         await self({"type": "http.response.body", "body": body})

@@ -10,7 +10,8 @@ import pytest
 
 from florence_demo.serving import bodies
 from florence_demo.serving.bodies import BODY
-from florence_demo.serving.gate import Counts, Gate, Rules
+from florence_demo.serving.counts import Counts
+from florence_demo.serving.gate import Gate, Rules
 
 JSON = {"content-type": "application/json"}
 ASK = "/gradio_api/call/ask"

@@ -3,6 +3,9 @@
 # make check  lint and types
 # make fuzz   five minutes of hostile input at every door; ARGS="--seconds 60 --door pictures"
 # make bench  measure speed
+# make wheel  build the package, into dist/
+# make lock   pin what requirements.txt asks for, with hashes; ARGS="--upgrade" takes the newest
+# make audit  look up known holes of what is pinned
 # make batch-demo     sixty scenes, a PDF and a video as a job, killed in the middle, gone on with, measured
 # make finetune-demo  teach nano to read ticked forms
 # make forgetting-demo  what it forgets by that, and what a share of other tasks keeps
@@ -11,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check fuzz bench batch-demo finetune-demo forgetting-demo clean
+.PHONY: run test check fuzz bench wheel lock audit batch-demo finetune-demo forgetting-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -24,6 +27,20 @@ fuzz: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m florence_demo benchmark $(ARGS)
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m build --no-isolation
+
+# For every system and Python at once; what is pinned already stays.
+lock: $(VENV)/.installed-dev
+	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --custom-compile-command "make lock" --output-file requirements.lock $(ARGS) \
+	    requirements.txt requirements-mcp.txt
+
+# Whatever cannot be looked up fails it: an unknown is not a "no holes".
+audit: $(VENV)/.installed-dev
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+	    --requirement requirements.lock $(ARGS)
 
 batch-demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo batch-demo $(ARGS)
@@ -45,9 +62,9 @@ $(VENV)/.installed: requirements.txt
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-cluster.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-cluster.txt requirements-mcp.txt
 	$(PIP) -r requirements-dev.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

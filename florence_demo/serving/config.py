@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from florence_demo.data.source import DATA_LIMITS, DataLimits
 from florence_demo.models.catalogue import AUTO
 from florence_demo.models.devices import usual_model
 from florence_demo.serving.gate import Rules
 from florence_demo.trust import VISITOR, Trust
+
+Readers = Literal["local", "key", "public"]
+"""Who may read what the server counts."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,17 @@ class AppConfig:
         max_batch: Most pictures, pages and frames of one job of many; None is 200 on a public page
             and 5,000 on one's own.
         disk: Bytes that uploads and everything else temporary may take.
+        api_keys: What programs may show to ask under /v1; anybody may where there are none.
+        questions_a_minute: Questions of one visitor in a minute, 0 for any number; None is 120 on
+            a public page and any number on one's own.
+        key_questions_a_minute: Questions of one key in a minute, 0 for any number.
+        root_path: The path, or whole address, under which a proxy serves what we serve at "/".
+        mcp: Whether tools of the Model Context Protocol are served.
+        offline: Whether no connection out is made: no hub, no pictures of the web.
+        metrics: Who may read /metrics: "local" is this machine and, where there are keys, who has
+            one; "key" is only who has one; "public" is anybody.
+        hang: Seconds without a step of any question in work, after which the server says that it
+            is unwell.
     """
 
     model: str = AUTO
@@ -56,6 +71,14 @@ class AppConfig:
     forwarded: bool = False
     max_batch: int | None = None
     disk: int = 16 << 30
+    api_keys: tuple[str, ...] = ()
+    questions_a_minute: int | None = None
+    key_questions_a_minute: int = 0
+    root_path: str = ""
+    mcp: bool = False
+    offline: bool = False
+    metrics: Readers = "local"
+    hang: float = 120.0
 
     def resolved(self) -> AppConfig:
         """Return the settings with everything decided that others imply."""
@@ -75,15 +98,21 @@ class AppConfig:
 
     def rules(self) -> Rules:
         """Return what the door admits: a page for strangers bounds more than one's own."""
-        if not self.public:
-            return Rules(hosts=self.hosts)
-        return Rules(
+        asked = self.questions_a_minute
+        rules = Rules(
             hosts=self.hosts,
             frames=self.frames,
             forwarded=self.forwarded,
+            questions_a_minute=asked or 0,
+            key_questions_a_minute=self.key_questions_a_minute,
+        )
+        if not self.public:
+            return rules
+        return replace(
+            rules,
             upload_bytes=50 << 20,
             in_work=12,
-            questions_a_minute=120,
+            questions_a_minute=120 if asked is None else asked,
             uploads_a_minute=60,
             connections=64,
             pages_a_minute=60,

@@ -87,6 +87,7 @@ class Rules:
         upload_bytes: Largest body of one upload.
         in_work: Questions of one visitor that may wait or run at a time.
         questions_a_minute: Questions of one visitor in a minute, 0 for any number.
+        key_questions_a_minute: Questions of one key in a minute, 0 for any number.
         uploads_a_minute: Uploads of one visitor in a minute, 0 for any number.
         connections: Requests of one visitor that may be open at a time.
         pages_a_minute: Times in a minute that one visitor may load the page or its API's list.
@@ -101,6 +102,7 @@ class Rules:
     upload_bytes: int = 4 << 30
     in_work: int = 48
     questions_a_minute: int = 0
+    key_questions_a_minute: int = 0
     uploads_a_minute: int = 0
     connections: int = 256
     pages_a_minute: int = 600

@@ -144,7 +144,7 @@ def _connect_picture(service: Service, surface: Surface) -> list[Any]:
         _fetch_handler(service),
         q.address,
         [q.picture, q.picker, view],
-        api_name=f"{surface.api}_fetch",
+        api_name=f"page_{surface.api}_fetch",
         api_description="Fetch a picture from a public web address.",
         # Slow addresses are waited for beside everything else.
         concurrency_limit=8,
@@ -168,7 +168,7 @@ def _connect_ask(service: Service, surface: Surface) -> Any:
         partial(gr.on, [q.ask.click, q.words.submit]),
         _ask_handler(service, surface.model),
         surface.inputs,
-        api_name=surface.api,
+        api_name=f"page_{surface.api}",
         api_description=_API,
     )
 
@@ -181,7 +181,7 @@ def _connect_every(service: Service, surface: Surface) -> Any:
         q.every.click,
         _all_handler(service, surface.model),
         [q.picture, surface.model.component, q.search.beams, q.search.tokens],
-        api_name=f"{surface.api}_all",
+        api_name=f"page_{surface.api}_all",
         api_description=_ALL_API,
     )
 
@@ -267,7 +267,7 @@ def _connect_download(service: Service, surface: Surface) -> None:
         friendly(service.download),
         [q.picture, answer.found, answer.kind, answer.holding],
         answer.file,
-        api_name=f"{surface.api}_download",
+        api_name=f"page_{surface.api}_download",
     ).success(None, None, None, js=press(answer.file))
 
 

@@ -29,6 +29,7 @@ from florence_demo.ui.finetune_tab import After, build_finetune_tab
 from florence_demo.ui.handlers import OurFault, message
 from florence_demo.ui.languages import for_launch, mark, mark_config, plain
 from florence_demo.ui.many_tab import build_many_tab
+from florence_demo.ui.programs import connect_programs
 from florence_demo.ui.settings import connect_settings
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
 
@@ -191,6 +192,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
         for surface in (asking.surface, checkpoints.surface):
             connect_settings(service, app, surface)
         connect_address(service, tabs, asking.surface)
+        connect_programs(service, app)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS

@@ -169,7 +169,7 @@ def file_at(path: str) -> dict[str, Any]:
 def question(picture: Any, model: Any = "nano") -> Step:
     """The question that a program asks about a picture, with all its values."""
     data = [picture, "od", "", {"box": None}, model, 3, 64, False, 1.0, 0, False]
-    return {"call": "ask", "data": data}
+    return {"call": "page_ask", "data": data}
 
 
 def _honest(component: Any) -> Any:

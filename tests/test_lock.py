@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 LOCK = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
 BLOCKS = re.split(r"\n(?=[a-z0-9])", LOCK.split("make lock\n", 1)[1])
 """A package each: its name and version, its hashes, who needs it."""
-LOCKED = {name: version for name, version in re.findall(r"^(\S+)==(\S+)", LOCK, re.MULTILINE)}
+LOCKED = dict(re.findall(r"^(\S+)==(\S+)", LOCK, re.MULTILINE))
 
 
 def _asked(file: str) -> list[Requirement]:

@@ -26,11 +26,15 @@ def beside(page: Asgi, service: Service) -> Asgi:
         page: Answers all other routes.
         service: Answers ours.
     """
-    ours = build_application(service)
+    ours, prefix = build_application(service), service.config.prefix
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        is_ours = scope["type"] == "http" and _OURS.fullmatch(scope["path"])
-        await (ours if is_ours else page)(scope, receive, send)
+        if scope["type"] != "http" or not _OURS.fullmatch(scope["path"]):
+            await page(scope, receive, send)
+            return
+        # A proxy took the prefix off; who writes addresses, and who looks up files, is to know it.
+        whole = {**scope, "root_path": prefix, "path": prefix + scope["path"]}
+        await ours(whole, receive, send)
 
     return dispatch
 

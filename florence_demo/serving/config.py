@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from florence_demo.data.source import DATA_LIMITS, DataLimits
 from florence_demo.models.catalogue import AUTO
@@ -78,7 +79,7 @@ class AppConfig:
     mcp: bool = False
     offline: bool = False
     metrics: Readers = "local"
-    hang: float = 120.0
+    hang: int = 120
 
     def resolved(self) -> AppConfig:
         """Return the settings with everything decided that others imply."""
@@ -86,6 +87,11 @@ class AppConfig:
         model = usual_model(self.device)[0] if self.model == AUTO else self.model
         given = replace(self, model=model, training=training)
         return replace(given, open_hub=False, allow_pickle=False) if self.public else given
+
+    @property
+    def prefix(self) -> str:
+        """Return the path of ``root_path``, without the slash at its end."""
+        return urlsplit(self.root_path).path.rstrip("/")
 
     def trust(self) -> Trust:
         """Return what a visitor may name, and what a model may do that a visitor opens."""

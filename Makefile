@@ -31,11 +31,13 @@ bench: $(VENV)/.installed
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --no-isolation
 
-# For every system and Python at once; what is pinned already stays.
+# For every system and Python at once; what is pinned already stays. The second is what builds the wheel.
+PIN := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --custom-compile-command "make lock"
 lock: $(VENV)/.installed-dev
-	$(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --custom-compile-command "make lock" --output-file requirements.lock $(ARGS) \
-	    requirements.txt requirements-mcp.txt
+	$(PIN) $(ARGS) --output-file requirements.lock requirements.txt requirements-mcp.txt
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+	    | $(PIN) $(ARGS) --output-file deploy/building.lock -
 
 # Whatever cannot be looked up fails it: an unknown is not a "no holes".
 audit: $(VENV)/.installed-dev

@@ -14,10 +14,11 @@ from typing import Any
 
 import anyio.to_thread
 from anyio import CapacityLimiter
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError, create_model
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException  # FastAPI's own is one of them
 
 from florence_demo.api.problems import problem_of, status_of
 from florence_demo.api.schema import Problem

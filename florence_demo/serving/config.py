@@ -111,6 +111,7 @@ class AppConfig:
             forwarded=self.forwarded,
             questions_a_minute=asked or 0,
             key_questions_a_minute=self.key_questions_a_minute,
+            keys=self.api_keys,
         )
         if not self.public:
             return rules

@@ -93,7 +93,6 @@ class Rules:
         pages_a_minute: Times in a minute that one visitor may load the page or its API's list.
         keys: Keys, one of which a program must send where there are any.
         login: "name:password" of the page, which programs send too where there are no keys.
-        key_questions_a_minute: Questions of one key in a minute, 0 for any number.
     """
 
     hosts: tuple[str, ...] = ()
@@ -108,7 +107,6 @@ class Rules:
     pages_a_minute: int = 600
     keys: tuple[str, ...] = ()
     login: str = ""
-    key_questions_a_minute: int = 0
 
 
 @dataclass(eq=False)

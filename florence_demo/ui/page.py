@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -63,6 +64,7 @@ class Page(gr.Blocks):
 
     def __init__(self, service: Service, **kwargs: Any) -> None:
         self.service = service
+        self._login = ""
         super().__init__(**kwargs)
 
     async def preprocess_data(
@@ -109,6 +111,8 @@ class Page(gr.Blocks):
     def serve(self, **kwargs: Any) -> Any:
         """Launch with everything that belongs to this page; the arguments are ``launch``'s."""
         config = self.service.config
+        auth = kwargs.get("auth")
+        self._login = ":".join(auth[0]) if auth else ""
         return self.launch(
             theme=theme(),
             css_paths=list(CSS_FILES),
@@ -130,7 +134,7 @@ class Page(gr.Blocks):
         # would come after the one that greets foreign origins.
         app.middleware_stack = Gate(
             beside(app.middleware_stack, self.service),
-            self.service.config.rules(),
+            replace(self.service.config.rules(), login=self._login),
             self._in_work,
             self.service.room,
         )

@@ -38,6 +38,8 @@ def connect_programs(service: Service, app: gr.Blocks) -> None:
     """Make every verb an endpoint, and the events that are there already the page's own."""
     for event in app.fns.values():
         event.api_visibility = "private"
+        if event.api_name in verbs():  # as gradio calls them, by their functions
+            event.api_name = f"page_{event.api_name}"
     upload = SafeImage(render=False)
     for name, verb in verbs().items():
         signature = signature_of(verb)
@@ -57,7 +59,7 @@ def _handler(
 ) -> Callable[..., Any]:
     keyed = bool(service.config.rules().keys)
 
-    def handler(*values: Any, request: gr.Request) -> Any:
+    def handler(request: gr.Request, *values: Any) -> Any:
         scope = request.request.scope if request.request else {}
         if keyed and not scope.get(KEYED):
             raise NotAllowed("A key is needed: Client(address, headers={'X-API-Key': KEY}).")
@@ -71,9 +73,10 @@ def _handler(
         p.replace(annotation=_bare(p.annotation), kind=p.POSITIONAL_OR_KEYWORD)
         for p in signature.parameters.values()
     ]
-    parameters.append(
-        inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=gr.Request)
+    who = inspect.Parameter(
+        "request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request
     )
+    parameters = [who, *parameters]
     answer = _bare(signature.return_annotation)
     handler.__signature__ = inspect.Signature(parameters, return_annotation=answer)  # type: ignore[attr-defined]
     handler.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": answer}

@@ -96,6 +96,10 @@ def corpus_of(events: Sequence[Event]) -> dict[str, Maker]:
     found |= {
         f"fetch {i}": [{"call": "page_ask_fetch", "data": [a]}] for i, a in enumerate(ADDRESSES)
     }
+    found |= {
+        f"picture {i}": [{"call": "detect", "data": [a, "", "", ""]}]
+        for i, a in enumerate(ADDRESSES)
+    }
     plain: dict[str, Maker] = {
         name: lambda steps=steps: packed(*steps) for name, steps in found.items()
     }

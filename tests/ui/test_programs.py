@@ -121,7 +121,7 @@ def test_inputs_and_outputs_are_named_and_described(client):
         "model",
         "tiles",
     ]
-    assert all(p["python_type"]["description"] for p in told["parameters"])
+    assert all(p["type"]["description"] for p in told["parameters"])
     assert told["returns"][0]["label"] == "Answer"
     assert "properties" in told["returns"][0]["type"]
 

@@ -6,6 +6,7 @@
 # make wheel  build the package, into dist/
 # make lock   pin what requirements.txt asks for, with hashes; ARGS="--upgrade" takes the newest
 # make audit  look up known holes of what is pinned
+# make docs   the documentation as a site, into site/
 # make proxy-demo     two processes behind nginx, which must be there, one killed while it answers
 # make batch-demo     sixty scenes, a PDF and a video as a job, killed in the middle, gone on with, measured
 # make finetune-demo  teach nano to read ticked forms
@@ -15,7 +16,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check fuzz bench wheel lock audit proxy-demo batch-demo finetune-demo forgetting-demo clean
+.PHONY: run test check fuzz bench wheel lock audit docs proxy-demo batch-demo finetune-demo forgetting-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -44,6 +45,9 @@ lock: $(VENV)/.installed-dev
 audit: $(VENV)/.installed-dev
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
 	    --requirement requirements.lock $(ARGS)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m mkdocs build --strict $(ARGS)
 
 proxy-demo: $(VENV)/.installed
 	$(BIN)/python deploy/proxy_demo.py

@@ -1,4 +1,4 @@
-"""The routes beside the page, as one application: the API, and what its operator looks at.
+"""The routes beside the page, as one application: the API, its documentation, its tools.
 
 Knows which routes there are. The door (``serving.gate``) stands before all of them.
 """
@@ -6,37 +6,59 @@ Knows which routes there are. The door (``serving.gate``) stands before all of t
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
+from florence_demo.api.operation import build_operation
 from florence_demo.api.routes import build_routes
+from florence_demo.api.tools import PATH, build_tools
 from florence_demo.api.verbs import verbs
 from florence_demo.serving.asking import Service
 from florence_demo.serving.gate import Asgi, Receive, Scope, Send
 
-_OURS = re.compile(r"/(?:v1/.*|docs(?:/.*)?)")
+_OURS = re.compile(r"/(?:v1/.*|docs(?:/.*)?|healthz|readyz|metrics)")
 
 
-def beside(page: Asgi, service: Service) -> Asgi:
-    """Return an application that answers our routes by itself and hands all others to the page.
+class Beside:
+    """Answer our routes by ourselves, and hand all others to the page.
 
     Args:
         page: Answers all other routes.
         service: Answers ours.
+
+    Raises:
+        Missing: Tools are to be served, and what that takes is not installed.
     """
-    ours, prefix = build_application(service), service.config.prefix
 
-    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _OURS.fullmatch(scope["path"]):
-            await page(scope, receive, send)
-            return
-        # A proxy took the prefix off; who writes addresses, and who looks up files, is to know it.
-        whole = {**scope, "root_path": prefix, "path": prefix + scope["path"]}
-        await ours(whole, receive, send)
+    def __init__(self, page: Asgi, service: Service) -> None:
+        self._page, self._ours = page, build_application(service)
+        self._prefix = service.config.prefix
+        self._tools: Asgi | None = None
+        self._working: AbstractAsyncContextManager[None] = nullcontext()
+        if service.config.mcp:
+            self._tools, self._working = build_tools(service)
 
-    return dispatch
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        app = self._page
+        if self._tools is not None and path == PATH:
+            app = self._tools
+        elif _OURS.fullmatch(path):
+            app = self._ours
+            # A proxy took the prefix off; who writes addresses and looks up files is to know it.
+            scope = {**scope, "root_path": self._prefix, "path": self._prefix + path}
+        await app(scope, receive, send)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Keep what the routes need in work, for as long as the page is served."""
+        async with self._working:
+            yield
 
 
 def build_application(service: Service) -> FastAPI:
@@ -49,6 +71,7 @@ def build_application(service: Service) -> FastAPI:
         static_url="/docs/static",
     )
     app.include_router(build_routes(service))
+    app.include_router(build_operation(service))
     for status in (404, 405):
         app.add_exception_handler(status, _nothing_there)
     return app

@@ -1,4 +1,4 @@
-"""A program's picture: from a public web address, a data URL, base64, or as it was uploaded.
+"""A program's picture: from a web address, a data URL, base64, a file, or kept here before.
 
 Knows in which forms programs send pictures. How one is opened within bounds is ``pictures``'.
 """
@@ -13,6 +13,7 @@ from florence_demo.errors import InputError
 from florence_demo.pictures.room import ROOM
 from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
+from florence_demo.serving.uploads import PREFIX
 
 Picture = str | bytes | Image.Image
 """As text, as a file's bytes, or opened."""
@@ -40,6 +41,8 @@ def picture_of(given: Picture | None, service: Service, visitor: str) -> Image.I
         raise InputError("There is no picture: give an address, a data URL, base64 or a file.")
     if is_url(text):
         return service.fetched(text, visitor)
+    if text.startswith(PREFIX):
+        return service.uploads.find(text)
     if text[:5].lower() == "data:":
         return ROOM.open(text)
     # A data URL is read without a copy for each step, so base64 is made one.

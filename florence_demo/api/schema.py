@@ -25,8 +25,8 @@ PictureText = Annotated[
     str,
     Field(
         description="The picture: a public web address (https://...), a data URL"
-        " (data:image/png;base64,...) or the file's bytes in base64. A form may bring the file"
-        " itself."
+        " (data:image/png;base64,...), the file's bytes in base64, or the name that `keep` gave."
+        " A form may bring the file itself."
     ),
 ]
 TaskName = Annotated[str, Field(description="Name of a task, as `tasks` lists them, such as od.")]
@@ -125,6 +125,14 @@ class OneOfMany(TypedDict):
     task: Annotated[str, Field(description="Name of the task.")]
     answer: NotRequired[Answer]
     error: NotRequired[Problem]
+
+
+class Kept(TypedDict):
+    """A picture that is kept."""
+
+    picture: Annotated[str, Field(description="The name to give in the picture's place.")]
+    size: Annotated[list[int], Field(description="[width, height] in pixels.")]
+    seconds: Annotated[int, Field(description="How long it stays after its last use.")]
 
 
 class TaskInfo(TypedDict):

@@ -20,6 +20,7 @@ from florence_demo.api.schema import (
     Answer,
     Beams,
     Box,
+    Kept,
     MaxTokens,
     ModelInfo,
     ModelName,
@@ -42,6 +43,7 @@ from florence_demo.models.catalogue import MODELS, ModelSpec
 from florence_demo.prediction import Prediction
 from florence_demo.serving.answering import Answered, Caller, News
 from florence_demo.serving.asking import Service
+from florence_demo.serving.scratch import AGE
 from florence_demo.tasks import TASKS, Task, task_named
 
 _T = TypeVar("_T")
@@ -179,6 +181,12 @@ class Verbs:
         """
         task = TASKS["docvqa" if page else "vqa"]
         yield from self._answer(picture, (task, question, None), model)
+
+    def keep(self, picture: PictureText) -> Steps[Kept]:
+        """Keep a picture on this server for an hour, under a name to give in its place."""
+        image = picture_of(picture, self.service, self.visitor)
+        name = self.service.uploads.keep(image, self.service.room())
+        yield {"picture": name, "size": list(image.size), "seconds": round(AGE)}
 
     def tasks(self) -> Steps[list[TaskInfo]]:
         """List the tasks."""

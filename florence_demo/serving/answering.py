@@ -22,9 +22,11 @@ from florence_demo.models.catalogue import Named
 from florence_demo.prediction import Prediction
 from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.fair_queue import FairQueue
+from florence_demo.serving.health import Health
 from florence_demo.serving.lending import Lent, on_zero_gpu, with_gpu
 from florence_demo.serving.loading import Loads
 from florence_demo.serving.streaming import Line, stream
+from florence_demo.serving.watching import Life, Watch
 from florence_demo.tasks import TASKS, Region
 
 TICK = 0.2
@@ -32,6 +34,9 @@ TICK = 0.2
 
 PICTURE_TASKS = tuple(task for task in TASKS.values() if task.needs == "nothing")
 """What can be asked of a picture alone."""
+
+EVERYTHING = "everything"
+"""What all of them together are called where questions are counted."""
 
 _R = TypeVar("_R")
 
@@ -73,11 +78,27 @@ class Answered(Generic[_R]):
     engine: Engine
 
 
+@dataclass(frozen=True, eq=False)
+class Asked(Generic[_R]):
+    """Hold a question on its way.
+
+    Attributes:
+        task: Its name.
+        check: Raises where it is wrong, before anything is done for it.
+        predict: Answers it.
+    """
+
+    task: str
+    check: Callable[[], None]
+    predict: Callable[..., _R]
+
+
 class Answering:
     """Lead questions to the engines of a cache."""
 
-    def __init__(self, engines: EngineCache) -> None:
+    def __init__(self, engines: EngineCache, watch: Watch | None = None) -> None:
         self.engines = engines
+        self.watch = watch or Watch(Health())
         self.queue = FairQueue(MAX_BATCH)
         self.loads = Loads(lambda model, told: self.engines.get(model, told))
         self._predict = with_gpu(self._predict_here)
@@ -100,12 +121,15 @@ class Answering:
             CheckpointError: The model cannot be loaded.
             Busy: Too many wait.
         """
-        # Wrong input is told before a model is loaded for it.
-        question.check()
-        options.check()
         q = question
         told = (model, q.image, q.task.name, q.text, q.regions, options, q.tiles)
-        yield from self._answered(self._predict, told, caller)
+
+        def check() -> None:
+            question.check()
+            options.check()
+
+        asked = Asked(q.task.name, check, partial(self._predict, *told))
+        yield from self._answered(asked, model, caller)
 
     def ask_all(
         self, image: Image.Image, model: Named, options: Options, caller: Caller = NOBODY
@@ -118,8 +142,8 @@ class Answering:
             options: How the answers are searched.
             caller: Who asks.
         """
-        options.check()
-        yield from self._answered(self._predict_all, (model, image, options), caller)
+        predict = partial(self._predict_all, model, image, options)
+        yield from self._answered(Asked(EVERYTHING, options.check, predict), model, caller)
 
     def answerer(self, model: Named) -> Answerer:
         """Return who answers many questions: the engine, or who sends them to a shared GPU.
@@ -131,21 +155,43 @@ class Answering:
         return Lent(engine.loaded, partial(self._predict_many, model)) if on_zero_gpu() else engine
 
     def _answered(
-        self, predict: Callable[..., _R], question: tuple[Any, ...], caller: Caller
+        self, asked: Asked[_R], model: Named, caller: Caller
     ) -> Iterator[News | Answered[_R]]:
-        engine: Engine | None = None
-        for engine, words in self.loads.awaited(question[0], caller.progress, TICK):
-            if engine is None:
-                yield News(hint=words)
-        assert engine is not None
-        with self.queue.enter(caller.visitor) as place:
-            while not place.wait(TICK):
-                yield News(hint=place.words())
-            if on_zero_gpu():
-                yield Answered(predict(*question), engine)
-                return
-            for text, found in _stream(lambda on_step: predict(*question, on_step=on_step)):
-                yield News(text=text) if found is None else Answered(found, engine)
+        with self.watch.question(asked.task, model) as life:
+            # Wrong input is told before a model is loaded for it.
+            asked.check()
+            engine: Engine | None = None
+            for engine, words in self.loads.awaited(model, caller.progress, TICK):
+                if engine is None:
+                    yield News(hint=words)
+            assert engine is not None
+            life.waits()
+            with self.queue.enter(caller.visitor) as place:
+                while not place.wait(TICK):
+                    yield News(hint=place.words())
+                life.turn()
+                yield from self._worked(life, asked.predict, engine)
+
+    def _worked(
+        self, life: Life, predict: Callable[..., _R], engine: Engine
+    ) -> Iterator[News | Answered[_R]]:
+        """Yield what an engine says once the turn has come."""
+        if on_zero_gpu():
+            found = predict()
+            life.answered(found)
+            yield Answered(found, engine)
+            return
+
+        def work(on_step: OnStep) -> _R:
+            with life.working(engine, on_step) as step:
+                return predict(on_step=step)
+
+        for text, whole in _stream(work):
+            if whole is None:
+                yield News(text=text)
+            else:
+                life.answered(whole)
+                yield Answered(whole, engine)
 
     # A shared GPU's process is sent these arguments; an engine could not be, its model's spec can.
 

@@ -34,11 +34,15 @@ from florence_demo.serving.answering import NOBODY, Answered, Answering, Caller,
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.conversation import Conversation, Conversations
 from florence_demo.serving.engines import EngineCache
+from florence_demo.serving.health import Health
 from florence_demo.serving.lending import on_zero_gpu
+from florence_demo.serving.metrics import Metrics
 from florence_demo.serving.questions import Kept, Shown, summary
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
 from florence_demo.serving.taking_home import stem_of, take_home
+from florence_demo.serving.uploads import Uploads
+from florence_demo.serving.watching import Watch
 from florence_demo.tasks import TASKS
 from florence_demo.trust import OPERATOR
 
@@ -71,16 +75,20 @@ class Service:
         self.config = config.resolved()
         self.scratch = scratch or Scratch()
         self.conversations = Conversations()
+        self.uploads = Uploads(self.scratch)
         self._fetching: Counter[str] = Counter()
         self._measuring: set[str] = set()
         self._lock = threading.Lock()
+        self.health, self.metrics = Health(config.hang), Metrics()
         self.engines = engines or EngineCache(
             config.max_models,
             device=config.device,
             dtype=config.dtype,
             trust=self.config.trust(),
+            tally=self.metrics,
         )
-        self.answers = Answering(self.engines)
+        self.answers = Answering(self.engines, Watch(self.health, self.metrics.ended))
+        self.metrics.watch(self.answers.queue, self.engines, self.scratch.size)
         self.loads = self.answers.loads
 
     def warm_up(self) -> None:
@@ -88,8 +96,13 @@ class Service:
         try:
             # As one of those who wait: who comes meanwhile joins, and none of them stops it.
             with self.loads.joined(self.given) as load:
+                self.health.waits(lambda: f"The first model is not here yet: {load.words}.")
                 load.result()
-        except FlorenceDemoError as exc:
+            self.health.ready()
+        except Exception as exc:
+            self.health.waits(lambda: "The first model could not be loaded: the log says why.")
+            if not isinstance(exc, FlorenceDemoError):
+                raise
             log.warning("%s", exc)
 
     @cached_property

@@ -57,15 +57,16 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # What the page and a client of its API ask for; the rest of gradio's routes are not served.
 _GET = re.compile(
     r"/(?:|config/?|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon(?:/\d+)?|logout"
-    r"|(?:assets|static|svelte|docs/static)/.*|docs/?|v1/(?:openapi\.json|tasks|models)"
+    r"|(?:assets|static|svelte|docs/static)/.*|docs/?|mcp|v1/(?:openapi\.json|tasks|models)"
+    r"|healthz|readyz|metrics"
     r"|gradio_api/(?:info/?|openapi\.json|app_id/?|user/?|login_check/?|token/?|startup-events"
     r"|theme\.css|upload_progress|queue/data|heartbeat/[^/]+|file[=/](?!https?:).+"
     r"|call/(?:v2/)?[^/]+/[^/]+))",
     re.DOTALL | re.IGNORECASE,
 )
 _ASKING = re.compile(r"/gradio_api/(?:queue/join|(?:call|call/v2|run|api)/[^/]+/?)")
-_VERB = re.compile(r"/v1/[a-z_]{1,40}")
-_PROGRAMS = re.compile(r"/v1/(?!openapi\.json).*", re.DOTALL)
+_VERB = re.compile(r"/v1/[a-z_]{1,40}|/mcp")
+_PROGRAMS = re.compile(r"/v1/(?!openapi\.json).*|/mcp", re.DOTALL)
 # Put together anew at each call, at a tenth of a second or more.
 _COSTLY = re.compile(r"/(?:|config/?|gradio_api/(?:info/?|openapi\.json))")
 # One part of a file, as browsers ask; gradio stumbles over several.

@@ -10,7 +10,8 @@ from typing import Any
 import gradio as gr
 from gradio_client.utils import is_file_obj, traverse
 
-from florence_demo.api.application import beside
+from florence_demo.api.application import Beside
+from florence_demo.api.tools import check_tools
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.models.catalogue import MODELS
 from florence_demo.output.overlay import OVERLAY_CSS
@@ -132,13 +133,15 @@ class Page(gr.Blocks):
     async def _open_gate(self, app: Any) -> AsyncIterator[None]:
         # Here, because gradio puts its own middleware before any that it is handed: the gate
         # would come after the one that greets foreign origins.
+        beside = Beside(app.middleware_stack, self.service)
         app.middleware_stack = Gate(
-            beside(app.middleware_stack, self.service),
+            beside,
             replace(self.service.config.rules(), login=self._login),
             self._in_work,
             self.service.room,
         )
-        yield
+        async with beside.working():
+            yield
 
     def _in_work(self) -> Iterator[tuple[str, int]]:
         """Yield who asked each question that waits or runs, and its bytes."""
@@ -163,6 +166,8 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
     """
     service = service or Service(config or AppConfig())
     config = service.config
+    if config.mcp:
+        check_tools()
     # Visitors' pictures go after an hour.
     app = Page(service, title=TITLE, delete_cache=(600, 3600), analytics_enabled=False)
     with app:

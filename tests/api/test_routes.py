@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from florence_demo.api.application import beside
+from florence_demo.api.application import Beside
 from florence_demo.api.verbs import verbs
 from florence_demo.engine.request import Stopped
 from florence_demo.errors import CheckpointError
@@ -37,7 +37,7 @@ async def no_page(scope, receive, send):
 
 def client_of(engine=None, *, rules: Rules | None = None, service: Service | None = None, **config):
     service = service or Service(AppConfig(model="nano", **config), FakeEngines(engine))
-    gate = Gate(beside(no_page, service), rules or service.config.rules())
+    gate = Gate(Beside(no_page, service), rules or service.config.rules())
     return TestClient(gate, base_url="http://localhost")
 
 
@@ -77,6 +77,28 @@ def test_a_picture_comes_from_an_address(monkeypatch):
     )
     found = client_of().post("/v1/caption", json={"picture": "https://example.org/a.png"})
     assert (found.json()["size"], asked) == ([40, 30], ["https://example.org/a.png"])
+
+
+def test_a_picture_is_kept_and_named(client):
+    kept = client.post("/v1/keep", files={"picture": ("a.png", encoded(), "image/png")}).json()
+    assert (kept["size"], kept["seconds"]) == ([400, 300], 3600)
+    for verb in ("caption", "detect"):
+        found = client.post(f"/v1/{verb}", json={"picture": kept["picture"]}).json()
+        assert found["size"] == [400, 300]
+
+
+@pytest.mark.parametrize("name", ["upload:" + "0" * 32, "upload:../../etc/passwd", "upload:"])
+def test_a_name_that_nobody_gave_is_a_sentence(client, name):
+    told = client.post("/v1/caption", json={"picture": name})
+    assert (told.status_code, told.json()["code"]) == (400, "bad_input")
+    assert "send it again" in told.json()["detail"]
+
+
+def test_what_does_not_fit_on_the_disk_is_not_kept(monkeypatch):
+    service = Service(AppConfig(model="nano"), FakeEngines())
+    monkeypatch.setattr(service, "room", lambda: 1000)
+    told = client_of(service=service).post("/v1/keep", json={"picture": PICTURE})
+    assert (told.status_code, told.json()["code"]) == (507, "no_room")
 
 
 def test_the_answer_is_the_command_lines_object(client):
@@ -251,7 +273,7 @@ def test_who_leaves_ends_the_work(monkeypatch):
 
     engine = Endless()
     service = Service(AppConfig(model="nano"), FakeEngines(engine))
-    gate = Gate(beside(no_page, service), Rules())
+    gate = Gate(Beside(no_page, service), Rules())
     body = json.dumps({"picture": PICTURE}).encode()
     sent = iter([{"type": "http.request", "body": body, "more_body": False}])
 

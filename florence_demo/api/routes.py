@@ -21,7 +21,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException  # FastAPI's own is one of them
 
 from florence_demo.api.problems import problem_of, status_of
-from florence_demo.api.schema import Problem
+from florence_demo.api.schema import MOST_PICTURES, Problem
 from florence_demo.api.verbs import Verbs, signature_of, verbs
 from florence_demo.errors import InputError, plain
 from florence_demo.serving.answering import News
@@ -83,9 +83,13 @@ class Arguments:
             return {}
         schema = self._model.model_json_schema(ref_template="#/components/schemas/{model}")
         content = {"application/json": {"schema": schema}}
-        if "picture" in self.names:
+        if "picture" in self.names or "pictures" in self.names:
             form = json.loads(json.dumps(schema))
-            form["properties"]["picture"] = {"type": "string", "format": "binary"}
+            file = {"type": "string", "format": "binary"}
+            if "picture" in self.names:
+                form["properties"]["picture"] = file
+            else:
+                form["properties"]["pictures"] = {"type": "array", "items": file}
             content["multipart/form-data"] = {"schema": form}
         return {"requestBody": {"required": True, "content": content}}
 
@@ -106,27 +110,34 @@ class Arguments:
             raise InputError(
                 f"There is no `{plain(strange[0], 40)}` here: {', '.join(self.names)} are taken."
             )
-        picture = given.get("picture")
+        # Files are no text: they stand aside while the rest is checked.
+        files = {n: v for n, v in given.items() if isinstance(v, bytes) or _are_files(v)}
         try:
-            checked = self._model(**{**given, **({"picture": ""} if picture else {})})
+            checked = self._model(**given | {n: v and type(v)() for n, v in files.items()})
         except ValidationError as exc:
             raise InputError(_said(exc)) from exc
-        values = {name: getattr(checked, name) for name in given}
-        return {**values, "picture": picture} if picture else values
+        return {name: getattr(checked, name) for name in given} | files
 
     async def _form(self, request: Request) -> dict[str, Any]:
         """Return a form's fields: files as bytes, what looks like JSON as its value."""
         given: dict[str, Any] = {}
-        form = request.form(max_files=1, max_fields=len(self.names), max_part_size=_FIELD)
-        async with form as fields:
-            for name, value in fields.items():
+        several = "pictures" in self.names
+        files, fields = MOST_PICTURES if several else 1, len(self.names)
+        form = request.form(max_files=files, max_fields=fields, max_part_size=_FIELD)
+        async with form as parts:
+            for name, value in parts.multi_items():
                 if isinstance(value, UploadFile):
-                    if name != "picture":
-                        raise InputError("The file's field is called `picture`.")
-                    given[name] = await value.read()
+                    if name != (expected := "pictures" if several else "picture"):
+                        raise InputError(f"The file's field is called `{expected}`.")
+                    data = await value.read()
+                    given[name] = [*given.get(name, []), data] if several else data
                 else:
                     given[name] = _field_value(self._model, name, value)
         return given
+
+
+def _are_files(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(each, bytes) for each in value)
 
 
 def _field_value(model: Any, name: str, text: str) -> Any:

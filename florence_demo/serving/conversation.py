@@ -29,7 +29,6 @@ from florence_demo.serving.questions import (
     Press,
     Shown,
 )
-from florence_demo.tasks import TASKS
 
 QUESTIONS = 10
 """Questions kept of one conversation; everything asked at once is one question."""
@@ -203,7 +202,7 @@ class Conversation:
             else:
                 first, self._made = self._made + 1, self._made + len(answers)
                 cards = [
-                    Card(first + i, card.press, Asked(TASKS[found.task].title), card.picture)
+                    Card(first + i, card.press, card.question.part(found.task), card.picture)
                     for i, (_, found) in enumerate(answers)
                 ]
             card.state = DONE

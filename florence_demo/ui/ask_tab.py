@@ -7,7 +7,8 @@ Knows what happens when something is used; where it stands is ``ask_layout``'s b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,12 @@ from florence_demo.engine.closely import can_look_closely
 from florence_demo.engine.question import Regions
 from florence_demo.engine.request import Options
 from florence_demo.engine.tiles import AUTO
+from florence_demo.errors import InputError
 from florence_demo.pictures.decoder import open_own
 from florence_demo.prediction import Prediction
+from florence_demo.serving.answering import PICTURE_TASKS
 from florence_demo.serving.asking import EXAMPLES, Service, load_examples
+from florence_demo.serving.calls import call_of, call_of_all
 from florence_demo.serving.gate import visitor_of
 from florence_demo.serving.questions import EVERYTHING, Asked, Press, Shown
 from florence_demo.serving.taking_home import offered
@@ -115,7 +119,7 @@ def build_surface(
         task: The task chosen at first.
         examples: Whether to offer the example questions.
     """
-    surface = lay_out(model, api, task, examples)
+    surface = lay_out(model, api, task, examples, bool(service.config.api_keys))
     arrivals = _connect_picture(service, surface)
     running = [_connect_ask(service, surface), _connect_every(service, surface)]
     if surface.strip is not None:
@@ -311,8 +315,12 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         progress: gr.Progress = gr.Progress(),  # noqa: B008
         request: gr.Request | None = None,
     ) -> Iterator[tuple[Any, ...]]:
+        # What is wrong with them is told on the card too.
+        how = (max_new_tokens, beams, do_sample, temperature, seed or 0)
+        tiles = AUTO if closely and can_look_closely(TASKS[task]) else ""
+
         def told() -> Iterator[tuple[dict[str, Any], list[Shown]]]:
-            options = Options.given(max_new_tokens, beams, do_sample, temperature, seed or 0)
+            options = Options.given(*how)
             answers = service.ask(
                 image,
                 task,
@@ -321,12 +329,18 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
                 model.resolve(model_name),
                 options,
                 caller_of(request, progress),
-                AUTO if closely and can_look_closely(TASKS[task]) else "",
+                tiles,
             )
             for shown, found in answers:
                 yield shown, [] if found is None else [(shown, found)]
 
-        yield from followed(service, press, image, Asked.of(TASKS[task], text, region), told())
+        call = None
+        if model.render:
+            with suppress(InputError):
+                options = Options.given(*how)
+                call = call_of(TASKS[task], (text, region), str(model_name), options, tiles)
+        asked = Asked.of(TASKS[task], text, region, call)
+        yield from followed(service, press, image, asked, told())
 
     return ask
 
@@ -350,7 +364,12 @@ def _all_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
                 caller_of(request, progress),
             )
 
-        yield from followed(service, press, image, EVERYTHING, told())
+        call = None
+        if model.render:
+            with suppress(InputError):
+                options = Options.given(max_new_tokens, beams)
+                call = call_of_all([t.name for t in PICTURE_TASKS], str(model_name), options)
+        yield from followed(service, press, image, replace(EVERYTHING, call=call), told())
 
     return ask_all
 

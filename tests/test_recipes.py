@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from florence_demo.api.application import beside
+from florence_demo.api.application import Beside
 from florence_demo.models.catalogue import ASSETS
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
@@ -59,7 +59,7 @@ def served():
         raise AssertionError(scope)
 
     service = Service(AppConfig(model="nano", device="cpu"))
-    app = Gate(beside(no_page, service), service.config.rules())
+    app = Gate(Beside(no_page, service), service.config.rules())
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listening],))

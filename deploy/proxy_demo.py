@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
@@ -37,7 +37,7 @@ _AROUND = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{}}
 http {{
-    log_format who "$request_method $uri|$upstream_addr";
+    log_format who "$request_method $request_uri|$upstream_addr";
     access_log {folder}/access.log who;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
@@ -53,17 +53,19 @@ class Stage:
     address: str
     processes: dict[str, subprocess.Popen[bytes]]
     log: Path
+    told: Counter[str] = field(default_factory=Counter)
 
     def answered(self, method: str, path: str, count: int) -> list[list[str]]:
-        """Return which processes were tried for each of the last ``count`` requests."""
-        found: list[list[str]] = []
+        """Return which processes were tried for each of the ``count`` requests since the last."""
+        wanted, found = f"{method} {PREFIX}{path}", []
         for _ in range(100):  # nginx writes a line after the answer has gone out
             lines = (line.split("|") for line in self.log.read_text().splitlines())
-            found = [by.split(", ") for what, by in lines if what == f"{method} {PREFIX}{path}"]
-            if len(found) >= count:
+            found = [by.split(", ") for what, by in lines if what == wanted]
+            if len(found) >= self.told[wanted] + count:
                 break
             time.sleep(0.05)
-        return found[-count:]
+        self.told[wanted] += count
+        return found[self.told[wanted] - count :]
 
 
 def main() -> int:
@@ -78,7 +80,7 @@ def main() -> int:
         staged(nginx, folder) as stage,
     ):
         print(f"two processes, {' and '.join(stage.processes)}, behind {stage.address}{PREFIX}/")
-        for scene in (prefix, spread, sticky, killed):
+        for scene in (prefix, spread, sticky, kept, killed):
             for said, holds in scene(stage):
                 failed += not holds
                 print(f"{'ok  ' if holds else 'FAIL'}  {said}", flush=True)
@@ -154,12 +156,15 @@ def _wait(addresses: list[str], started: list[subprocess.Popen[bytes]]) -> None:
             time.sleep(0.2)
 
 
-def _ask(address: str, visitor: requests.Session | None = None) -> int:
+def _ask(address: str, visitor: requests.Session | None = None, picture: str = "") -> int:
     """Ask under /v1, return the status, below 0 where it answers nothing."""
-    picture = "data:image/webp;base64," + base64.b64encode(PICTURE.read_bytes()).decode()
-    asked = {"picture": picture, "task": "od"}
+    asked = {"picture": picture or _sent(), "task": "od"}
     found = (visitor or requests).post(f"{address}/v1/ask", json=asked, timeout=_ANSWER)
     return found.status_code if found.ok and found.json()["detections"] else -found.status_code
+
+
+def _sent() -> str:
+    return "data:image/webp;base64," + base64.b64encode(PICTURE.read_bytes()).decode()
 
 
 Scene = Iterator[tuple[str, bool]]
@@ -222,6 +227,26 @@ def sticky(stage: Stage) -> Scene:
             f"a question of the page's queue, listened to at {named}: {seen}",
             (seen == ("answered" if named == "home" else "not known")),
         )
+
+
+def kept(stage: Stage) -> Scene:
+    """Keep pictures under /v1, and ask about them by their names."""
+    statuses, homes = [], []
+    for _ in range(6):
+        program = requests.Session()
+        sent = {"picture": _sent()}
+        found = program.post(f"{stage.address}{PREFIX}/v1/keep", json=sent, timeout=30)
+        name = found.json()["picture"]
+        statuses += [_ask(stage.address + PREFIX, program, name) for _ in range(2)]
+        [own], [again] = stage.answered("POST", "/v1/ask", 2)
+        homes.append(own if own == again else "several")
+    yield (
+        f"6 kept pictures, 2 questions each with cookies: {_told(statuses)}",
+        (statuses == [200] * 12 and "several" not in homes),
+    )
+    [other] = set(stage.processes) - {homes[-1]}
+    status = -_ask(f"http://{other}", None, name)
+    yield f"one of them, asked of the other process: {status}", 400 <= status < 500
 
 
 def _heard(visitor: requests.Session, address: str) -> str:

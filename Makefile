@@ -2,6 +2,7 @@
 # make test   install what is needed and run all tests
 # make check  lint and types
 # make fuzz   five minutes of hostile input at every door; ARGS="--seconds 60 --door pictures"
+# make soak    64 people for five minutes, half of them leaving in the middle
 # make bench  measure speed
 # make wheel  build the package, into dist/
 # make lock   pin what requirements.txt asks for, with hashes; ARGS="--upgrade" takes the newest
@@ -16,7 +17,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check fuzz bench wheel lock audit docs proxy-demo batch-demo finetune-demo forgetting-demo clean
+.PHONY: run test check fuzz soak bench wheel lock audit docs proxy-demo batch-demo finetune-demo forgetting-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -26,6 +27,9 @@ test: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(VENV)/.installed-dev
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.soak $(ARGS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m florence_demo benchmark $(ARGS)

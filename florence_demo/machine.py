@@ -56,6 +56,28 @@ def on_zero_gpu() -> bool:
     return bool(os.environ.get("SPACES_ZERO_GPU"))
 
 
+_OFFLINE = {
+    "FLORENCE_OFFLINE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+}
+
+
+def go_offline() -> None:
+    """Make no connection out from now on, nor let processes that we start make one.
+
+    The libraries read their variables when they are imported, so this comes before.
+    """
+    os.environ.update(_OFFLINE)
+
+
+def is_offline() -> bool:
+    """Return whether no connection out is to be made."""
+    return os.environ.get("FLORENCE_OFFLINE") == "1"
+
+
 def versions() -> dict[str, str]:
     """Return the versions of what decides about speed; what is not installed is left out."""
     found = {"python": platform.python_version()}

@@ -11,6 +11,7 @@ from florence_demo.api.schema import Problem
 from florence_demo.errors import CheckpointError, DatasetError, FlorenceDemoError, InputError
 from florence_demo.files import is_disk_full
 from florence_demo.serving.fair_queue import Busy
+from florence_demo.serving.logs import our_fault
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def problem_of(exc: Exception) -> Problem:
     if is_disk_full(exc):
         return {"code": "no_room", "detail": "The disk of this server is full: try again later."}
     log.exception("unexpected error", exc_info=exc)
-    return {"code": FAULT, "detail": "Something went wrong on our side; it is in the log."}
+    return {"code": FAULT, "detail": our_fault()}
 
 
 def status_of(problem: Problem) -> int:

@@ -17,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from florence_demo.machine import keep_heap
+from florence_demo.machine import go_offline, keep_heap
 from florence_demo.models.catalogue import AUTO
 from florence_demo.models.devices import usual_model
 from florence_demo.serving.config import AppConfig, openness
+from florence_demo.serving.logs import adopt_server, configure
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.settings import SETTINGS, add_flags, read, shown, unknown_variables
 
@@ -41,17 +42,24 @@ def command(args: argparse.Namespace) -> int:
     if args.show_config:
         print(*shown(settings), sep="\n")
         return 0
-    prepare()
     values = {name: each.value for name, each in settings.items()}
-    _log(values)
+    prepare(values["offline"])
+    configure(values["log_format"], values["log_level"])
     for name in unknown_variables(os.environ):
         log.warning("%s is no setting, so it does nothing.", name)
     _serve(values)
     return 0
 
 
-def prepare() -> None:
-    """Set what a quick start needs, before the page is imported."""
+def prepare(offline: bool = False) -> None:
+    """Set what is read when the page is imported.
+
+    Args:
+        offline: Whether no connection out is to be made.
+    """
+    os.environ.pop("FLORENCE_OFFLINE", None)  # it may say no
+    if offline:
+        go_offline()
     # Everything that a start makes stays: looking through it for garbage takes a twentieth of it.
     gc.disable()
     keep_heap()
@@ -66,14 +74,6 @@ def config_of(values: Mapping[str, Any]) -> AppConfig:
     # A Space is always reached under its own name, whatever others are added.
     own = ("*.hf.space",) if "SPACE_ID" in os.environ else ()
     return replace(config, hosts=(*config.hosts, *own))
-
-
-def _log(values: Mapping[str, Any]) -> None:
-    logging.basicConfig(
-        level=values["log_level"].upper(), format="%(levelname)s %(name)s: %(message)s", force=True
-    )
-    for client in ("httpx", "httpx2"):  # a line for each of a download's requests
-        logging.getLogger(client).setLevel(logging.WARNING)
 
 
 def _serve(values: Mapping[str, Any]) -> None:
@@ -101,7 +101,10 @@ def _serve(values: Mapping[str, Any]) -> None:
             root_path=service.config.root_path or None,
             auth=[tuple(values["auth"].split(":", 1))] if values["auth"] else None,
             prevent_thread_lock=True,
+            quiet=values["log_format"] == "json",
         )
+        adopt_server()
+        log.info("The page is at %s", app.local_url)
         scratch.keep_swept()
         # The page answers first; the model and its imports follow behind it.
         threading.Thread(target=_warm_up, args=(service,), daemon=True).start()

@@ -26,6 +26,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util import parse_url
 
 from florence_demo.errors import InputError
+from florence_demo.machine import is_offline
 from florence_demo.pictures.images import LIMITS, ImageLimits, too_many_bytes
 from florence_demo.pictures.room import ROOM
 
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 Resolver = Callable[..., list[Any]]
 
+_OFFLINE = "This server has no connection out: save the picture and upload the file instead."
 _TOO_SLOW = "The server took too long: save the picture and upload the file instead."
 _UNREACHABLE = "{} could not be reached: check the address, or upload the file instead."
 _INCOMPLETE = "This is not a complete web address: check it."
@@ -94,6 +96,8 @@ def fetch_image(
         InputError: The address is not http(s), not public, not reachable, too slow, or what it
             serves is not a picture within the limits.
     """
+    if is_offline():
+        raise InputError(_OFFLINE)
     fetch = _Fetch(limits, resolver, allowed or is_public, clock)
     return ROOM.open(fetch.get(url.strip()), limits=limits.image)
 

@@ -24,6 +24,7 @@ from florence_demo.engine.request import Options
 from florence_demo.engine.tiles import squeezed
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.files import disk_full_told
+from florence_demo.machine import go_offline
 from florence_demo.models.catalogue import ASSETS, ModelSpec, Named, spec_of
 from florence_demo.output.export import Parcel
 from florence_demo.output.filtering import Filter, filtered
@@ -73,6 +74,8 @@ class Service:
         scratch: Scratch | None = None,
     ) -> None:
         self.config = config.resolved()
+        if config.offline:
+            go_offline()
         self.scratch = scratch or Scratch()
         self.conversations = Conversations()
         self.uploads = Uploads(self.scratch)

@@ -137,9 +137,12 @@ def openness(config: AppConfig, host: str | None, auth: bool) -> Iterator[str]:
         host: The address that the server listens at; this machine alone where None.
         auth: Whether they must log in.
     """
+    hub = "fetch any model of the Hugging Face hub"
+    if config.offline:
+        hub = "name any model of the Hugging Face hub that is on this machine"
     open_to = [
         "ask the models of the list",
-        *(["fetch any model of the Hugging Face hub"] if config.open_hub else []),
+        *([hub] if config.open_hub else []),
         f"open checkpoints under {config.checkpoints}",
         "upload checkpoints and data",
         *([] if config.public else [f"add corrected answers to {config.data / 'my-data'}"]),
@@ -148,6 +151,8 @@ def openness(config: AppConfig, host: str | None, auth: bool) -> Iterator[str]:
           if config.training else []),
     ]  # fmt: skip
     yield f"Whoever reaches this page may: {', '.join(open_to)}."
+    if config.offline:
+        yield "No connection out is made."
     if host not in _ALONE and not (config.public or auth):
         yield (
             f"It listens at {host}: everybody in the network may do all of that. For strangers,"

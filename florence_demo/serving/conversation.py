@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.errors import FlorenceDemoError
+from florence_demo.serving.logs import our_fault
 from florence_demo.serving.questions import (
     ASKING,
     DONE,
@@ -44,7 +45,6 @@ KEPT_FOR = 3600.0
 
 _PAGES = 20
 _NAME = re.compile(r"[A-Za-z0-9_-]{24}")
-_OUR_FAULT = "Something went wrong on our side; it is in the log. Ask again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ class Conversation:
             yield self._failed(card, str(exc))
             raise
         except Exception:
-            yield self._failed(card, _OUR_FAULT)
+            yield self._failed(card, our_fault("Ask again."))
             raise
         finally:
             if card.state == ASKING:

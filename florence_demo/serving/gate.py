@@ -7,18 +7,18 @@ its host names, its routes, its methods, bodies of bounded size and form. All el
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
+from florence_demo.serving.addresses import Scope as Scope
+from florence_demo.serving.addresses import bound, host_name, route, shown
 from florence_demo.serving.bodies import (
     PICTURE_BYTES,
     VALUES,
@@ -32,10 +32,10 @@ from florence_demo.serving.bodies import (
 )
 from florence_demo.serving.counts import Counts
 from florence_demo.serving.keys import CODES, Keys
+from florence_demo.serving.logs import new_request, our_fault
 
 log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -45,6 +45,8 @@ VISITOR = "florence_demo.visitor"
 """Where a request's scope keeps the address of who asks."""
 BYTES = "florence_demo.bytes"
 """Where it keeps the size of the question."""
+REQUEST_ID = "florence_demo.request_id"
+"""Where it keeps the request's name."""
 KEYED = "florence_demo.keyed"
 """Where it keeps whether a key of ours came with it."""
 _REFUSED = "florence_demo.refused"
@@ -144,10 +146,13 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = _headers(scope)
+        given = headers.get("x-request-id", "") if self.rules.forwarded else ""
+        scope[REQUEST_ID] = new_request(given)
         key = self._keys.find(headers)
         scope[KEYED] = key is not None
         scope[VISITOR] = visitor = key or self._visitor(scope, headers)
-        guarded = _Guarded(send, self._security_headers(), scope)
+        named = (b"x-request-id", scope[REQUEST_ID].encode())
+        guarded = _Guarded(send, [*self._security_headers(), named], scope)
         self._open[visitor] = self._open.get(visitor, 0) + 1
         try:
             self._admit(scope, headers, visitor)
@@ -186,15 +191,15 @@ class Gate:
             if isinstance(exc, TypeError | ValueError | LookupError) and _ASKING.fullmatch(
                 scope["path"]
             ):
-                log.info("not understood: %s", scope["path"], exc_info=True)
+                log.info("not understood: %s", route(scope), exc_info=True)
                 raise Refused(
                     400, "This could not be understood: the page's API lists what it takes."
                 ) from exc
             if isinstance(exc, LookupError) and scope["path"] in _QUIET:
                 # gradio looks for what is to be ended, and finds that it has ended meanwhile.
                 raise Refused(200, "It is over already.") from exc
-            log.exception("%s failed", scope["path"])
-            raise Refused(500, "Something went wrong on our side; it is in the log.") from exc
+            log.exception("%s failed", route(scope))
+            raise Refused(500, our_fault()) from exc
 
     def _visitor(self, scope: Scope, headers: dict[str, str]) -> str:
         peer = (scope.get("client") or ("", 0))[0]
@@ -205,16 +210,16 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: dict[str, str], visitor: str) -> None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not _HOST.fullmatch(host) or not self._is_ours(_host_name(f"//{host}"), scope):
+        if not _HOST.fullmatch(host) or not self._is_ours(host_name(f"//{host}"), scope):
             raise Refused(
                 400,
-                f"This page is not served under the name {_plain(host)}: use its own address, or"
+                f"This page is not served under the name {shown(host)}: use its own address, or"
                 " start it with --allowed-host NAME.",
             )
         # gradio writes this name into the page's own addresses.
         named = "" if self.rules.forwarded else headers.get("x-forwarded-host", "")
-        if named and not self._is_ours(_host_name(f"//{named}"), scope):
-            raise Refused(400, f"This page is not served under the name {_plain(named)}.")
+        if named and not self._is_ours(host_name(f"//{named}"), scope):
+            raise Refused(400, f"This page is not served under the name {shown(named)}.")
         if origin is not None and not self._may_ask(origin, host, scope):
             raise Refused(403, "Pages of other sites may not ask this one.")
         if self._open[visitor] > self.rules.connections:
@@ -243,13 +248,11 @@ class Gate:
         if scheme not in ("http", "https") or not _HOST.fullmatch(name):
             return False
         # Another program's page on this machine has this machine's name, and a port of its own.
-        local = _host_name(origin) in _LOCAL
-        return (name == host.lower() if local else True) and self._is_ours(
-            _host_name(origin), scope
-        )
+        local = host_name(origin) in _LOCAL
+        return (name == host.lower() if local else True) and self._is_ours(host_name(origin), scope)
 
     def _is_ours(self, name: str, scope: Scope) -> bool:
-        if name in _LOCAL or name == _bound(scope):
+        if name in _LOCAL or name == bound(scope):
             return True
         return any(
             name == allowed or (allowed.startswith("*.") and name.endswith(allowed[1:]))
@@ -340,6 +343,16 @@ def visitor_of(request: Any) -> str:
     return str(getattr(inner, "scope", {}).get(VISITOR, ""))
 
 
+def request_id_of(request: Any) -> str:
+    """Return the name of an event's request, "" where there was no gate.
+
+    Args:
+        request: gradio's, of an event.
+    """
+    inner = getattr(request, "request", None)
+    return str(getattr(inner, "scope", {}).get(REQUEST_ID, ""))
+
+
 def mark_refused(request: Any) -> None:
     """Say that an event is refused and nothing of ours failed: gradio answers both with 500.
 
@@ -411,23 +424,3 @@ def _headers(scope: Scope) -> dict[str, str]:
 def _length(headers: dict[str, str]) -> int | None:
     text = headers.get("content-length", "")
     return int(text) if text.isdecimal() and len(text) < 20 else None
-
-
-def _host_name(address: str) -> str:
-    """Return the name within "//host:port" or an origin, "" where there is none."""
-    with suppress(ValueError):
-        name = urlsplit(address).hostname or ""
-        return f"[{name}]" if ":" in name else name.rstrip(".")
-    return ""
-
-
-def _bound(scope: Scope) -> str:
-    """Return this end of the connection, which no name of elsewhere can stand for."""
-    address = (scope.get("server") or ("", 0))[0]
-    with suppress(ValueError):
-        return f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
-    return ""
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^\w.:\[\]-]", "?", text)[:80] or "it was asked by"

@@ -20,6 +20,7 @@ from florence_demo.models.devices import is_lost
 from florence_demo.models.fetching import DownloadStopped
 from florence_demo.serving.fair_queue import Busy
 from florence_demo.serving.health import Health
+from florence_demo.serving.logs import FIELDS
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,27 @@ class Ended:
     queued: float | None
     tokens: int
     error: str
+
+    def fields(self) -> dict[str, Any]:
+        """Return everything, as the log's readers look for it."""
+        return {
+            "task": self.task,
+            "model": self.model,
+            "status": self.outcome,
+            "seconds": round(self.seconds, 3),
+            "tokens": self.tokens,
+            "queue_seconds": None if self.queued is None else round(self.queued, 3),
+            **({"error": self.error} if self.error else {}),
+        }
+
+    def words(self) -> str:
+        """Return everything in a line for people."""
+        queued = "no turn" if self.queued is None else f"{self.queued:.2f} s in the line"
+        why = f" ({self.error})" if self.error else ""
+        return (
+            f"{self.task}, {self.model}: {self.outcome}{why}, {queued}, {self.seconds:.2f} s,"
+            f" {self.tokens} tokens"
+        )
 
 
 class Life:
@@ -121,7 +143,9 @@ class Life:
         now, came, turn = time.monotonic(), self._came, self._turn
         queued = None if came is None or turn is None else turn - came
         seconds = 0.0 if turn is None else now - turn
-        self._watch.tell(Ended(self._task, self._model, outcome, seconds, queued, tokens, error))
+        ended = Ended(self._task, self._model, outcome, seconds, queued, tokens, error)
+        log.info("question: %s", ended.words(), extra={FIELDS: ended.fields()})
+        self._watch.tell(ended)
 
 
 class Watch:

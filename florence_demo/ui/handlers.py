@@ -17,6 +17,7 @@ from florence_demo.errors import FlorenceDemoError
 from florence_demo.files import is_disk_full
 from florence_demo.serving.answering import Caller
 from florence_demo.serving.gate import visitor_of
+from florence_demo.serving.logs import our_fault
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +48,14 @@ def message(exc: Exception) -> gr.Error:
     if isinstance(exc, FlorenceDemoError):
         return _toast(gr.Error, str(exc))
     if is_disk_full(exc):
-        log.error("no room: %s", exc)
+        log.error("the disk is full")
         sentence = (
             "The disk of this server is full, so nothing could be written. Nothing is lost: try"
             " again later."
         )
     else:
         log.exception("unexpected error", exc_info=exc)
-        sentence = (
-            "Something went wrong on our side; it is in the log. Your picture and settings are"
-            " kept: try again, or try another task."
-        )
+        sentence = our_fault("Your picture and settings are kept: try again, or try another task.")
     return _toast(OurFault, sentence)
 
 

@@ -18,7 +18,8 @@ from florence_demo.output.overlay import OVERLAY_CSS
 from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused
+from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused, request_id_of
+from florence_demo.serving.logs import REQUEST
 from florence_demo.ui.address import connect_address
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
@@ -90,6 +91,8 @@ class Page(gr.Blocks):
 
     async def process_api(self, block_fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer one event; whatever goes wrong on the way is told in a sentence."""
+        # The event is answered elsewhere than the request that brought it.
+        REQUEST.set(request_id_of(kwargs.get("request")))
         try:
             known = self.fns.get(block_fn) if isinstance(block_fn, int) else block_fn
             if known is None or known.fn is None:

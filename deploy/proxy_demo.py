@@ -101,6 +101,7 @@ def staged(nginx: str, folder: str) -> Iterator[Stage]:
         told = {
             "PROXY_PORT": f"127.0.0.1:{ports[2]}",
             "PROXY_PATH": PREFIX,
+            "PROXY_BEFORE": "",
             "PROXY_SERVERS": " ".join(f"server {s} max_fails=1 fail_timeout=60s;" for s in servers),
         }
         site = (PROJECT / "deploy" / "nginx.conf").read_text(encoding="utf-8")

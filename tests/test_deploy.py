@@ -17,7 +17,7 @@ CONTAINERFILE = (PROJECT / "Containerfile").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((PROJECT / "compose.yaml").read_text(encoding="utf-8"))
 NGINX = (PROJECT / "deploy" / "nginx.conf").read_text(encoding="utf-8")
 # Of compose.yaml itself, filled in before the app sees anything.
-OF_COMPOSE = {"FLORENCE_NAME", "FLORENCE_TORCH", "FLORENCE_LISTEN"}
+OF_COMPOSE = {"FLORENCE_NAME", "FLORENCE_TORCH", "FLORENCE_LISTEN", "FLORENCE_BEFORE"}
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,11 @@ def test_an_installed_command_answers_with_its_own_model(installed, tmp_path):
     assert answer["detections"]
 
 
+def test_an_installed_command_serves(installed, tmp_path):
+    told = _run(installed, "serve", "--port", "7999", "--show-config", cwd=tmp_path)
+    assert "7999" in told
+
+
 def test_what_is_installed_is_found_where_it_is(installed, tmp_path):
     code = "from florence_demo.models.catalogue import ASSETS; print(ASSETS)"
     told = Path(_run(installed.with_name("python"), "-c", code, cwd=tmp_path).strip())

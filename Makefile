@@ -3,6 +3,7 @@
 # make check  lint and types
 # make fuzz   five minutes of hostile input at every door; ARGS="--seconds 60 --door pictures"
 # make soak    64 people for five minutes, half of them leaving in the middle
+# make kills   batch, training and conversion killed thirty times, and gone on with
 # make bench  measure speed
 # make wheel  build the package, into dist/
 # make lock   pin what requirements.txt asks for, with hashes; ARGS="--upgrade" takes the newest
@@ -17,7 +18,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check fuzz soak bench wheel lock audit docs proxy-demo batch-demo finetune-demo forgetting-demo clean
+.PHONY: run test check fuzz soak kills bench batch-demo finetune-demo forgetting-demo clean
+.PHONY: wheel lock audit docs proxy-demo
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -30,6 +32,9 @@ fuzz: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.soak $(ARGS)
+
+kills: $(VENV)/.installed-dev
+	HF_HUB_OFFLINE=1 KILLS=30 $(BIN)/python -m pytest tests/test_kills.py $(ARGS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m florence_demo benchmark $(ARGS)

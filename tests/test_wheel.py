@@ -71,6 +71,7 @@ def test_the_source_archive_has_what_builds_and_starts_it(built):
     with tarfile.open(built / f"{NAME}.tar.gz") as source:
         names = {x.removeprefix(f"{NAME}/") for x in source.getnames()}
     needed = {"app.py", "requirements.txt", "pyproject.toml", "NOTICE", "assets/nano/config.json"}
+    needed |= {"Containerfile", "deploy/install.sh", "requirements.lock", "docs/installing.md"}
     assert needed <= names
     assert max(x.count("tests/") for x in names) == 0
 

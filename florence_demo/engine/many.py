@@ -89,7 +89,7 @@ def answer_all(
     if not requests:
         return []
     try:
-        return list(in_halves(lambda part: engine.predict_batch(part, options), requests))
+        return [*in_halves(lambda part: engine.predict_batch(part, options), requests)]
     except FlorenceDemoError as exc:
         problem = InputError(str(exc))
     except Exception as exc:  # a bug of ours is one picture's failure, told in the log

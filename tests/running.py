@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ class Running:
 
     def __init__(self, process: subprocess.Popen[str], lines: list[str]) -> None:
         self.process, self.lines = process, lines
-        self.url = lines[-1].rpartition(" ")[2].strip()
+        (self.url,) = re.findall(r"http://[\w.:]+", lines[-1])
         self.http = httpx.Client(base_url=self.url, timeout=60)
 
     def until_ready(self, seconds: float = 120) -> None:
@@ -64,4 +65,4 @@ def started(folder: Path, *flags: str, code: str = "", **environment: str) -> It
         yield Running(process, lines)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()

@@ -11,12 +11,14 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from florence_demo.errors import InputError
 from florence_demo.machine import go_offline, keep_heap
 from florence_demo.models.catalogue import AUTO
 from florence_demo.models.devices import usual_model
@@ -43,6 +45,8 @@ def command(args: argparse.Namespace) -> int:
         print(*shown(settings), sep="\n")
         return 0
     values = {name: each.value for name, each in settings.items()}
+    if values["metrics"] == "key" and not (values["api_key"] or values["auth"]):
+        raise InputError("--metrics key needs --api-key: without one nobody could read them.")
     prepare(values["offline"])
     configure(values["log_format"], values["log_level"])
     for name in unknown_variables(os.environ):
@@ -77,13 +81,14 @@ def config_of(values: Mapping[str, Any]) -> AppConfig:
 
 
 def _serve(values: Mapping[str, Any]) -> None:
-    # "kill" ends the process as Ctrl-C does, so that nothing stays behind.
+    # Until the page is there "kill" ends the process as Ctrl-C does, so that nothing stays behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     given = os.environ.get("GRADIO_TEMP_DIR")
     scratch = Scratch(Path(given) if given else None)
     # Before the page is imported: from then on gradio keeps all its files there.
     os.environ["GRADIO_TEMP_DIR"] = str(scratch.served)
     from florence_demo.serving.asking import Service
+    from florence_demo.serving.ending import clean_up, end_at_last, finish
     from florence_demo.ui import build_app
 
     service = Service(config_of(values), scratch=scratch)
@@ -108,9 +113,30 @@ def _serve(values: Mapping[str, Any]) -> None:
         scratch.keep_swept()
         # The page answers first; the model and its imports follow behind it.
         threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
-        app.block_thread()
+        hurry = _wait_for_the_end()
+        end_at_last(service)
+        finish(service, app.is_busy, hurry)
+        app.close(verbose=False)
     finally:
-        scratch.close()
+        clean_up(service)
+    logging.shutdown()
+    sys.stdout.flush()
+    # Everything is put away; to take the interpreter with torch apart lasts seconds.
+    os._exit(0)
+
+
+def _wait_for_the_end() -> threading.Event:
+    """Wait for "kill" or Ctrl-C; return what a second one sets."""
+    told, again = threading.Event(), threading.Event()
+
+    def hear(*_: Any) -> None:
+        (again if told.is_set() else told).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hear)
+    while not told.wait(1):  # on Windows no signal is heard within a wait
+        pass
+    return again
 
 
 def _warm_up(service: Service) -> None:

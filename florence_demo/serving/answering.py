@@ -21,7 +21,7 @@ from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.models.catalogue import Named
 from florence_demo.prediction import Prediction
 from florence_demo.serving.engines import EngineCache
-from florence_demo.serving.fair_queue import FairQueue
+from florence_demo.serving.fair_queue import Ending, FairQueue
 from florence_demo.serving.health import Health
 from florence_demo.serving.lending import Lent, on_zero_gpu, seconds_for, with_gpu
 from florence_demo.serving.loading import Loads
@@ -100,6 +100,7 @@ class Answering:
         self.engines = engines
         self.watch = watch or Watch(Health())
         self.queue = FairQueue(MAX_BATCH)
+        self._stopping = False
         self.loads = Loads(lambda model, told: self.engines.get(model, told))
         self._predict = with_gpu(self._predict_here, _seconds)
         self._predict_all = with_gpu(
@@ -153,6 +154,14 @@ class Answering:
         predict = partial(self._predict_all, model, image, options)
         yield from self._answered(Asked(EVERYTHING, options.check, predict), model, caller)
 
+    def close(self) -> None:
+        """Take no more questions, and refuse those that wait; those in work go on."""
+        self.queue.close()
+
+    def stop(self) -> None:
+        """End the questions in work."""
+        self._stopping = True
+
     def answerer(self, model: Named) -> Answerer:
         """Return who answers many questions: the engine, or who sends them to a shared GPU.
 
@@ -170,6 +179,8 @@ class Answering:
             asked.check()
             engine: Engine | None = None
             for engine, words in self.loads.awaited(model, caller.progress, TICK):
+                if self.queue.closed:
+                    raise Ending
                 if engine is None:
                     yield News(hint=words)
             assert engine is not None
@@ -195,6 +206,8 @@ class Answering:
                 return predict(on_step=step)
 
         for text, whole in _stream(work):
+            if whole is None and self._stopping:
+                raise Ending
             if whole is None:
                 yield News(text=text)
             else:

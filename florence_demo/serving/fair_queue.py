@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from florence_demo.errors import FlorenceDemoError
+from florence_demo.serving.health import ENDING
 
 _USUAL = 1.0
 """Seconds that a question is taken to last before the first has ended."""
@@ -35,6 +36,14 @@ class Busy(FlorenceDemoError):
         )
 
 
+class Ending(Busy):
+    """Say that the server takes no more questions, for it ends."""
+
+    def __init__(self) -> None:
+        self.seconds = 60
+        FlorenceDemoError.__init__(self, ENDING)
+
+
 class Place:
     """Hold a question's place in the line; a context manager that gives it back at its end."""
 
@@ -43,14 +52,21 @@ class Place:
         self._queue = queue
         self._turn = threading.Event()
         self._began: float | None = None
+        self._refused = False
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for the turn; say whether it has come.
 
         Args:
             seconds: How long at most, None for as long as it takes.
+
+        Raises:
+            Ending: It will not come.
         """
-        return self._turn.wait(seconds)
+        came = self._turn.wait(seconds)
+        if self._refused:
+            raise Ending
+        return came
 
     def words(self) -> str:
         """Return how long it is still, for a person: "Busy: 3 before you, about 4 seconds"."""
@@ -86,21 +102,38 @@ class FairQueue:
         self._turns: dict[str, int] = {}  # the last one of each
         self._turn = 0
         self._seconds = _USUAL
+        self._closed = False
 
     def enter(self, visitor: str) -> Place:
         """Return a place in the line, at its end or at once in work.
 
         Raises:
-            Busy: Too many wait already.
+            Busy: Too many wait already, or the line is closed.
         """
         place = Place(self, visitor)
         with self._lock:
+            if self._closed:
+                raise Ending
             waiting = self._count()
             if waiting >= self.most:
                 raise Busy(waiting, self.estimate(waiting))
             self._waiting.setdefault(visitor, deque()).append(place)
             self._fill()
         return place
+
+    def close(self) -> None:
+        """Refuse those who wait and those who come; those in work go on."""
+        with self._lock:
+            self._closed = True
+            for place in (place for line in self._waiting.values() for place in line):
+                place._refused = True
+                place._turn.set()
+            self._waiting.clear()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody is taken any more."""
+        return self._closed
 
     def waiting(self) -> int:
         """Return how many wait."""

@@ -121,12 +121,14 @@ class Gate:
         rules: What is admitted.
         in_work: Returns the address and the bytes of each question that waits or runs.
         room: Returns the bytes that uploads may still take of the disk.
+        closed: Returns why nothing is taken any more in a sentence, "" while it is.
     """
 
     app: Asgi
     rules: Rules
     in_work: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
     room: Callable[[], int] = lambda: 1 << 62
+    closed: Callable[[], str] = lambda: ""
     _open: dict[str, int] = field(default_factory=dict)
     _asked: Counts = field(default_factory=Counts)
     _uploaded: Counts = field(default_factory=Counts)
@@ -167,6 +169,11 @@ class Gate:
             self._open[visitor] -= 1
             if not self._open[visitor]:
                 del self._open[visitor]
+
+    @property
+    def asking(self) -> bool:
+        """Whether a question over plain HTTP is open."""
+        return bool(self._programs)
 
     @contextmanager
     def _as_program(self, scope: Scope) -> Iterator[None]:
@@ -236,6 +243,8 @@ class Gate:
         )
         if not known:
             raise Refused(404, "There is nothing at this address.")
+        if method == "POST" and path not in _QUIET and (why := self.closed()):
+            raise Refused(503, why)
         if _PROGRAMS.fullmatch(path) and self._keys and not scope[KEYED]:
             raise Refused(401, self._keys.sentence)
         if "range" in headers and not _RANGE.fullmatch(headers["range"].strip()):

@@ -266,7 +266,7 @@ class Jobs:
                 model = Model(job.spec.name, lambda: self.service.answers.answerer(job.spec))
                 watch = Watch(
                     lambda outcome, rows: self._hear(job, small, outcome, rows),
-                    job.asked_to_stop.is_set,
+                    lambda: job.asked_to_stop.is_set() or self.service.health.ending,
                     on_picture=small.look,
                 )
                 job.total = count(job.config)

@@ -19,6 +19,7 @@ from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused, request_id_of
+from florence_demo.serving.health import ENDING
 from florence_demo.serving.logs import REQUEST
 from florence_demo.ui.address import connect_address
 from florence_demo.ui.ask_layout import Model
@@ -66,6 +67,7 @@ class Page(gr.Blocks):
 
     def __init__(self, service: Service, **kwargs: Any) -> None:
         self.service = service
+        self._gate: Gate | None = None
         self._login = ""
         super().__init__(**kwargs)
 
@@ -137,14 +139,27 @@ class Page(gr.Blocks):
         # Here, because gradio puts its own middleware before any that it is handed: the gate
         # would come after the one that greets foreign origins.
         beside = Beside(app.middleware_stack, self.service)
-        app.middleware_stack = Gate(
+        health = self.service.health
+        app.middleware_stack = self._gate = Gate(
             beside,
             replace(self.service.config.rules(), login=self._login),
             self._in_work,
             self.service.room,
+            lambda: ENDING if health.ending else "",
         )
         async with beside.working():
             yield
+
+    def is_busy(self) -> bool:
+        """Say whether somebody waits for an answer."""
+        asking = self._gate is not None and self._gate.asking
+        return asking or any(True for _ in self._in_work())
+
+    def close(self, *args: Any, **kwargs: Any) -> None:
+        """Stop serving; who only listens is waited for a moment."""
+        if server := getattr(self, "server", None):
+            server.config.timeout_graceful_shutdown = 1
+        super().close(*args, **kwargs)
 
     def _in_work(self) -> Iterator[tuple[str, int]]:
         """Yield who asked each question that waits or runs, and its bytes."""

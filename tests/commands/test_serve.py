@@ -30,6 +30,11 @@ def test_a_wrong_setting_ends_with_a_sentence(capsys):
     assert told.out == ""
 
 
+def test_metrics_for_who_has_a_key_need_one(capsys):
+    assert main(["serve", "--metrics", "key"]) == 2
+    assert capsys.readouterr().err.startswith("--metrics key needs --api-key: ")
+
+
 def test_settings_reach_the_app(monkeypatch):
     def config(**flags):
         return config_of({n: each.value for n, each in read(flags, {}).items()})

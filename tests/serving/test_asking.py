@@ -19,6 +19,7 @@ from florence_demo.engine.request import Options
 from florence_demo.errors import CheckpointError, InputError
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig, openness
+from florence_demo.serving.fair_queue import Ending
 from florence_demo.tasks import TASKS
 from florence_demo.trust import VISITOR
 from florence_demo.ui.components import Canvas, SafeFiles, SafeImage, TaskMenu
@@ -457,3 +458,21 @@ def test_one_visitor_measures_once_at_a_time():
             pass
     with given.measuring("one"):
         pass
+
+
+def test_a_server_that_ends_finishes_what_runs_and_stops_it_when_told(monkeypatch):
+    engine = SlowEngine()
+    given = service(engine)
+    asking = given.ask(IMAGE, "od", "", None, "nano", Options())
+    next(asking)
+    next(asking)
+    assert engine.started.wait(10)
+    given.answers.close()
+    next(asking), next(asking)
+    with pytest.raises(Ending):
+        list(given.ask(IMAGE, "od", "", None, "nano", Options()))
+    given.answers.stop()
+    with pytest.raises(Ending):
+        list(asking)
+    assert engine.stopped.wait(10)
+    assert given.answers.queue.working() == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from florence_demo.serving.fair_queue import Busy, FairQueue
+from florence_demo.serving.fair_queue import Busy, Ending, FairQueue
 
 
 class Clock:
@@ -92,3 +92,18 @@ def test_it_says_how_long_it_takes():
     places = entered(queue, "abcdef")
     assert places[5].words() == "Busy: 3 before you, about 16 seconds"
     assert places[2].words() == "Busy: you are next, about 4 seconds"
+
+
+def test_a_closed_line_refuses_who_waits_and_who_comes():
+    queue = FairQueue(1)
+    works, waits = entered(queue, "ab")
+    queue.close()
+    assert works.wait(0), "who is in work goes on"
+    with pytest.raises(Ending, match="ending"):
+        waits.wait(10)
+    with pytest.raises(Ending):
+        queue.enter("c")
+    assert (queue.working(), queue.waiting()) == (1, 0)
+    for place in (waits, works):
+        place.__exit__()
+    assert (queue.working(), queue.waiting()) == (0, 0)

@@ -513,3 +513,29 @@ def test_a_question_without_a_name_is_ended_without_a_word(path, name, reached):
     body = b'{"session_hash": "x", "fn_index": 3, "event_id": %s}' % name
     assert ask(gate(app), path, method="POST", headers=JSON, body=body)[0] == 200
     assert len(app.bodies) == reached
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("POST", ASK, 503), ("POST", "/v1/caption", 503), ("POST", UPLOAD, 503), ("GET", "/", 200),
+     ("GET", "/gradio_api/queue/data", 200), ("POST", "/gradio_api/cancel", 200)],
+)  # fmt: skip
+def test_a_server_that_ends_takes_nothing_and_still_answers(method, path, status):
+    door = Gate(App(), Rules(), closed=lambda: "This server is ending.")
+    told, headers, body = ask(door, path, method=method, headers=JSON, body=b"{}")
+    assert told == status
+    if status == 503:
+        assert json.loads(body)["detail"] == "This server is ending."
+        assert headers["retry-after"]
+
+
+def test_a_path_stands_in_no_log(caplog):
+    class Failing:
+        async def __call__(self, scope, receive, send):
+            raise RuntimeError("broken")
+
+    caplog.set_level("INFO")
+    status, *_ = ask(gate(Failing()), "/gradio_api/file=/tmp/zebra.png")
+    assert status == 500
+    assert "zebra" not in "".join(record.getMessage() for record in caplog.records)
+    assert "/gradio_api/file failed" in caplog.messages

@@ -172,3 +172,16 @@ def test_no_secret_is_shown():
 def test_all_that_the_app_is_built_with_can_be_set():
     named = {each.field or each.name for each in SETTINGS}
     assert set(AppConfig.__dataclass_fields__) <= named
+
+
+def test_the_documentation_names_every_setting():
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    for each in SETTINGS:
+        assert each.variable in page, each.name
+        assert each.flag in page or f"--no-{each.flag[2:]}" in page, each.name
+
+
+def test_the_documentations_file_is_one(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    found = values("--config", written(tmp_path, page.split("```toml\n")[1].split("```")[0]))
+    assert (found["disk"], found["allowed_host"]) == (50 << 30, ("pictures.example.org",))

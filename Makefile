@@ -9,7 +9,7 @@
 # make lock   pin what requirements.txt asks for, with hashes; ARGS="--upgrade" takes the newest
 # make audit  look up known holes of what is pinned
 # make docs   the documentation as a site, into site/
-# make proxy-demo     two processes behind nginx, which must be there, one killed while it answers
+# make proxy-demo     three processes behind nginx, which must be there, one ended and one killed while they answer
 # make batch-demo     sixty scenes, a PDF and a video as a job, killed in the middle, gone on with, measured
 # make finetune-demo  teach nano to read ticked forms
 # make forgetting-demo  what it forgets by that, and what a share of other tasks keeps

@@ -1,8 +1,8 @@
-"""Two processes of the app behind nginx: who must stay, who need not, what a death costs.
+"""Three processes of the app behind nginx: who must stay, who need not, what a death costs.
 
-``python deploy/proxy_demo.py`` starts both and nginx with ``deploy/nginx.conf`` on free ports, asks
-them, kills one while it answers, and ends what it started. Prints what it saw; the exit status is 0
-where all of it was as it should be. Needs nginx.
+``python deploy/proxy_demo.py`` starts them and nginx with ``deploy/nginx.conf`` on free ports, asks
+them, ends one and kills one while they answer, and ends what it started. Prints what it saw; the
+exit status is 0 where all of it was as it should be. Needs nginx.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,8 +79,8 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="proxy-demo-") as folder,
         staged(nginx, folder) as stage,
     ):
-        print(f"two processes, {' and '.join(stage.processes)}, behind {stage.address}{PREFIX}/")
-        for scene in (prefix, spread, sticky, kept, killed):
+        print(f"three processes, {', '.join(stage.processes)}, behind {stage.address}{PREFIX}/")
+        for scene in (prefix, spread, sticky, kept, ended, killed):
             for said, holds in scene(stage):
                 failed += not holds
                 print(f"{'ok  ' if holds else 'FAIL'}  {said}", flush=True)
@@ -90,16 +90,16 @@ def main() -> int:
 
 @contextlib.contextmanager
 def staged(nginx: str, folder: str) -> Iterator[Stage]:
-    """Start both processes and nginx, and end them."""
-    ports = _free_ports(3)
-    servers = [f"127.0.0.1:{port}" for port in ports[:2]]
+    """Start three processes and nginx, and end them."""
+    *ports, front = _free_ports(4)
+    servers = [f"127.0.0.1:{port}" for port in ports]
     started: list[subprocess.Popen[bytes]] = []
     try:
-        for port in ports[:2]:
+        for port in ports:
             started.append(_app(port, Path(folder, str(port))))
         Path(folder, "nginx.conf").write_text(_AROUND.format(folder=folder))
         told = {
-            "PROXY_PORT": f"127.0.0.1:{ports[2]}",
+            "PROXY_PORT": f"127.0.0.1:{front}",
             "PROXY_PATH": PREFIX,
             "PROXY_BEFORE": "",
             "PROXY_SERVERS": " ".join(f"server {s} max_fails=1 fail_timeout=60s;" for s in servers),
@@ -111,12 +111,10 @@ def staged(nginx: str, folder: str) -> Iterator[Stage]:
         _wait(servers, started)
         command = [nginx, "-e", f"{folder}/error.log", "-p", folder, "-c", f"{folder}/nginx.conf"]
         started.append(subprocess.Popen(command))
-        _wait([f"127.0.0.1:{ports[2]}{PREFIX}"], started)
+        _wait([f"127.0.0.1:{front}{PREFIX}"], started)
         log = Path(folder, "access.log")
         log.write_text("")
-        stage = Stage(
-            f"http://127.0.0.1:{ports[2]}", dict(zip(servers, started, strict=False)), log
-        )
+        stage = Stage(f"http://127.0.0.1:{front}", dict(zip(servers, started, strict=False)), log)
         yield stage
     finally:
         for process in started:
@@ -199,21 +197,21 @@ def spread(stage: Stage) -> Scene:
 def sticky(stage: Stage) -> Scene:
     """Show what of the page lives in one process, and that a visitor stays there."""
     homes = []
-    for _ in range(16):
+    for _ in range(24):
         visitor = requests.Session()
         visitor.get(f"{stage.address}{PREFIX}/", timeout=30)
         for _ in range(4):
             visitor.get(f"{stage.address}{PREFIX}/theme.css", timeout=30)
         each = [tried[-1] for tried in stage.answered("GET", "/theme.css", 4)]
         homes.append(each[0] if len(set(each)) == 1 else "several")
-    yield f"16 visitors with their cookies, 4 requests each: {_told(homes)}", "several" not in homes
-    yield "they are spread over both", set(homes) == set(stage.processes)
+    yield f"24 visitors with their cookies, 4 requests each: {_told(homes)}", "several" not in homes
+    yield "they are spread over all", set(homes) == set(stage.processes)
     for _ in range(6):
         requests.get(f"{stage.address}{PREFIX}/theme.css", timeout=30)
     each = {tried[-1] for tried in stage.answered("GET", "/theme.css", 6)}
     yield f"6 requests of a program without cookies: by {', '.join(each)}", len(each) == 1
     home = homes[-1]
-    [other] = set(stage.processes) - {home}
+    other = next(each for each in stage.processes if each != home)
     with PICTURE.open("rb") as file:
         sent = visitor.post(f"{stage.address}{PREFIX}/gradio_api/upload", files={"files": file})
     path = f"/gradio_api/file={sent.json()[0]}"
@@ -245,7 +243,7 @@ def kept(stage: Stage) -> Scene:
         f"6 kept pictures, 2 questions each with cookies: {_told(statuses)}",
         (statuses == [200] * 12 and "several" not in homes),
     )
-    [other] = set(stage.processes) - {homes[-1]}
+    other = next(each for each in stage.processes if each != homes[-1])
     status = -_ask(f"http://{other}", None, name)
     yield f"one of them, asked of the other process: {status}", 400 <= status < 500
 
@@ -259,24 +257,46 @@ def _heard(visitor: requests.Session, address: str) -> str:
     return "answered" if "event: complete" in told else "not known"
 
 
+def ended(stage: Stage) -> Scene:
+    """End one process as a new version would, by SIGTERM."""
+    gone = next(iter(stage.processes))
+    statuses = _asked_while(stage, stage.processes[gone].terminate)
+    yield (
+        f"16 questions, {gone} told to end after the fourth: {_told(statuses)}",
+        (statuses == [200] * 16),
+    )
+    stage.answered("POST", "/v1/ask", 16)
+    status = stage.processes[gone].wait(30)
+    del stage.processes[gone]
+    yield f"it ended by itself, with status {status}", status == 0
+
+
 def killed(stage: Stage) -> Scene:
-    """Kill one process while both answer; what it had in work is asked of the other."""
+    """Kill one process of two; what it had in work is asked of the other."""
     gone, left = stage.processes
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(_ask, stage.address + PREFIX) for _ in range(16)]
-        for each in asked[:4]:
-            each.result()
-        stage.processes[gone].kill()
-        statuses = [each.result() for each in asked]
+    statuses = _asked_while(stage, stage.processes[gone].kill)
     yield f"16 questions, {gone} killed after the fourth: {_told(statuses)}", statuses == [200] * 16
-    tried = stage.answered("POST", "/v1/ask", 16)
-    again = sum(len(each) > 1 for each in tried)
-    yield f"{again} of them were asked again of {left}", again > 0
+    again = sum(gone in each[:-1] for each in stage.answered("POST", "/v1/ask", 16))
+    yield f"{again} of them were asked of it first, and again of {left}", again > 0
     statuses = [_ask(stage.address + PREFIX) for _ in range(6)]
     who = {each[-1] for each in stage.answered("POST", "/v1/ask", 6)}
     yield f"6 more: {_told(statuses)}, by {', '.join(who)}", statuses == [200] * 6 and who == {left}
     pages = [requests.get(f"{stage.address}{PREFIX}/", timeout=30).status_code for _ in range(6)]
     yield f"6 new visitors load the page: {_told(pages)}", pages == [200] * 6
+    stage.processes[left].kill()
+    stage.processes[left].wait(30)
+    status = -_ask(stage.address + PREFIX)
+    yield f"with the last one gone a question is refused in a sentence: {status}", status == 503
+
+
+def _asked_while(stage: Stage, change: Callable[[], None]) -> list[int]:
+    """Ask sixteen questions, four at a time, and do something after the fourth answer."""
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(_ask, stage.address + PREFIX) for _ in range(16)]
+        for each in asked[:4]:
+            each.result()
+        change()
+        return [each.result() for each in asked]
 
 
 def _told(things: object) -> str:

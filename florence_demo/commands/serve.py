@@ -29,6 +29,7 @@ from florence_demo.serving.settings import SETTINGS, add_flags, read, shown, unk
 
 if TYPE_CHECKING:
     from florence_demo.serving.asking import Service
+    from florence_demo.ui import Page
 
 log = logging.getLogger(__name__)
 
@@ -100,12 +101,12 @@ def _serve(values: Mapping[str, Any]) -> None:
     for line in openness(service.config, values["host"], bool(values["auth"])):
         log.info("%s", line)
     try:
-        app.serve(
+        _listen(
+            app,
             server_name=values["host"],
             server_port=values["port"],
             root_path=service.config.root_path or None,
             auth=[tuple(values["auth"].split(":", 1))] if values["auth"] else None,
-            prevent_thread_lock=True,
             quiet=values["log_format"] == "json",
         )
         adopt_server()
@@ -123,6 +124,22 @@ def _serve(values: Mapping[str, Any]) -> None:
     sys.stdout.flush()
     # Everything is put away; to take the interpreter with torch apart lasts seconds.
     os._exit(0)
+
+
+def _listen(app: Page, **how: Any) -> None:
+    """Serve the page in a thread of its own; arguments are those of gradio's ``launch``.
+
+    Raises:
+        InputError: The address or the port cannot be had.
+    """
+    try:
+        app.serve(prevent_thread_lock=True, **how)
+    except OSError as exc:
+        ports = how["server_port"] or "7860 to 7959"
+        raise InputError(
+            f"The page cannot listen at {how['server_name'] or 'this machine'}, port {ports}: it is"
+            " taken, or no address of this machine. --host and --port name another."
+        ) from exc
 
 
 def _wait_for_the_end() -> threading.Event:

@@ -90,7 +90,9 @@ class Service:
             trust=self.config.trust(),
             tally=self.metrics,
         )
-        self.answers = Answering(self.engines, Watch(self.health, self.metrics.ended))
+        self.answers = Answering(
+            self.engines, Watch(self.health, self.metrics.ended, self._is_first)
+        )
         self.metrics.watch(self.answers.queue, self.engines, self.scratch.size)
         self.loads = self.answers.loads
 
@@ -116,6 +118,9 @@ class Service:
             CheckpointError: There is no such model.
         """
         return spec_of(self.config.model, OPERATOR)
+
+    def _is_first(self, model: Named) -> bool:
+        return model in (self.config.model, vars(self).get("given"))
 
     def check_model(self, name: object) -> ModelSpec:
         """Return the model that a visitor names.

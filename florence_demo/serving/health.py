@@ -79,7 +79,7 @@ class Health:
         self._waits = words
 
     def ready(self) -> None:
-        """Say that the first model is there, or that a question was answered."""
+        """Say that the first model is there."""
         self._waits = None
 
     def lost(self, what: str) -> None:

@@ -82,10 +82,10 @@ class Life:
     Args:
         watch: Who is told of it.
         task: Its name.
-        model: As for ``Ended``.
+        model: Who is asked.
     """
 
-    def __init__(self, watch: Watch, task: str, model: str) -> None:
+    def __init__(self, watch: Watch, task: str, model: Named) -> None:
         self._watch, self._task, self._model = watch, task, model
         self._came: float | None = None
         self._turn: float | None = None
@@ -125,7 +125,8 @@ class Life:
         Args:
             found: A prediction, or several.
         """
-        self._watch.health.ready()
+        if self._watch.is_first(self._model):
+            self._watch.health.ready()
         several = found if isinstance(found, list) else [found]
         self.end("answered", tokens=sum(each.tokens for each in several))
 
@@ -143,7 +144,8 @@ class Life:
         now, came, turn = time.monotonic(), self._came, self._turn
         queued = None if came is None or turn is None else turn - came
         seconds = 0.0 if turn is None else now - turn
-        ended = Ended(self._task, self._model, outcome, seconds, queued, tokens, error)
+        model = label_of(self._model)
+        ended = Ended(self._task, model, outcome, seconds, queued, tokens, error)
         log.info("question: %s", ended.words(), extra={FIELDS: ended.fields()})
         self._watch.tell(ended)
 
@@ -154,10 +156,16 @@ class Watch:
     Args:
         health: Told of steps and of a lost GPU.
         tell: Told of each question's end.
+        is_first: Says whether a model is the one without which the server is not ready.
     """
 
-    def __init__(self, health: Health, tell: Callable[[Ended], None] = lambda _: None) -> None:
-        self.health, self.tell = health, tell
+    def __init__(
+        self,
+        health: Health,
+        tell: Callable[[Ended], None] = lambda _: None,
+        is_first: Callable[[Named], bool] = lambda _: True,
+    ) -> None:
+        self.health, self.tell, self.is_first = health, tell, is_first
 
     @contextmanager
     def question(self, task: str, model: Named) -> Iterator[Life]:
@@ -167,7 +175,7 @@ class Watch:
             task: Its name.
             model: Who is asked.
         """
-        life = Life(self, task, label_of(model))
+        life = Life(self, task, model)
         try:
             yield life
         except Exception as exc:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 
 from florence_demo.__main__ import main
 from florence_demo.commands.serve import config_of
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.settings import read
+from tests.running import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +60,20 @@ def test_settings_reach_the_app(monkeypatch):
     assert config(public=True, questions_a_minute="0").rules().questions_a_minute == 0
     monkeypatch.setenv("SPACE_ID", "me/mine")
     assert config(allowed_host=["a.org"]).hosts == ("a.org", "*.hf.space")
+
+
+def test_a_port_that_is_taken_is_a_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "app.py", "--host", "127.0.0.1", "--port", port, "--model", "nano"],
+            capture_output=True, text=True, cwd=ROOT, check=False,
+            env={**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)},
+        )  # fmt: skip
+    assert done.returncode == 2
+    told = done.stderr.strip().splitlines()[-1]
+    assert told.startswith(f"The page cannot listen at 127.0.0.1, port {port}: it is taken")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.rglob("*")) == []

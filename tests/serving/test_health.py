@@ -118,6 +118,15 @@ def test_a_first_model_that_cannot_be_loaded_is_told(error):
     assert service.health.unready() == "", "it answers after all"
 
 
+def test_another_models_answer_makes_no_server_ready():
+    service = Service(AppConfig(model="base-ft"), FakeEngines())
+    asked(service)
+    assert service.health.unready() == "The first model is not asked for yet."
+    for _ in service.ask(PICTURE, "od", "", None, service.check_model("base-ft"), USUAL):
+        pass
+    assert service.health.unready() == ""
+
+
 def test_the_steps_of_a_question_are_noted_as_long_as_it_is_in_work():
     engine = SlowEngine()
     service = made(engine)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -131,6 +133,14 @@ def test_engines_tell_of_batches_features_and_loads(tmp_path):
     assert count(service, "tokens_total", model="nano") > 2
     assert service.metrics.registry.get_sample_value("process_resident_memory_bytes")
     assert count(service, "temporary_bytes") == 1000
+
+
+def test_the_documentation_names_all_that_is_counted():
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    names = re.findall(r"^# TYPE (\S+)", made().metrics.text().decode(), re.MULTILINE)
+    ours = [name for name in names if not name.startswith("process_")]
+    assert len(ours) > 12
+    assert [name for name in ours if f"`{name}`" not in page] == []
 
 
 def test_two_servers_of_one_process_count_apart():

@@ -15,8 +15,15 @@ from typing import Any, Literal, get_args
 from florence_demo.errors import CheckpointError, plain
 from florence_demo.trust import Trust
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
+def _assets() -> Path:
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "assets"
+    return installed if installed.is_dir() else package.with_name("assets")
+
+
+ASSETS = _assets()
+"""nano, the examples and the held-out scenes: in an installed package, or beside it."""
 
 HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]{0,95}", re.ASCII)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from florence_demo.errors import InputError
-from florence_demo.tasks import TASKS, check_region, task_named
+from florence_demo.regions import check_region
+from florence_demo.tasks import TASKS, task_named
 
 SIZE = (200, 100)
 

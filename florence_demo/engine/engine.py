@@ -26,7 +26,8 @@ from florence_demo.models.loading import LoadedModel
 from florence_demo.pictures.images import Source, open_image
 from florence_demo.pictures.room import LARGE
 from florence_demo.prediction import Prediction
-from florence_demo.tasks import TASKS, Region, Task, task_named
+from florence_demo.regions import Region
+from florence_demo.tasks import TASKS, Task, task_named
 
 if TYPE_CHECKING:
     import torch

@@ -32,6 +32,7 @@ from florence_demo.output.filtering import Filter, filtered
 from florence_demo.pictures.images import as_jpeg, display_copy, file_of
 from florence_demo.pictures.web import fetch_image
 from florence_demo.prediction import Prediction
+from florence_demo.regions import Region
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.conversation import Conversation, Conversations
 from florence_demo.serving.engines import EngineCache
@@ -42,7 +43,7 @@ from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
 from florence_demo.serving.streaming import Line, stream
 from florence_demo.serving.taking_home import stem_of, take_home
-from florence_demo.tasks import TASKS, Region
+from florence_demo.tasks import TASKS
 from florence_demo.trust import OPERATOR
 
 log = logging.getLogger(__name__)

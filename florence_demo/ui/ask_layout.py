@@ -25,12 +25,12 @@ from florence_demo.ui.components import (
     ExampleStrip,
     Names,
     SafeImage,
-    TaskMenu,
 )
 from florence_demo.ui.conversation import Cards, Pressed
 from florence_demo.ui.holding import Holding
 from florence_demo.ui.model_offer import ModelOffer, lay_out_offer
 from florence_demo.ui.numbers import Number, Slider
+from florence_demo.ui.task_menu import TaskMenu
 
 
 @dataclass(frozen=True)

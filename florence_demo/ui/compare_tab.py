@@ -20,20 +20,21 @@ from florence_demo.engine.request import Options
 from florence_demo.errors import InputError
 from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import MODELS
+from florence_demo.regions import Region
 from florence_demo.serving.asking import Service
 from florence_demo.serving.compare import MOST, Column, Contender, compare
-from florence_demo.tasks import Region, task_named
+from florence_demo.tasks import task_named
 from florence_demo.ui.canvas_inputs import CanvasInputs
 from florence_demo.ui.components import (
     Canvas,
     SafeImage,
     Skeleton,
-    TaskMenu,
     read_script,
 )
 from florence_demo.ui.handlers import friendly, friendly_stream
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET, model_choices, model_of
+from florence_demo.ui.task_menu import TaskMenu
 
 _NAMES = 6
 """Names of things that a count lists."""

@@ -19,7 +19,6 @@ from florence_demo.codec import TEXT, past_the_last
 from florence_demo.engine.batching import Batcher, Visits
 from florence_demo.engine.confidence import Confidence
 from florence_demo.engine.familiarity import Familiarity
-from florence_demo.engine.request import USUAL
 from florence_demo.engine.request import Options as Options
 from florence_demo.errors import InputError
 from florence_demo.models.loading import LoadedModel
@@ -39,7 +38,7 @@ from florence_demo.engine.notices import Course, notices_of
 from florence_demo.engine.parts import MAX_BATCH as MAX_BATCH
 from florence_demo.engine.pieces import Cutter
 from florence_demo.engine.question import Question, ask
-from florence_demo.engine.request import OnStep, Request, Stopped
+from florence_demo.engine.request import USUAL, OnStep, Request, Stopped
 from florence_demo.engine.seen import Seen, encode_seen
 
 log = logging.getLogger(__name__)

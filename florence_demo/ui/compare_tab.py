@@ -117,6 +117,7 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
     laid = _laid_out(service)
     columns = laid.columns
     inputs = CanvasInputs(laid.menu, laid.words, laid.picture, laid.picker)
+    laid.menu.suit(laid.models, lambda names: model_of(service, next(iter(names or ()), "")))
     arrivals = inputs.connect(_prepared(service), columns)
     running = gr.on([laid.start.click, laid.words.submit], None, None, columns, js=_BEGUN).then(
         _compare_handler(service),

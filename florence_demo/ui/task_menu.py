@@ -7,7 +7,7 @@ the menu means is told by ``Task``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -30,7 +30,9 @@ class TaskMenu(gr.HTML):
     stays what it is where the model knows it.
     """
 
-    def __init__(self, value: str = "caption", *, uid: str, **kwargs: Any) -> None:
+    def __init__(
+        self, value: str = "caption", *, uid: str, suited: Sequence[str] = (), **kwargs: Any
+    ) -> None:
         groups: dict[str, list[dict[str, Any]]] = {}
         for task in TASKS.values():
             if not task.entry:
@@ -44,7 +46,7 @@ class TaskMenu(gr.HTML):
             label="Task",
             show_label=False,
             apply_default_css=False,
-            suited=[],
+            suited=list(suited),
             **kwargs,
         )
 

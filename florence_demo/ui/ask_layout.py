@@ -186,7 +186,7 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
                     "Ask", variant="primary", size="lg", scale=3, elem_id=f"fd-ask-{api}"
                 )
                 every = gr.Button("Everything at once", size="lg", scale=2, min_width=120)
-                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80, elem_classes="fd-stop")
             view = AnswerView(api)
             # Below *Ask*, so that few presses of Tab lead there.
             holding = Holding(api, elem_classes="fd-held")

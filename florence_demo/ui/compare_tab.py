@@ -175,7 +175,7 @@ def _laid_out(service: Service) -> _Tab:
                 tokens = Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", size="lg", scale=3)
-                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80, elem_classes="fd-stop")
     columns = Columns()
     return _Tab(picture, picker, menu, words, models, beams, tokens, start, stop, columns)
 

@@ -281,7 +281,8 @@ class AnswerView(Skeleton):
     Its value holds any of ``question``, ``overlay`` (SVG, escaped), which the canvas draws,
     ``sentence``,
     ``counted`` (whether that is a sentence of ours, not the model's), ``words`` (copied in its
-    place), ``notices``, ``rows`` ([{label, sure, box, color}]),
+    place), ``notices``, ``rows`` ([{label, asked, sure, box,
+    color}]; what has no name is called as it was asked for),
     ``calibrated``, ``meta``, ``hint``, ``busy``, and ``asked``, the number of the press that it
     answers: what comes late, of one before, is not shown.
     """

@@ -30,8 +30,9 @@ _LIGHT = 100_000_000
 _A_PICTURE, _A_LIGHT_PICTURE = 250_000_000, 50_000_000
 """Bytes that a pass of the vision tower may take for a picture, of large and of nano."""
 _MOST_LIGHT, _MOST_HERE, _MOST_THERE = 32, 4, 64
-_NO_MEMORY = "There is too little memory for this picture: close other programs, or try a smaller"
-_NO_MEMORY += " model."
+_NO_MEMORY = (
+    "There is too little memory for this picture: close other programs, or try a smaller model."
+)
 _HELD = 400_000_000
 """Bytes of pictures made ready and not asked about yet."""
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m florence_demo predict | tasks | models | ...``.
+"""The command line: ``python -m florence_demo serve | predict | tasks | ...``.
 
 Results go to stdout, everything else to stderr. Exit status 0, 1 when some pictures failed, 2 for
 bad input with one sentence. Knows which module is which command, and dispatches; each of them has
@@ -19,6 +19,7 @@ from florence_demo.errors import FlorenceDemoError
 from florence_demo.machine import SPINS, keep_heap
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("start the page and the API", "commands.serve"),
     "predict": ("answer a task about pictures", "commands.predict"),
     "batch": ("answer tasks about many pictures, as a job", "commands.batch"),
     "tasks": ("list the tasks", "commands.tasks"),

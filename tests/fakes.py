@@ -102,6 +102,9 @@ class FakeEngines:
         self.names.append(name)
         return self.engine
 
+    def holds(self, name):
+        return False
+
     def drop(self, name):
         return name in self.names
 

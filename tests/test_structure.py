@@ -28,6 +28,7 @@ HOUSE: list[list[str]] = [
     ["engine"],
     ["evaluation", "batch"],
     ["serving"],
+    ["api"],
     ["training"],
     ["ui", "nano"],
     ["commands", "benchmark"],
@@ -38,7 +39,7 @@ HALL = {"errors", "prediction", "codec", "tasks", "regions"} | {
     "machine", "files", "bounded_json", "trust",
 }  # fmt: skip
 """What every room speaks."""
-DOORS = {"ui", "commands", "benchmark", "nano", "__main__", "serving"}
+DOORS = {"ui", "commands", "benchmark", "nano", "__main__", "serving", "api"}
 """Where people come in, and what those places share: they know many rooms."""
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -79,7 +79,7 @@ def read_item(item: Item, prepare: Prepare, known: Known, look: Look = nobody_lo
         told = exc.strerror if isinstance(exc, OSError) else None
         said = f"The picture cannot be read ({told})." if told else str(exc)
     except Exception as exc:  # one picture ends no job, whatever is wrong with it
-        log.warning("%r could not be read", item.source, exc_info=True)
+        log.warning("a picture could not be read", exc_info=True)
         said = f"Something went wrong with this picture ({type(exc).__name__})."
     ready = replace(ready, error=said)
     return replace(ready, done=known(item, ready.sha256))

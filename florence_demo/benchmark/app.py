@@ -20,7 +20,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -144,9 +143,8 @@ def _start() -> Iterator[Row]:
         with tempfile.NamedTemporaryFile(suffix=".png") as file:
             Image.new("RGB", (320, 240), "teal").save(file, "PNG")
             file.flush()
-            question: dict[str, Any] = {"task": "caption", "text": "", "region": {"box": None}}
             client.Client(url, verbose=False).predict(
-                image=client.handle_file(file.name), **question, model_name="nano", api_name="/ask"
+                picture=client.handle_file(file.name), model="nano", api_name="/caption"
             )
         answered = time.perf_counter() - start
     finally:

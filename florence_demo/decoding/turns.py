@@ -7,14 +7,20 @@ step, and neither gets past who came before.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import Any
 
 
 class Turns:
-    """Let one thread at a time do something, the one that waits the longest first."""
+    """Let one thread at a time do something, the one that waits the longest first.
+
+    Attributes:
+        moved: When a turn last ended, by ``time.monotonic``.
+    """
 
     def __init__(self) -> None:
+        self.moved = 0.0
         self._lock = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._taken = False
@@ -29,6 +35,7 @@ class Turns:
         mine.wait()  # whoever had the turn hands it over taken
 
     def __exit__(self, *_: Any) -> None:
+        self.moved = time.monotonic()
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().set()

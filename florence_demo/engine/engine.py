@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from florence_demo.decoding.rules import Generated
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint, in_rgb
+from florence_demo.engine.jobs import Caller, Job
 from florence_demo.engine.many import Asked, ask_many
 from florence_demo.engine.notices import Course, notices_of
 from florence_demo.engine.parts import MAX_BATCH as MAX_BATCH
@@ -40,48 +40,34 @@ from florence_demo.engine.pieces import Cutter
 from florence_demo.engine.question import Question, ask
 from florence_demo.engine.request import USUAL, OnStep, Request, Stopped
 from florence_demo.engine.seen import Seen, encode_seen
+from florence_demo.engine.tally import UNHEARD, Tally
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(eq=False)
-class _Caller:
-    """Hold who waits for some questions of a batch, and whether they still do."""
-
-    on_step: OnStep | None
-    stopped: bool = False
-
-
-@dataclass(eq=False)
-class _Job:
-    """Hold one question on its way through a batch."""
-
-    request: Request
-    ids: list[int]
-    options: Options
-    caller: _Caller
-    picture: str  # its fingerprint
-    told: bool = False  # whether its caller hears of its answer while it grows
-    familiar: bool = True
-
-
 class Engine:
-    """Answer every task with one model; safe to call from several threads."""
+    """Answer every task with one model; safe to call from several threads.
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    Args:
+        loaded: The model.
+        tally: Told of the work.
+    """
+
+    def __init__(self, loaded: LoadedModel, tally: Tally = UNHEARD) -> None:
         from florence_demo.decoding.decoder import Decoder
 
-        self.loaded = loaded
+        self.loaded, self._tally = loaded, tally
         # An adapter is taken out of the original weights again, so those stay.
         self._decoder = Decoder(loaded.model, release=loaded.base is None, int8=loaded.int8)
         self.retired = False
-        self._batcher = Batcher(self._see, MAX_BATCH, self._decoder.turns)
+        self._turns = self._decoder.turns
+        self._batcher = Batcher(self._see, MAX_BATCH, self._turns)
         self._visits = Visits()
         self._familiarity = Familiarity.load(
             loaded.folder, int(loaded.model.config.vision_config.projection_dim)
         )
         self._confidence = Confidence.load(loaded.folder)
-        self._features = FeatureCache()
+        self._features = FeatureCache(tally=tally)
         config = loaded.model.config
         self._positions = int(config.text_config.max_position_embeddings)
         self._cut = Cutter(loaded.processor.tokenizer)
@@ -189,11 +175,11 @@ class Engine:
         started = time.perf_counter()
         requests = self._with_first_stage(requests, options, on_step)
         prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]
-        caller = _Caller(on_step)
+        caller = Caller(on_step)
         distinct = {id(r.image): r.image for r in requests}
         pictures = {key: _digest(image) for key, image in distinct.items()}
         jobs = [
-            _Job(r, self._tokenize(prompt), options, caller, pictures[id(r.image)])
+            Job(r, self._tokenize(prompt), options, caller, pictures[id(r.image)])
             for r, prompt in zip(requests, prompts, strict=True)
         ]
         jobs[0].told = on_step is not None
@@ -250,7 +236,7 @@ class Engine:
         return ids
 
     def _encode(
-        self, jobs: Sequence[_Job], before_block: Callable[[], None] | None = None
+        self, jobs: Sequence[Job], before_block: Callable[[], None] | None = None
     ) -> torch.Tensor:
         """Return image features (B, T, D), running the vision tower on new pictures only.
 
@@ -308,7 +294,7 @@ class Engine:
         with self._visits.visit(), self._batcher.at_rest():
             if self.retired:
                 return True
-            features = self._encode([_Job(question, [], USUAL, _Caller(None), fingerprint(image))])
+            features = self._encode([Job(question, [], USUAL, Caller(None), fingerprint(image))])
             return self._familiarity.knows(features[0].float().cpu().numpy())
 
     def hand_over(self, change: Callable[[LoadedModel], LoadedModel]) -> Engine:
@@ -322,7 +308,7 @@ class Engine:
             loaded = change(self.loaded)
             self.retired = True
             del self._decoder
-        return Engine(loaded)
+        return Engine(loaded, self._tally)
 
     @property
     def side(self) -> int:
@@ -330,6 +316,11 @@ class Engine:
         seen = self.loaded.processor.image_processor
         size = seen.crop_size if seen.do_center_crop else seen.size
         return max(int(size["height"]), int(size["width"]))
+
+    @property
+    def moved(self) -> float:
+        """Return when the model last did something, by ``time.monotonic``."""
+        return self._turns.moved
 
     @property
     def cached_bytes(self) -> int:
@@ -341,7 +332,7 @@ class Engine:
         """Return the bytes of a GPU that hold passes captured to be replayed."""
         return 0 if self.retired else self._decoder.captured_bytes
 
-    def _answer(self, jobs: list[_Job]) -> list[Generated]:
+    def _answer(self, jobs: list[Job]) -> list[Generated]:
         """Return the answers to one caller's jobs, found together with those of others."""
         import torch
 
@@ -376,11 +367,12 @@ class Engine:
             raise Stopped
         return generated
 
-    def _see(self, jobs: list[_Job]) -> list[torch.Tensor]:
+    def _see(self, jobs: list[Job]) -> list[torch.Tensor]:
         """Return what the model sees of each job's picture; one thread at a time is here."""
         import torch
 
         told = [job for job in jobs if job.told]
+        self._tally.batch(len(jobs))
 
         def before_block() -> None:
             for job in (each for each in told if not each.caller.stopped):
@@ -396,14 +388,14 @@ class Engine:
                     job.familiar = self._familiarity.knows(feature.float().cpu().numpy())
             return list(features)
 
-    def _tell(self, job: _Job, ids: list[int]) -> None:
+    def _tell(self, job: Job, ids: list[int]) -> None:
         """Offer the answer so far to whoever asked; remember when that person stops."""
         answer, size, caller = job.request.task.answer, job.request.image.size, job.caller
         assert caller.on_step is not None
         caller.stopped = not caller.on_step(lambda: answer.decode(self._cut(ids), size))
 
     def _prediction(
-        self, job: _Job, prompt: str, generated: Generated, seconds: float
+        self, job: Job, prompt: str, generated: Generated, seconds: float
     ) -> Prediction:
         request = job.request
         pieces = self._cut(generated.ids, generated.logprobs)

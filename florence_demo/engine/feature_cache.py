@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from florence_demo.engine.tally import UNHEARD, Tally
+
 if TYPE_CHECKING:
     import torch
 
@@ -25,13 +27,14 @@ Encode = Callable[[Sequence[Image.Image]], "torch.Tensor"]
 class FeatureCache:
     """Keep the features of the pictures asked about last."""
 
-    def __init__(self, limit: int = FEATURE_CACHE_BYTES) -> None:
+    def __init__(self, limit: int = FEATURE_CACHE_BYTES, tally: Tally = UNHEARD) -> None:
         """Take how much is kept.
 
         Args:
             limit: Bytes; what one call asks for is kept whatever it takes.
+            tally: Told what was kept already.
         """
-        self.limit = limit
+        self.limit, self._tally = limit, tally
         self._kept: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     @property
@@ -51,6 +54,7 @@ class FeatureCache:
         """
         held = {key: self._kept[key] for key in pictures if key in self._kept}
         waiting = [(key, image) for key, image in pictures.items() if key not in held]
+        self._tally.looked_up(len(held), len(waiting))
         for part in (waiting[at : at + most] for at in range(0, len(waiting), most)):
             fresh = encode([image for _, image in part])
             held.update({key: each for (key, _), each in zip(part, fresh, strict=True)})

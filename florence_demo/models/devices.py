@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from florence_demo import machine
@@ -49,6 +50,26 @@ def has_cuda(device: str = "auto") -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def is_lost(error: BaseException) -> bool:
+    """Say whether an error was a GPU's that this process can use no more.
+
+    After an illegal access or a failed assertion of a kernel each further call fails; after others,
+    such as one for too much memory, the GPU goes on. So it is tried.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    try:
+        torch.ones(1, device="cuda").cpu()
+    except torch.OutOfMemoryError:
+        return False
+    except RuntimeError:
+        return True
+    return False
 
 
 def choose_device(wanted: str = "auto") -> torch.device:

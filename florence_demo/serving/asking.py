@@ -10,19 +10,17 @@ import json
 import logging
 import shutil
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any
 
 from PIL import Image
 
 from florence_demo.engine.feature_cache import fingerprint
-from florence_demo.engine.many import Answerer
-from florence_demo.engine.question import Question, Regions, as_regions, ask
-from florence_demo.engine.request import OnStep, Options, Request
+from florence_demo.engine.question import Question, Regions, as_regions
+from florence_demo.engine.request import Options
 from florence_demo.engine.tiles import squeezed
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.files import disk_full_told
@@ -32,17 +30,19 @@ from florence_demo.output.filtering import Filter, filtered
 from florence_demo.pictures.images import as_jpeg, display_copy, file_of
 from florence_demo.pictures.web import fetch_image
 from florence_demo.prediction import Prediction
-from florence_demo.regions import Region
+from florence_demo.serving.answering import NOBODY, Answered, Answering, Caller, News
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.conversation import Conversation, Conversations
 from florence_demo.serving.engines import EngineCache
-from florence_demo.serving.lending import Lent, on_zero_gpu, with_gpu
-from florence_demo.serving.loading import Loads
+from florence_demo.serving.health import Health
+from florence_demo.serving.lending import on_zero_gpu
+from florence_demo.serving.metrics import Metrics
 from florence_demo.serving.questions import Kept, Shown, summary
 from florence_demo.serving.scratch import Scratch
 from florence_demo.serving.showing import show
-from florence_demo.serving.streaming import Line, stream
 from florence_demo.serving.taking_home import stem_of, take_home
+from florence_demo.serving.uploads import Uploads
+from florence_demo.serving.watching import Watch
 from florence_demo.tasks import TASKS
 from florence_demo.trust import OPERATOR
 
@@ -50,19 +50,11 @@ log = logging.getLogger(__name__)
 
 EXAMPLES = ASSETS / "examples"
 
-_R = TypeVar("_R")
-
-PICTURE_TASKS = tuple(task for task in TASKS.values() if task.needs == "nothing")
-"""What can be asked of a picture alone."""
-
 FETCHES = 2
 """Pictures that may be fetched for one visitor at a time."""
 
 KEPT_FREE = 1 << 30
 """Bytes of the disk that uploads leave free."""
-
-TICK = 0.2
-"""Seconds between two looks at a running answer."""
 
 SMALL = 96
 """Longest side of the picture beside a conversation's cards, in pixels."""
@@ -83,27 +75,34 @@ class Service:
         self.config = config.resolved()
         self.scratch = scratch or Scratch()
         self.conversations = Conversations()
+        self.uploads = Uploads(self.scratch)
         self._fetching: Counter[str] = Counter()
         self._measuring: set[str] = set()
         self._lock = threading.Lock()
+        self.health, self.metrics = Health(config.hang), Metrics()
         self.engines = engines or EngineCache(
             config.max_models,
             device=config.device,
             dtype=config.dtype,
             trust=self.config.trust(),
+            tally=self.metrics,
         )
-        self.loads = Loads(lambda model, told: self.engines.get(model, told))
-        self._predict = with_gpu(self._predict_here)
-        self._predict_all = with_gpu(self._predict_all_here)
-        self._predict_many = with_gpu(self._predict_many_here)
+        self.answers = Answering(self.engines, Watch(self.health, self.metrics.ended))
+        self.metrics.watch(self.answers.queue, self.engines, self.scratch.size)
+        self.loads = self.answers.loads
 
     def warm_up(self) -> None:
         """Load the first model so that the first answer does not wait for it."""
         try:
             # As one of those who wait: who comes meanwhile joins, and none of them stops it.
             with self.loads.joined(self.given) as load:
+                self.health.waits(lambda: f"The first model is not here yet: {load.words}.")
                 load.result()
-        except FlorenceDemoError as exc:
+            self.health.ready()
+        except Exception as exc:
+            self.health.waits(lambda: "The first model could not be loaded: the log says why.")
+            if not isinstance(exc, FlorenceDemoError):
+                raise
             log.warning("%s", exc)
 
     @cached_property
@@ -182,6 +181,11 @@ class Service:
         Raises:
             InputError: There is no address, no picture at it, or too much is being fetched.
         """
+        image = self.fetched(url, visitor)
+        return str(self.scratch.keep(as_jpeg(image), "picture.jpg")), *self.prepare(image)
+
+    def fetched(self, url: str, visitor: str = "") -> Image.Image:
+        """Return the picture at a web address; arguments and errors are those of ``fetch``."""
         if not (url or "").strip():
             raise InputError("Type the address of a picture first: https://….")
         with self._lock:
@@ -189,12 +193,11 @@ class Service:
                 raise InputError("Two of your pictures are being fetched already: wait for them.")
             self._fetching[visitor] += 1
         try:
-            image = fetch_image(url.strip())
+            return fetch_image(url.strip())
         finally:
             with self._lock:
                 self._fetching[visitor] -= 1
                 self._fetching += Counter()  # forgets those who wait for nothing
-        return str(self.scratch.keep(as_jpeg(image), "picture.jpg")), *self.prepare(image)
 
     @contextmanager
     def measuring(self, visitor: str) -> Iterator[None]:
@@ -230,7 +233,7 @@ class Service:
         region: Regions,
         model: Named,
         options: Options,
-        progress: Callable[[float, str], None] | None = None,
+        caller: Caller = NOBODY,
         tiles: str = "",
     ) -> Iterator[tuple[dict[str, Any], Prediction | None]]:
         """Yield the answer as it grows, each time with the finished prediction or None.
@@ -246,35 +249,26 @@ class Service:
             region: Box in pixels, or several; dropped likewise.
             model: What ``check_model`` returned, or a folder that this program made or listed.
             options: How the answer is searched.
-            progress: Told about downloads.
+            caller: Who asks.
             tiles: "auto" or rows by columns looks closely; "" at the whole picture alone.
         """
         yield {}, None
-        if image is None:
-            raise InputError("There is no picture yet: upload one, or press an example.")
         chosen = TASKS[task]
         text = (text if chosen.asks == "text" else "") or ""
         regions = as_regions(region) if chosen.asks == "region" else ()
-        # Wrong input is told before a model is loaded for it.
-        Question(image, chosen, text, regions, tiles).check()
-        options.check()
-        for engine, words in self.loads.awaited(model, progress, TICK):
-            if engine is None:
-                yield {"hint": words, "busy": True}, None
-        assert engine is not None
-        question = (model, image, task, text, regions, options, tiles)
-        for found, growing in self._answers(self._predict, question):
-            if found is not None:
-                yield show(found, engine), found
+        question = Question(_there(image), chosen, text, regions, tiles)
+        for each in self.answers.ask(question, model, options, caller):
+            if isinstance(each, Answered):
+                yield show(each.found, each.engine), each.found
             else:
-                yield {"sentence": growing, "busy": True} if growing else {}, None
+                yield told(each), None
 
     def ask_all(
         self,
         image: Image.Image | None,
         model: Named,
         options: Options,
-        progress: Callable[[float, str], None] | None = None,
+        caller: Caller = NOBODY,
     ) -> Iterator[tuple[dict[str, Any], list[Shown]]]:
         """Ask every task that needs a picture alone, as one batch: the picture is encoded once.
 
@@ -282,78 +276,19 @@ class Service:
             image: The picture.
             model: What ``check_model`` returned, or a folder that this program made or listed.
             options: How the answers are searched.
-            progress: Told about downloads.
+            caller: Who asks.
 
         Yields:
             What is shown while the first answer grows, nothing where there is no news, and no
             answers; at the end what they come to, and all of them.
         """
         yield {}, []
-        if image is None:
-            raise InputError("There is no picture yet: upload one, or press an example.")
-        options.check()
-        for engine, words in self.loads.awaited(model, progress, TICK):
-            if engine is None:
-                yield {"hint": words, "busy": True}, []
-        assert engine is not None
-        for found, growing in self._answers(self._predict_all, (model, image, options)):
-            if found is not None:
-                answers = [(show(each, engine), each) for each in found]
+        for each in self.answers.ask_all(_there(image), model, options, caller):
+            if isinstance(each, Answered):
+                answers = [(show(found, each.engine), found) for found in each.found]
                 yield summary(answers), answers
             else:
-                yield {"sentence": growing, "busy": True} if growing else {}, []
-
-    @staticmethod
-    def _answers(
-        predict: Callable[..., _R], question: tuple[Any, ...]
-    ) -> Iterator[tuple[_R | None, str]]:
-        """Yield the answer so far, then the answer."""
-        if on_zero_gpu():
-            yield predict(*question), ""
-        else:
-            yield from _stream(lambda on_step: predict(*question, on_step=on_step))
-
-    # A shared GPU's process is sent these arguments; an engine could not be, its model's spec can.
-
-    def _predict_here(
-        self,
-        model: Named,
-        image: Image.Image,
-        task: str,
-        text: str,
-        regions: tuple[Region, ...],
-        options: Options,
-        tiles: str,
-        *,
-        on_step: OnStep | None = None,
-    ) -> Prediction:
-        question = Question(image, TASKS[task], text, regions, tiles)
-        return ask(self.engines.get(model), question, options, on_step=on_step)
-
-    def _predict_all_here(
-        self,
-        model: Named,
-        image: Image.Image,
-        options: Options,
-        *,
-        on_step: OnStep | None = None,
-    ) -> list[Prediction]:
-        asked = [Request(image, task) for task in PICTURE_TASKS]
-        return self.engines.get(model).predict_batch(asked, options, on_step=on_step)
-
-    def _predict_many_here(
-        self, model: Named, requests: Sequence[Request], options: Options
-    ) -> list[Prediction]:
-        return self.engines.get(model).predict_batch(requests, options)
-
-    def answerer(self, model: Named) -> Answerer:
-        """Return who answers many questions: the engine, or who sends them to a shared GPU.
-
-        Raises:
-            CheckpointError: There is no such model.
-        """
-        engine = self.engines.get(model)
-        return Lent(engine.loaded, partial(self._predict_many, model)) if on_zero_gpu() else engine
+                yield told(each), []
 
     # -- downloads --------------------------------------------------------------------------
 
@@ -382,25 +317,17 @@ class Service:
             return str(take_home(parcel, kind, self.scratch.new_served_folder()))
 
 
-def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[_R | None, str]]:
-    """Yield the text so far some times a second, "" where there is none yet, then the result."""
+def told(news: News) -> dict[str, Any]:
+    """Return what the page shows of news, nothing where there are none."""
+    if news.hint:
+        return {"hint": news.hint, "busy": True}
+    return {"sentence": news.text, "busy": True} if news.text else {}
 
-    def telling(line: Line[str]) -> _R:
-        last = time.monotonic()
 
-        def on_step(partial: Callable[[], Any]) -> bool:
-            nonlocal last
-            # Quick answers come whole; slow ones are shown while they grow.
-            if time.monotonic() - last > TICK:
-                line.tell(partial().text)
-                last = time.monotonic()
-            return not line.closed
-
-        return work(on_step)
-
-    # Closing the page or pressing Stop closes this generator, at a yield.
-    for text, result in stream(telling, tick=TICK):
-        yield result, text or ""
+def _there(image: Image.Image | None) -> Image.Image:
+    if image is None:
+        raise InputError("There is no picture yet: upload one, or press an example.")
+    return image
 
 
 def same_picture(

@@ -22,6 +22,10 @@ Receive = Callable[[], Awaitable[Message]]
 
 BODY = JsonLimits(max_bytes=16 << 20, max_values=2_000, max_depth=12)
 """A question with its picture as a data URL, and what the page sends with it."""
+VALUES = 16
+"""Pictures as text in one question over plain HTTP; a question of the page has one."""
+PICTURE_BYTES = 50 << 20
+"""A form with a picture and what is asked of it."""
 MAX_TEXT = 100_000
 """Letters of a text in a question; only a picture, as a data URL, may be longer."""
 SECONDS = 60.0
@@ -31,6 +35,8 @@ HELD, HELD_OF_ONE = 192 << 20, 48 << 20
 
 _LARGE = 1 << 18
 _MAX_HEADER, _MAX_PARTS = 4_096, 1_000
+_DATA_URL = re.compile(r"data:")
+_ENCODED = re.compile(r"data:|[A-Za-z0-9+/\s]{64}")
 _FORM = re.compile(r"multipart/form-data;\s*boundary=(\"?)([\w'()+,./:=?-]{1,70})\1", re.ASCII)
 
 
@@ -85,13 +91,16 @@ class Held:
                 del self._of[visitor]
 
 
-async def read_question(receive: Receive, length: int | None, take: Callable[[int], None]) -> bytes:
+async def read_question(
+    receive: Receive, length: int | None, take: Callable[[int], None], pictures: int = 1
+) -> bytes:
     """Return the body of a question, once it is known to be one.
 
     Args:
         receive: As ASGI gives it.
         length: What the request says that it has, if it does.
         take: Counts bytes as they come.
+        pictures: Texts that may be as long as a picture.
 
     Raises:
         Refused: It is too large, too slow, not whole, or no JSON object within bounds.
@@ -102,14 +111,14 @@ async def read_question(receive: Receive, length: int | None, take: Callable[[in
     except TimeoutError as exc:
         raise Refused(408, "The question did not arrive in time: send it again.") from exc
     # The event loop goes on while a large one is looked at.
-    looked = asyncio.to_thread(_problem, body) if len(body) > _LARGE else None
-    problem = _problem(body) if looked is None else await looked
+    looked = asyncio.to_thread(_problem, body, pictures) if len(body) > _LARGE else None
+    problem = _problem(body, pictures) if looked is None else await looked
     if problem:
         raise Refused(400, f"What was sent {problem}.")
     return body
 
 
-def _problem(body: bytes) -> str:
+def _problem(body: bytes, most: int) -> str:
     """Return what is wrong with a question's body as the end of a sentence, or ""."""
     try:
         values = [parse_json(body, BODY)]
@@ -126,7 +135,9 @@ def _problem(body: bytes) -> str:
             values += value
         elif isinstance(value, str) and len(value) > MAX_TEXT:
             pictures += 1
-            if pictures > 1 or not (value.startswith("data:") and value.isascii()):
+            # The page sends a picture as a data URL, programs as plain base64 too.
+            kind = _ENCODED if most > 1 else _DATA_URL
+            if pictures > most or not (kind.match(value) and value.isascii()):
                 return f"holds a text of more than {MAX_TEXT:,} letters"
     return ""
 
@@ -188,10 +199,8 @@ def files_alone(receive: Receive, kind: str) -> Receive:
     Raises:
         Refused: It is no form, or names anything but a usual boundary.
     """
-    found = _FORM.fullmatch(kind.strip())
-    if found is None:
-        raise Refused(415, "Send files as a form (Content-Type: multipart/form-data).")
-    parts = _Parts(b"--" + found[2].encode())
+    found = _boundary(kind, "Send files as a form (Content-Type: multipart/form-data).")
+    parts = _Parts(b"--" + found.encode())
 
     async def read() -> Message:
         message = await receive()
@@ -199,6 +208,25 @@ def files_alone(receive: Receive, kind: str) -> Receive:
         return message
 
     return read
+
+
+def form(receive: Receive, kind: str) -> Receive:
+    """Return a way to read a form of few fields and one file.
+
+    How many there are, and how large those that are no file, is bounded where it is read.
+
+    Raises:
+        Refused: It is no form, or names anything but a usual boundary.
+    """
+    _boundary(kind, "Send the question as JSON (Content-Type: application/json) or as a form.")
+    return receive
+
+
+def _boundary(kind: str, otherwise: str) -> str:
+    found = _FORM.fullmatch(kind.strip())
+    if found is None:
+        raise Refused(415, otherwise)
+    return found[2]
 
 
 class _Parts:

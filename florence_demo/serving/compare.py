@@ -21,8 +21,8 @@ from florence_demo.engine.request import Options
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.evaluation.metrics import match
 from florence_demo.models.catalogue import Named
-from florence_demo.models.fetching import Progress
 from florence_demo.prediction import Detections, Prediction, box_iou
+from florence_demo.serving.answering import NOBODY, Caller
 from florence_demo.serving.asking import Service
 from florence_demo.tasks import TASKS
 
@@ -93,7 +93,7 @@ def compare(
     question: Question,
     contenders: Sequence[Contender],
     options: Options,
-    progress: Progress | None = None,
+    caller: Caller = NOBODY,
 ) -> Iterator[tuple[Column, ...] | None]:
     """Yield the columns as the models answer one after another, None where there is no news.
 
@@ -105,7 +105,7 @@ def compare(
         question: What all of them are asked.
         contenders: Two to four models.
         options: How answers are searched.
-        progress: Told about downloads.
+        caller: Who asks.
 
     Raises:
         InputError: They are too few or too many, or the input does not fit the task.
@@ -117,7 +117,7 @@ def compare(
     columns = [Column(each.title) for each in contenders]
     yield tuple(columns)
     for i, contender in enumerate(contenders):
-        for column in _answered(service, question, contender, (options, progress)):
+        for column in _answered(service, question, contender, (options, caller)):
             if column is None:
                 yield None
                 continue
@@ -136,7 +136,7 @@ def _answered(
     service: Service,
     question: Question,
     contender: Contender,
-    how: tuple[Options, Progress | None],
+    how: tuple[Options, Caller],
 ) -> Iterator[Column | None]:
     """Yield one model's column as it grows, None where there is no news."""
     column = Column(contender.title)

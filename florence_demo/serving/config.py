@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 from florence_demo.data.source import DATA_LIMITS, DataLimits
 from florence_demo.models.catalogue import AUTO
 from florence_demo.models.devices import usual_model
 from florence_demo.serving.gate import Rules
 from florence_demo.trust import VISITOR, Trust
+
+Readers = Literal["local", "key", "public"]
+"""Who may read what the server counts."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,17 @@ class AppConfig:
         max_batch: Most pictures, pages and frames of one job of many; None is 200 on a public page
             and 5,000 on one's own.
         disk: Bytes that uploads and everything else temporary may take.
+        api_keys: What programs may show to ask under /v1; anybody may where there are none.
+        questions_a_minute: Questions of one visitor in a minute, 0 for any number; None is 120 on
+            a public page and any number on one's own.
+        key_questions_a_minute: Questions of one key in a minute, 0 for any number.
+        root_path: The path, or whole address, under which a proxy serves what we serve at "/".
+        mcp: Whether tools of the Model Context Protocol are served.
+        offline: Whether no connection out is made: no hub, no pictures of the web.
+        metrics: Who may read /metrics: "local" is this machine and, where there are keys, who has
+            one; "key" is only who has one; "public" is anybody.
+        hang: Seconds without a step of any question in work, after which the server says that it
+            is unwell.
     """
 
     model: str = AUTO
@@ -56,6 +72,14 @@ class AppConfig:
     forwarded: bool = False
     max_batch: int | None = None
     disk: int = 16 << 30
+    api_keys: tuple[str, ...] = ()
+    questions_a_minute: int | None = None
+    key_questions_a_minute: int = 0
+    root_path: str = ""
+    mcp: bool = False
+    offline: bool = False
+    metrics: Readers = "local"
+    hang: int = 120
 
     def resolved(self) -> AppConfig:
         """Return the settings with everything decided that others imply."""
@@ -63,6 +87,11 @@ class AppConfig:
         model = usual_model(self.device)[0] if self.model == AUTO else self.model
         given = replace(self, model=model, training=training)
         return replace(given, open_hub=False, allow_pickle=False) if self.public else given
+
+    @property
+    def prefix(self) -> str:
+        """Return the path of ``root_path``, without the slash at its end."""
+        return urlsplit(self.root_path).path.rstrip("/")
 
     def trust(self) -> Trust:
         """Return what a visitor may name, and what a model may do that a visitor opens."""
@@ -75,15 +104,22 @@ class AppConfig:
 
     def rules(self) -> Rules:
         """Return what the door admits: a page for strangers bounds more than one's own."""
-        if not self.public:
-            return Rules(hosts=self.hosts)
-        return Rules(
+        asked = self.questions_a_minute
+        rules = Rules(
             hosts=self.hosts,
             frames=self.frames,
             forwarded=self.forwarded,
+            questions_a_minute=asked or 0,
+            key_questions_a_minute=self.key_questions_a_minute,
+            keys=self.api_keys,
+        )
+        if not self.public:
+            return rules
+        return replace(
+            rules,
             upload_bytes=50 << 20,
             in_work=12,
-            questions_a_minute=120,
+            questions_a_minute=120 if asked is None else asked,
             uploads_a_minute=60,
             connections=64,
             pages_a_minute=60,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_demo.errors import FlorenceDemoError
+from florence_demo.serving.logs import our_fault
 from florence_demo.serving.questions import (
     ASKING,
     DONE,
@@ -29,7 +30,6 @@ from florence_demo.serving.questions import (
     Press,
     Shown,
 )
-from florence_demo.tasks import TASKS
 
 QUESTIONS = 10
 """Questions kept of one conversation; everything asked at once is one question."""
@@ -45,7 +45,6 @@ KEPT_FOR = 3600.0
 
 _PAGES = 20
 _NAME = re.compile(r"[A-Za-z0-9_-]{24}")
-_OUR_FAULT = "Something went wrong on our side; it is in the log. Ask again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +171,7 @@ class Conversation:
             yield self._failed(card, str(exc))
             raise
         except Exception:
-            yield self._failed(card, _OUR_FAULT)
+            yield self._failed(card, our_fault("Ask again."))
             raise
         finally:
             if card.state == ASKING:
@@ -203,7 +202,7 @@ class Conversation:
             else:
                 first, self._made = self._made + 1, self._made + len(answers)
                 cards = [
-                    Card(first + i, card.press, Asked(TASKS[found.task].title), card.picture)
+                    Card(first + i, card.press, card.question.part(found.task), card.picture)
                     for i, (_, found) in enumerate(answers)
                 ]
             card.state = DONE

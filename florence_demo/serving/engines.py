@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from florence_demo.engine.engine import Engine
+from florence_demo.engine.tally import UNHEARD, Tally
 from florence_demo.machine import release_memory
 from florence_demo.models.catalogue import MODELS, ModelSpec, Named, spec_of
 from florence_demo.models.devices import choose_device
@@ -37,6 +38,7 @@ class EngineCache:
         device: str = "auto",
         dtype: str = "auto",
         trust: Trust = OPERATOR,
+        tally: Tally = UNHEARD,
     ) -> None:
         """Take how many models may be in memory and how they are loaded.
 
@@ -45,11 +47,13 @@ class EngineCache:
             device: As for ``load_model``.
             dtype: As for ``load_model``.
             trust: What names may say, and what models may do.
+            tally: Told of loads, and of what the engines do.
         """
         self.max_models = max(1, max_models)
         self.device = device
         self.dtype = dtype
         self.trust = trust
+        self._tally = tally
         self._engines: OrderedDict[ModelSpec, Engine] = OrderedDict()
         self._stamps: dict[ModelSpec, object] = {}
         self._lock = threading.Lock()
@@ -79,8 +83,9 @@ class EngineCache:
                 engine = self._held(spec)
                 if engine is None:
                     engine = self._switched(found) or Engine(
-                        load(found, device, self.dtype, progress)
+                        load(found, device, self.dtype, progress), self._tally
                     )
+                    self._tally.loaded(spec.name)
                     with self._lock:
                         self._make_room(spec)
                         self._engines[spec], self._stamps[spec] = engine, stamp
@@ -91,6 +96,11 @@ class EngineCache:
         """Return the engines in memory, the one used last at the end."""
         with self._lock:
             return list(self._engines.values())
+
+    def holds(self, model: Named) -> bool:
+        """Say whether a model is in memory."""
+        with self._lock:
+            return spec_of(model, self.trust) in self._engines
 
     def drop(self, model: Named) -> bool:
         """Forget a model and give its memory back; say whether it was there."""

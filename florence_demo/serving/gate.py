@@ -7,31 +7,35 @@ its host names, its routes, its methods, bodies of bounded size and form. All el
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
-import time
-from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
+from florence_demo.serving.addresses import Scope as Scope
+from florence_demo.serving.addresses import bound, host_name, route, shown
 from florence_demo.serving.bodies import (
+    PICTURE_BYTES,
+    VALUES,
     Held,
     Refused,
     files_alone,
+    form,
     metered,
     read_question,
     replayed,
 )
+from florence_demo.serving.counts import Counts
+from florence_demo.serving.keys import CODES, Keys
+from florence_demo.serving.logs import new_request, our_fault
 
 log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -41,6 +45,10 @@ VISITOR = "florence_demo.visitor"
 """Where a request's scope keeps the address of who asks."""
 BYTES = "florence_demo.bytes"
 """Where it keeps the size of the question."""
+REQUEST_ID = "florence_demo.request_id"
+"""Where it keeps the request's name."""
+KEYED = "florence_demo.keyed"
+"""Where it keeps whether a key of ours came with it."""
 _REFUSED = "florence_demo.refused"
 
 _HOST = re.compile(
@@ -51,13 +59,16 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # What the page and a client of its API ask for; the rest of gradio's routes are not served.
 _GET = re.compile(
     r"/(?:|config/?|theme\.css|robots\.txt|favicon\.ico|manifest\.json|pwa_icon(?:/\d+)?|logout"
-    r"|(?:assets|static|svelte)/.*"
+    r"|(?:assets|static|svelte|docs/static)/.*|docs/?|mcp|v1/(?:openapi\.json|tasks|models)"
+    r"|healthz|readyz|metrics"
     r"|gradio_api/(?:info/?|openapi\.json|app_id/?|user/?|login_check/?|token/?|startup-events"
     r"|theme\.css|upload_progress|queue/data|heartbeat/[^/]+|file[=/](?!https?:).+"
     r"|call/(?:v2/)?[^/]+/[^/]+))",
     re.DOTALL | re.IGNORECASE,
 )
 _ASKING = re.compile(r"/gradio_api/(?:queue/join|(?:call|call/v2|run|api)/[^/]+/?)")
+_VERB = re.compile(r"/v1/[a-z_]{1,40}|/mcp")
+_PROGRAMS = re.compile(r"/v1/(?!openapi\.json).*|/mcp", re.DOTALL)
 # Put together anew at each call, at a tenth of a second or more.
 _COSTLY = re.compile(r"/(?:|config/?|gradio_api/(?:info/?|openapi\.json))")
 # One part of a file, as browsers ask; gradio stumbles over several.
@@ -79,9 +90,12 @@ class Rules:
         upload_bytes: Largest body of one upload.
         in_work: Questions of one visitor that may wait or run at a time.
         questions_a_minute: Questions of one visitor in a minute, 0 for any number.
+        key_questions_a_minute: Questions of one key in a minute, 0 for any number.
         uploads_a_minute: Uploads of one visitor in a minute, 0 for any number.
         connections: Requests of one visitor that may be open at a time.
         pages_a_minute: Times in a minute that one visitor may load the page or its API's list.
+        keys: Keys, one of which a program must send where there are any.
+        login: "name:password" of the page, which programs send too where there are no keys.
     """
 
     hosts: tuple[str, ...] = ()
@@ -90,9 +104,12 @@ class Rules:
     upload_bytes: int = 4 << 30
     in_work: int = 48
     questions_a_minute: int = 0
+    key_questions_a_minute: int = 0
     uploads_a_minute: int = 0
     connections: int = 256
     pages_a_minute: int = 600
+    keys: tuple[str, ...] = ()
+    login: str = ""
 
 
 @dataclass(eq=False)
@@ -111,10 +128,14 @@ class Gate:
     in_work: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
     room: Callable[[], int] = lambda: 1 << 62
     _open: dict[str, int] = field(default_factory=dict)
-    _asked: Counts = field(default_factory=lambda: Counts())
-    _uploaded: Counts = field(default_factory=lambda: Counts())
-    _pages: Counts = field(default_factory=lambda: Counts())
+    _asked: Counts = field(default_factory=Counts)
+    _uploaded: Counts = field(default_factory=Counts)
+    _pages: Counts = field(default_factory=Counts)
     _held: Held = field(default_factory=Held)
+    _programs: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._keys = Keys(self.rules.keys, self.rules.login)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -125,21 +146,39 @@ class Gate:
             await self.app(scope, receive, send)
             return
         headers = _headers(scope)
-        scope[VISITOR] = visitor = self._visitor(scope, headers)
-        guarded = _Guarded(send, self._security_headers(), scope)
+        given = headers.get("x-request-id", "") if self.rules.forwarded else ""
+        scope[REQUEST_ID] = new_request(given)
+        key = self._keys.find(headers)
+        scope[KEYED] = key is not None
+        scope[VISITOR] = visitor = key or self._visitor(scope, headers)
+        named = (b"x-request-id", scope[REQUEST_ID].encode())
+        guarded = _Guarded(send, [*self._security_headers(), named], scope)
         self._open[visitor] = self._open.get(visitor, 0) + 1
         try:
             self._admit(scope, headers, visitor)
             with self._held.counting(visitor) as take:
                 if scope["method"] == "POST":
                     receive = await self._body(scope, headers, receive, take)
-                await self._behind(scope, receive, guarded)
+                with self._as_program(scope):
+                    await self._behind(scope, receive, guarded)
         except Refused as exc:
             await guarded.refuse(exc)
         finally:
             self._open[visitor] -= 1
             if not self._open[visitor]:
                 del self._open[visitor]
+
+    @contextmanager
+    def _as_program(self, scope: Scope) -> Iterator[None]:
+        """Count a question over plain HTTP for as long as its request is open."""
+        visitor, counts = scope[VISITOR], bool(_VERB.fullmatch(scope["path"]))
+        self._programs[visitor] += counts
+        try:
+            yield
+        finally:
+            self._programs[visitor] -= counts
+            if not self._programs[visitor]:
+                del self._programs[visitor]
 
     async def _behind(self, scope: Scope, receive: Receive, guarded: _Guarded) -> None:
         """Hand a request on; where the app fails, it is told in a sentence."""
@@ -152,15 +191,15 @@ class Gate:
             if isinstance(exc, TypeError | ValueError | LookupError) and _ASKING.fullmatch(
                 scope["path"]
             ):
-                log.info("not understood: %s", scope["path"], exc_info=True)
+                log.info("not understood: %s", route(scope), exc_info=True)
                 raise Refused(
                     400, "This could not be understood: the page's API lists what it takes."
                 ) from exc
             if isinstance(exc, LookupError) and scope["path"] in _QUIET:
                 # gradio looks for what is to be ended, and finds that it has ended meanwhile.
                 raise Refused(200, "It is over already.") from exc
-            log.exception("%s failed", scope["path"])
-            raise Refused(500, "Something went wrong on our side; it is in the log.") from exc
+            log.exception("%s failed", route(scope))
+            raise Refused(500, our_fault()) from exc
 
     def _visitor(self, scope: Scope, headers: dict[str, str]) -> str:
         peer = (scope.get("client") or ("", 0))[0]
@@ -171,16 +210,16 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: dict[str, str], visitor: str) -> None:
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not _HOST.fullmatch(host) or not self._is_ours(_host_name(f"//{host}"), scope):
+        if not _HOST.fullmatch(host) or not self._is_ours(host_name(f"//{host}"), scope):
             raise Refused(
                 400,
-                f"This page is not served under the name {_plain(host)}: use its own address, or"
+                f"This page is not served under the name {shown(host)}: use its own address, or"
                 " start it with --allowed-host NAME.",
             )
         # gradio writes this name into the page's own addresses.
         named = "" if self.rules.forwarded else headers.get("x-forwarded-host", "")
-        if named and not self._is_ours(_host_name(f"//{named}"), scope):
-            raise Refused(400, f"This page is not served under the name {_plain(named)}.")
+        if named and not self._is_ours(host_name(f"//{named}"), scope):
+            raise Refused(400, f"This page is not served under the name {shown(named)}.")
         if origin is not None and not self._may_ask(origin, host, scope):
             raise Refused(403, "Pages of other sites may not ask this one.")
         if self._open[visitor] > self.rules.connections:
@@ -189,12 +228,16 @@ class Gate:
         known = (
             _GET.fullmatch(path)
             if method in ("GET", "HEAD")
-            else path in (_UPLOAD, *_QUIET, *_LOGIN) or _ASKING.fullmatch(path)
+            else path in (_UPLOAD, *_QUIET, *_LOGIN)
+            or _ASKING.fullmatch(path)
+            or _VERB.fullmatch(path)
             if method == "POST"
             else method == "OPTIONS"
         )
         if not known:
             raise Refused(404, "There is nothing at this address.")
+        if _PROGRAMS.fullmatch(path) and self._keys and not scope[KEYED]:
+            raise Refused(401, self._keys.sentence)
         if "range" in headers and not _RANGE.fullmatch(headers["range"].strip()):
             raise Refused(416, "Ask for the whole file, or for one part of it.")
         if _COSTLY.fullmatch(path):
@@ -205,13 +248,11 @@ class Gate:
         if scheme not in ("http", "https") or not _HOST.fullmatch(name):
             return False
         # Another program's page on this machine has this machine's name, and a port of its own.
-        local = _host_name(origin) in _LOCAL
-        return (name == host.lower() if local else True) and self._is_ours(
-            _host_name(origin), scope
-        )
+        local = host_name(origin) in _LOCAL
+        return (name == host.lower() if local else True) and self._is_ours(host_name(origin), scope)
 
     def _is_ours(self, name: str, scope: Scope) -> bool:
-        if name in _LOCAL or name == _bound(scope):
+        if name in _LOCAL or name == bound(scope):
             return True
         return any(
             name == allowed or (allowed.startswith("*.") and name.endswith(allowed[1:]))
@@ -232,10 +273,16 @@ class Gate:
             if room < most:
                 refused = Refused(507, "There is no room for uploads now: try again in an hour.")
             return files_alone(metered(receive, min(most, room), length, refused), kind)
+        if _VERB.fullmatch(path):
+            self._check_share(scope)
+            if not kind.startswith("application/json"):
+                large = f"A picture may have {PICTURE_BYTES >> 20} MB."
+                return form(metered(receive, PICTURE_BYTES, length, Refused(413, large)), kind)
+            return replayed(await read_question(receive, length, take, VALUES), receive)
         if path in _LOGIN:
             return metered(receive, 1 << 16, length, Refused(413, "That is no name and password."))
         if _ASKING.fullmatch(path):
-            self._check_share(visitor)
+            self._check_share(scope)
         if not kind.startswith("application/json"):
             raise Refused(415, "Send the question as JSON (Content-Type: application/json).")
         body = await read_question(receive, length, take)
@@ -245,16 +292,19 @@ class Gate:
         scope[BYTES] = len(body)
         return replayed(body, receive)
 
-    def _check_share(self, visitor: str) -> None:
-        self._count(self._asked, visitor, self.rules.questions_a_minute)
-        waiting, held = Counter[str](), Counter[str]()
+    def _check_share(self, scope: Scope) -> None:
+        visitor, rules = scope[VISITOR], self.rules
+        most = rules.key_questions_a_minute if scope.get(KEYED) else rules.questions_a_minute
+        self._count(self._asked, visitor, most)
+        # Those of the page's line, and those over plain HTTP, which are their open requests.
+        waiting, held = Counter(self._programs), Counter[str]()
         for who, size in self.in_work():
             waiting[who] += 1
             held[who] += size
-        if waiting[visitor] >= self.rules.in_work:
+        if waiting[visitor] >= rules.in_work:
             raise Refused(
                 429,
-                f"{self.rules.in_work} of your questions are waiting already: wait for their"
+                f"{rules.in_work} of your questions are waiting already: wait for their"
                 " answers, then ask on.",
             )
         self._held.check(visitor, held)
@@ -293,6 +343,16 @@ def visitor_of(request: Any) -> str:
     return str(getattr(inner, "scope", {}).get(VISITOR, ""))
 
 
+def request_id_of(request: Any) -> str:
+    """Return the name of an event's request, "" where there was no gate.
+
+    Args:
+        request: gradio's, of an event.
+    """
+    inner = getattr(request, "request", None)
+    return str(getattr(inner, "scope", {}).get(REQUEST_ID, ""))
+
+
 def mark_refused(request: Any) -> None:
     """Say that an event is refused and nothing of ours failed: gradio answers both with 500.
 
@@ -302,24 +362,6 @@ def mark_refused(request: Any) -> None:
     inner = getattr(request, "request", None)
     if inner is not None:
         inner.scope[_REFUSED] = True
-
-
-class Counts:
-    """Count what each of the last visitors did within a minute."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = 10_000) -> None:
-        self._clock, self._most = clock, most
-        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def add(self, visitor: str) -> int:
-        """Count one more and return how many there are in this minute."""
-        began, count = self._seen.pop(visitor, (self._clock(), 0))
-        if self._clock() - began >= 60:
-            began, count = self._clock(), 0
-        self._seen[visitor] = (began, count + 1)
-        while len(self._seen) > self._most:
-            self._seen.popitem(last=False)
-        return count + 1
 
 
 class _Guarded:
@@ -348,11 +390,18 @@ class _Guarded:
         """Answer with a sentence, under the names that gradio's page and clients look for."""
         if self.started:
             raise ConnectionError(refused.sentence)
-        body = orjson.dumps({"detail": refused.sentence, "error": refused.sentence})
+        told = {"detail": refused.sentence, "error": refused.sentence}
+        if refused.status in CODES:
+            told["code"] = CODES[refused.status]
+        body = orjson.dumps(told)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
+        if refused.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if refused.status in (429, 503):
+            headers.append((b"retry-after", b"10"))
         self._failed = False
         await self({"type": "http.response.start", "status": refused.status, "headers": headers})
         await self({"type": "http.response.body", "body": body})
@@ -375,23 +424,3 @@ def _headers(scope: Scope) -> dict[str, str]:
 def _length(headers: dict[str, str]) -> int | None:
     text = headers.get("content-length", "")
     return int(text) if text.isdecimal() and len(text) < 20 else None
-
-
-def _host_name(address: str) -> str:
-    """Return the name within "//host:port" or an origin, "" where there is none."""
-    with suppress(ValueError):
-        name = urlsplit(address).hostname or ""
-        return f"[{name}]" if ":" in name else name.rstrip(".")
-    return ""
-
-
-def _bound(scope: Scope) -> str:
-    """Return this end of the connection, which no name of elsewhere can stand for."""
-    address = (scope.get("server") or ("", 0))[0]
-    with suppress(ValueError):
-        return f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
-    return ""
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^\w.:\[\]-]", "?", text)[:80] or "it was asked by"

@@ -6,6 +6,7 @@ on where it stopped, is ``batch``'s business.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import os
 import secrets
@@ -15,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,6 +31,7 @@ from florence_demo.files import copy_at_most, disk_full_told, opened_zip
 from florence_demo.models.catalogue import ModelSpec
 from florence_demo.serving.asking import ROOM_FOR_DOWNLOADS, Service
 from florence_demo.serving.cards import SmallPictures, make_card
+from florence_demo.serving.logs import our_fault
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +252,9 @@ class Jobs:
         return packed
 
     def _go(self, job: Job) -> None:
-        threading.Thread(target=self._work, args=(job,), name="batch job", daemon=True).start()
+        context = contextvars.copy_context()
+        work = partial(context.run, self._work, job)
+        threading.Thread(target=work, name="batch job", daemon=True).start()
 
     def _work(self, job: Job) -> None:
         with self._places:
@@ -258,7 +263,7 @@ class Jobs:
                 return
             job.state, small = RUNNING, SmallPictures(self.service)
             try:
-                model = Model(job.spec.name, lambda: self.service.answerer(job.spec))
+                model = Model(job.spec.name, lambda: self.service.answers.answerer(job.spec))
                 watch = Watch(
                     lambda outcome, rows: self._hear(job, small, outcome, rows),
                     job.asked_to_stop.is_set,
@@ -273,7 +278,7 @@ class Jobs:
             except Exception:
                 log.exception("a batch job failed")
                 job.state = FAILED
-                job.problem = "Something went wrong on our side; it is in the log. Try again."
+                job.problem = our_fault("Try again.")
         self._let_go(job)
 
     def _let_go(self, job: Job) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from florence_demo.engine.question import Regions, as_regions
 from florence_demo.output.export import words_of
 from florence_demo.prediction import Prediction
-from florence_demo.tasks import Task
+from florence_demo.serving.calls import Call
+from florence_demo.tasks import TASKS, Task
 
 ASKING, DONE, STOPPED, FAILED = "asking", "done", "stopped", "failed"
 
@@ -45,22 +46,39 @@ class Press:
 
 @dataclass(frozen=True)
 class Asked:
-    """Hold a question as a person reads it: what was wanted, and its words or place."""
+    """Hold a question as a person reads it: what was wanted, and its words or place.
+
+    Attributes:
+        title: What was wanted.
+        about: Its words, or its place.
+        call: How a program asks the same; None where none can.
+    """
 
     title: str
     about: str = ""
+    call: Call | None = None
 
     @classmethod
-    def of(cls, task: Task, text: str, regions: Regions) -> Asked:
+    def of(cls, task: Task, text: str, regions: Regions, call: Call | None = None) -> Asked:
         """Return the question that is asked by a task with what it takes."""
+        about = ""
         if task.asks == "text":
-            return cls(task.title, " ".join(text.split())[:_SAID])
-        if task.asks == "region":
+            about = " ".join(text.split())[:_SAID]
+        elif task.asks == "region":
             boxes = as_regions(regions)
+            about = f"{len(boxes)} boxes" if boxes else ""
             if len(boxes) == 1:
-                return cls(task.title, ", ".join(f"{v:.0f}" for v in boxes[0]))
-            return cls(task.title, f"{len(boxes)} boxes" if boxes else "")
-        return cls(task.title)
+                about = ", ".join(f"{v:.0f}" for v in boxes[0])
+        return cls(task.title, about, call)
+
+    def part(self, task: str) -> Asked:
+        """Return the question of which an answer is one of several."""
+        call = self.call
+        if call is not None:
+            call = Call(
+                "ask", {"task": task, **{k: v for k, v in call.arguments.items() if k != "tasks"}}
+            )
+        return Asked(TASKS[task].title, call=call)
 
     def sentence(self) -> str:
         """Return it in one line."""
@@ -160,6 +178,7 @@ class Card:
             "sure": _sure(self.found) if self.found is not None else [],
             "state": self.state,
             "picture": self.picture.copy["path"] if self.picture else "",
+            "call": self.question.call.to_json() if self.question.call else None,
         }
 
 

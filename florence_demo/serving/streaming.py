@@ -5,6 +5,7 @@ Knows threads. Does not know what the work is.
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -55,7 +56,9 @@ def stream(
         except Exception as exc:
             said.put(("error", exc))
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    # What the thread logs belongs to the request that began it.
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
     try:
         while True:
             try:

@@ -155,7 +155,7 @@ class Surface:
         return [*asked, *vars(q.search).values()]
 
 
-def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
+def lay_out(model: Model, api: str, task: str, examples: bool, keyed: bool = False) -> Surface:
     """Lay out one surface: the picture on the left, what is asked and answered on the right.
 
     Args:
@@ -163,6 +163,7 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
         api: Name of the endpoint, which the elements' ids end in.
         task: The task chosen at first.
         examples: Whether to offer the example questions.
+        keyed: Whether programs need a key.
     """
     found = gr.State(None)
     with gr.Row(equal_height=False, elem_classes="fd-surface"):
@@ -192,7 +193,7 @@ def lay_out(model: Model, api: str, task: str, examples: bool) -> Surface:
             holding = Holding(api, elem_classes="fd-held")
             saving, kind, save, correct = _saving()
             correcting = lay_out_kept(correct, editing, api)
-            cards = Cards()
+            cards = Cards(keyed=keyed)
             address = _address()
             if model.render:
                 model.component.render()

@@ -7,7 +7,8 @@ Knows what happens when something is used; where it stands is ``ask_layout``'s b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +16,15 @@ import gradio as gr
 from PIL import Image
 
 from florence_demo.engine.closely import can_look_closely
-from florence_demo.engine.engine import MAX_BATCH
 from florence_demo.engine.question import Regions
 from florence_demo.engine.request import Options
 from florence_demo.engine.tiles import AUTO
+from florence_demo.errors import InputError
 from florence_demo.pictures.decoder import open_own
 from florence_demo.prediction import Prediction
+from florence_demo.serving.answering import PICTURE_TASKS
 from florence_demo.serving.asking import EXAMPLES, Service, load_examples
+from florence_demo.serving.calls import call_of, call_of_all
 from florence_demo.serving.gate import visitor_of
 from florence_demo.serving.questions import EVERYTHING, Asked, Press, Shown
 from florence_demo.serving.taking_home import offered
@@ -40,7 +43,7 @@ from florence_demo.ui.conversation import (
     stopper,
 )
 from florence_demo.ui.correcting import close_editor, connect_correcting
-from florence_demo.ui.handlers import friendly, friendly_stream, press
+from florence_demo.ui.handlers import caller_of, friendly, friendly_stream, press
 from florence_demo.ui.model_offer import connect_offer
 from florence_demo.ui.pickers import QUIET
 from florence_demo.ui.pointing import connect_pointing
@@ -66,12 +69,12 @@ async shown => {
 """
 
 _MODEL: dict[str, Any] = {
-    "concurrency_limit": MAX_BATCH,
-    "concurrency_id": "model",
+    # The line of questions is our own, fair among visitors.
+    "concurrency_limit": None,
     # A new question takes the place of the one before; the page's own would wait for its end.
     "trigger_mode": "multiple",
 }
-"""Questions to a model wait in one line; as many go on together as a batch takes."""
+"""How questions to a model come in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +119,7 @@ def build_surface(
         task: The task chosen at first.
         examples: Whether to offer the example questions.
     """
-    surface = lay_out(model, api, task, examples)
+    surface = lay_out(model, api, task, examples, bool(service.config.api_keys))
     surface.question.menu.suit(model.component, model.resolve)
     arrivals = _connect_picture(service, surface)
     running = [_connect_ask(service, surface), _connect_every(service, surface)]
@@ -146,7 +149,7 @@ def _connect_picture(service: Service, surface: Surface) -> list[Any]:
         _fetch_handler(service),
         q.address,
         [q.picture, q.picker, view],
-        api_name=f"{surface.api}_fetch",
+        api_name=f"page_{surface.api}_fetch",
         api_description="Fetch a picture from a public web address.",
         # Slow addresses are waited for beside everything else.
         concurrency_limit=8,
@@ -170,7 +173,7 @@ def _connect_ask(service: Service, surface: Surface) -> Any:
         partial(gr.on, [q.ask.click, q.words.submit]),
         _ask_handler(service, surface.model),
         surface.inputs,
-        api_name=surface.api,
+        api_name=f"page_{surface.api}",
         api_description=_API,
     )
 
@@ -183,7 +186,7 @@ def _connect_every(service: Service, surface: Surface) -> Any:
         q.every.click,
         _all_handler(service, surface.model),
         [q.picture, surface.model.component, q.search.beams, q.search.tokens],
-        api_name=f"{surface.api}_all",
+        api_name=f"page_{surface.api}_all",
         api_description=_ALL_API,
     )
 
@@ -269,7 +272,7 @@ def _connect_download(service: Service, surface: Surface) -> None:
         friendly(service.download),
         [q.picture, answer.found, answer.kind, answer.holding],
         answer.file,
-        api_name=f"{surface.api}_download",
+        api_name=f"page_{surface.api}_download",
     ).success(None, None, None, js=press(answer.file))
 
 
@@ -311,9 +314,14 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         closely: bool = False,
         press: Press | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
+        request: gr.Request | None = None,
     ) -> Iterator[tuple[Any, ...]]:
+        # What is wrong with them is told on the card too.
+        how = (max_new_tokens, beams, do_sample, temperature, seed or 0)
+        tiles = AUTO if closely and can_look_closely(TASKS[task]) else ""
+
         def told() -> Iterator[tuple[dict[str, Any], list[Shown]]]:
-            options = Options.given(max_new_tokens, beams, do_sample, temperature, seed or 0)
+            options = Options.given(*how)
             answers = service.ask(
                 image,
                 task,
@@ -321,13 +329,19 @@ def _ask_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
                 region,
                 model.resolve(model_name),
                 options,
-                lambda done, what: progress(done, desc=what),
-                AUTO if closely and can_look_closely(TASKS[task]) else "",
+                caller_of(request, progress),
+                tiles,
             )
             for shown, found in answers:
                 yield shown, [] if found is None else [(shown, found)]
 
-        yield from followed(service, press, image, Asked.of(TASKS[task], text, region), told())
+        call = None
+        if model.render:
+            with suppress(InputError):
+                options = Options.given(*how)
+                call = call_of(TASKS[task], (text, region), str(model_name), options, tiles)
+        asked = Asked.of(TASKS[task], text, region, call)
+        yield from followed(service, press, image, asked, told())
 
     return ask
 
@@ -341,16 +355,22 @@ def _all_handler(service: Service, model: Model) -> Callable[..., Iterator[tuple
         max_new_tokens: float = 1024,
         press: Press | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
+        request: gr.Request | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         def told() -> Iterator[tuple[dict[str, Any], list[Shown]]]:
             yield from service.ask_all(
                 image,
                 model.resolve(model_name),
                 Options.given(max_new_tokens, beams),
-                lambda done, what: progress(done, desc=what),
+                caller_of(request, progress),
             )
 
-        yield from followed(service, press, image, EVERYTHING, told())
+        call = None
+        if model.render:
+            with suppress(InputError):
+                options = Options.given(max_new_tokens, beams)
+                call = call_of_all([t.name for t in PICTURE_TASKS], str(model_name), options)
+        yield from followed(service, press, image, replace(EVERYTHING, call=call), told())
 
     return ask_all
 

@@ -31,7 +31,7 @@ from florence_demo.ui.components import (
     Skeleton,
     read_script,
 )
-from florence_demo.ui.handlers import friendly, friendly_stream
+from florence_demo.ui.handlers import caller_of, friendly, friendly_stream
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET, model_choices, model_of
 from florence_demo.ui.task_menu import TaskMenu
@@ -213,6 +213,7 @@ def _compare_handler(service: Service) -> Callable[..., Iterator[Any]]:
         beams: float = 3,
         max_new_tokens: float = 1024,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
+        request: gr.Request | None = None,
     ) -> Iterator[Any]:
         if image is None:
             raise InputError("There is no picture yet: upload one.")
@@ -230,9 +231,8 @@ def _compare_handler(service: Service) -> Callable[..., Iterator[Any]]:
         ]
         options = Options.given(max_new_tokens, beams)
         last: tuple[Column, ...] = ()
-        for columns in compare(
-            service, question, contenders, options, lambda done, what: progress(done, desc=what)
-        ):
+        caller = caller_of(request, progress)
+        for columns in compare(service, question, contenders, options, caller):
             last = columns or last
             yield gr.skip() if columns is None else shown_side_by_side(columns)
         yield {**shown_side_by_side(last), "busy": False}

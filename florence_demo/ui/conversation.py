@@ -5,6 +5,7 @@ Knows the browser and the events. What is kept of a question is ``serving.conver
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,14 +29,18 @@ class Cards(Skeleton):
     Its value is what ``Conversation.told`` returns. It triggers ``pick`` with a card's ``id`` and
     whether its picture is ``here``, on the canvas, and ``look`` while a card waits for its answer.
     To handlers it says which press of which page it was.
+
+    Args:
+        keyed: Whether programs need a key.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, keyed: bool = False, **kwargs: Any) -> None:
         html = (
             '<section class="fd-talk" data-words aria-label="Asked so far" hidden>'
             '<h3>Asked so far</h3><div class="fd-talk-list"></div></section>'
         )
-        script = read_script("answers.js") + read_script("conversation.js")
+        calls = read_script("calls.js").replace("__KEYED__", json.dumps(keyed))
+        script = read_script("answers.js") + calls + read_script("conversation.js")
         super().__init__(html, script, "The cards", label="Asked so far", **kwargs)
 
     def preprocess(self, payload: Any) -> Press | None:

@@ -15,6 +15,9 @@ import gradio as gr
 
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.files import is_disk_full
+from florence_demo.serving.answering import Caller
+from florence_demo.serving.gate import visitor_of
+from florence_demo.serving.logs import our_fault
 
 log = logging.getLogger(__name__)
 
@@ -45,22 +48,24 @@ def message(exc: Exception) -> gr.Error:
     if isinstance(exc, FlorenceDemoError):
         return _toast(gr.Error, str(exc))
     if is_disk_full(exc):
-        log.error("no room: %s", exc)
+        log.error("the disk is full")
         sentence = (
             "The disk of this server is full, so nothing could be written. Nothing is lost: try"
             " again later."
         )
     else:
         log.exception("unexpected error", exc_info=exc)
-        sentence = (
-            "Something went wrong on our side; it is in the log. Your picture and settings are"
-            " kept: try again, or try another task."
-        )
+        sentence = our_fault("Your picture and settings are kept: try again, or try another task.")
     return _toast(OurFault, sentence)
 
 
 def _toast(kind: type[gr.Error], sentence: str) -> gr.Error:
     return kind(as_text(sentence), duration=15, print_exception=False)
+
+
+def caller_of(request: gr.Request | None, progress: gr.Progress) -> Caller:
+    """Return who asks an event, and how he is told of what goes on."""
+    return Caller(lambda done, what: progress(done, desc=what), visitor_of(request))
 
 
 def naming(*names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

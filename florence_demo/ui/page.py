@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 from gradio_client.utils import is_file_obj, traverse
 
+from florence_demo.api.application import Beside
+from florence_demo.api.tools import check_tools
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.models.catalogue import MODELS
 from florence_demo.output.overlay import OVERLAY_CSS
 from florence_demo.pictures.web import is_url
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused
+from florence_demo.serving.gate import BYTES, VISITOR, Gate, mark_refused, request_id_of
+from florence_demo.serving.logs import REQUEST
 from florence_demo.ui.address import connect_address
 from florence_demo.ui.ask_layout import Model
 from florence_demo.ui.ask_tab import build_surface
@@ -28,6 +32,7 @@ from florence_demo.ui.finetune_tab import After, build_finetune_tab
 from florence_demo.ui.handlers import OurFault, message
 from florence_demo.ui.languages import for_launch, mark, mark_config, plain
 from florence_demo.ui.many_tab import build_many_tab
+from florence_demo.ui.programs import connect_programs
 from florence_demo.ui.settings import connect_settings
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
 
@@ -35,6 +40,9 @@ TITLE = "Florence-2, on your pictures"
 
 QUEUE = 256
 """Questions that may wait; one visitor's share is far smaller, see ``Rules``."""
+
+_THREADS = 2 * QUEUE
+"""Threads for events: each question that waits keeps one."""
 
 SESSIONS = 500
 """Sessions whose answers are kept."""
@@ -58,6 +66,7 @@ class Page(gr.Blocks):
 
     def __init__(self, service: Service, **kwargs: Any) -> None:
         self.service = service
+        self._login = ""
         super().__init__(**kwargs)
 
     async def preprocess_data(
@@ -82,6 +91,8 @@ class Page(gr.Blocks):
 
     async def process_api(self, block_fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer one event; whatever goes wrong on the way is told in a sentence."""
+        # The event is answered elsewhere than the request that brought it.
+        REQUEST.set(request_id_of(kwargs.get("request")))
         try:
             known = self.fns.get(block_fn) if isinstance(block_fn, int) else block_fn
             if known is None or known.fn is None:
@@ -104,6 +115,8 @@ class Page(gr.Blocks):
     def serve(self, **kwargs: Any) -> Any:
         """Launch with everything that belongs to this page; the arguments are ``launch``'s."""
         config = self.service.config
+        auth = kwargs.get("auth")
+        self._login = ":".join(auth[0]) if auth else ""
         return self.launch(
             theme=theme(),
             css_paths=list(CSS_FILES),
@@ -112,6 +125,7 @@ class Page(gr.Blocks):
             run_history=False,
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,
+            max_threads=_THREADS,
             max_file_size=config.rules().upload_bytes,
             app_kwargs={"lifespan": self._open_gate},
             **for_launch(),
@@ -122,10 +136,15 @@ class Page(gr.Blocks):
     async def _open_gate(self, app: Any) -> AsyncIterator[None]:
         # Here, because gradio puts its own middleware before any that it is handed: the gate
         # would come after the one that greets foreign origins.
+        beside = Beside(app.middleware_stack, self.service)
         app.middleware_stack = Gate(
-            app.middleware_stack, self.service.config.rules(), self._in_work, self.service.room
+            beside,
+            replace(self.service.config.rules(), login=self._login),
+            self._in_work,
+            self.service.room,
         )
-        yield
+        async with beside.working():
+            yield
 
     def _in_work(self) -> Iterator[tuple[str, int]]:
         """Yield who asked each question that waits or runs, and its bytes."""
@@ -150,6 +169,8 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
     """
     service = service or Service(config or AppConfig())
     config = service.config
+    if config.mcp:
+        check_tools()
     # Visitors' pictures go after an hour.
     app = Page(service, title=TITLE, delete_cache=(600, 3600), analytics_enabled=False)
     with app:
@@ -183,6 +204,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
         for surface in (asking.surface, checkpoints.surface):
             connect_settings(service, app, surface)
         connect_address(service, tabs, asking.surface)
+        connect_programs(service, app)
     # The routes beside the queue, which skip its limits, are closed.
     app.queue(max_size=QUEUE, default_concurrency_limit=8, api_open=False)
     app._queue.pending_messages_per_session.max_size = SESSIONS

@@ -129,7 +129,6 @@ def test_the_rows_are_those_of_one_machine(tmp_path, ray, lent):
     assert _rows(tmp_path / "out") == _rows(tmp_path / "alone")
     assert _written_once(tmp_path / "out")
     assert (outcome.rows, outcome.failed) == (alone.rows, alone.failed) == (40, 2)
-    assert len(list(lent.notes.glob("asked-*"))) == 2, "both workers did something"
     told, of_one = (
         json.loads((tmp_path / name / RUN_FILE).read_text()) for name in ("out", "alone")
     )

@@ -89,6 +89,8 @@ def page(browser, address):
     opened.set_default_timeout(20_000)
     opened.goto(address)
     opened.get_by_role("button", name="Ask", exact=True).first.wait_for()
+    # What the browser remembers is brought back once; what is set before then may be set again.
+    opened.wait_for_function("window.fdLoaded?.['fd-ask']")
     yield opened
     context.close()
     assert [error for error in errors if not LEFT.search(error)] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from florence_demo.serving.asking import PICTURE_TASKS
+from florence_demo.serving.answering import PICTURE_TASKS
 from florence_demo.tasks import TASKS
 from tests.browser.test_conversation import answer, cards, opened
 from tests.browser.test_page import ask, choose, upload

@@ -156,7 +156,7 @@ def loads(monkeypatch):
 
     monkeypatch.setattr(engine_cache, "find", find)
     monkeypatch.setattr(engine_cache, "load", lambda found, *_: names.append(found.spec.name))
-    monkeypatch.setattr(engine_cache, "Engine", lambda loaded: object())
+    monkeypatch.setattr(engine_cache, "Engine", lambda loaded, tally: object())
     return names
 
 

@@ -55,7 +55,7 @@ def _bodies(draw: Draw, event: st.SearchStrategy[Event]) -> bytes:
         "event_data": {"index": 0},
     }  # fmt: skip
     body = draw(bent_value(just(body), keys=_KEYS, value=_values()))
-    name = chosen.name or "ask"
+    name = chosen.name or "page_ask"
     routes = ("call", "run", "call/v2")
     paths = [f"{route}/{name}" for route in routes] + ["component_server", "cancel", "stream/x"]
     path = draw(st.sampled_from(["queue/join", *paths]))
@@ -71,7 +71,7 @@ def _bytes(draw: Draw, event: st.SearchStrategy[Event]) -> bytes:
     chosen = draw(event)
     body = {"data": chosen.data, "fn_index": chosen.number, "session_hash": "b"}
     data = draw(bent_bytes(just(json.dumps(body).encode())))[:200_000]
-    paths = ("queue/join", f"call/{chosen.name or 'ask'}", "upload", "component_server")
+    paths = ("queue/join", f"call/{chosen.name or 'page_ask'}", "upload", "component_server")
     path = f"{API}/{draw(st.sampled_from(paths))}"
     return packed(raw(path, base64=base64.b64encode(data).decode()))
 

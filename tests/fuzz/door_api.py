@@ -247,11 +247,13 @@ def inputs() -> st.SearchStrategy[bytes]:
 
 
 _QUICK = (
-    "the file 0 to ask",
-    "the file 0 as a file to ask",
-    "the file other 17 to ask",
-    "ask is 8",
-    "ask is 33",
+    "the file 0 to page_ask",
+    "the file 0 as a file to page_ask",
+    "the file other 17 to page_ask",
+    "page_ask is 8",
+    "caption is 7",
+    "picture 9",
+    "page_ask is 33",
     "the host 0",
     "the host 2",
     "the origin 0",

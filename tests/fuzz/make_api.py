@@ -93,7 +93,13 @@ def corpus_of(events: Sequence[Event]) -> dict[str, Maker]:
     """Hostile requests, each of a kind of its own."""
     made = {**_handlers(events), **_files(events), **_values(events), **bodies(), **headers()}
     found: dict[str, list[Step]] = {**made, **addresses(), **_crowds(events)}
-    found |= {f"fetch {i}": [{"call": "ask_fetch", "data": [a]}] for i, a in enumerate(ADDRESSES)}
+    found |= {
+        f"fetch {i}": [{"call": "page_ask_fetch", "data": [a]}] for i, a in enumerate(ADDRESSES)
+    }
+    found |= {
+        f"picture {i}": [{"call": "detect", "data": [a, "", "", ""]}]
+        for i, a in enumerate(ADDRESSES)
+    }
     plain: dict[str, Maker] = {
         name: lambda steps=steps: packed(*steps) for name, steps in found.items()
     }
@@ -133,7 +139,7 @@ def _files(events: Sequence[Event]) -> dict[str, list[Step]]:
     for event in events:
         for at, value in enumerate(event.data):
             if PICTURE in str(value) or ZIP in str(value):
-                for name, file in (every if event.name == "ask" else telling).items():
+                for name, file in (every if event.name == "page_ask" else telling).items():
                     data = [*event.data[:at], file, *event.data[at + 1 :]]
                     found[f"the file {name} to {event.name or event.number}"] = [
                         s for _, s in ways(event, data)
@@ -161,7 +167,9 @@ def _values(events: Sequence[Event]) -> dict[str, list[Step]]:
     )
     some = hostile[::7]
     for event in events:
-        for i, value in enumerate(hostile if event.name in ("ask", "start_training") else some):
+        for i, value in enumerate(
+            hostile if event.name in ("page_ask", "start_training") else some
+        ):
             places = range(len(event.data)) if event.name else ()
             found[f"{event.name} is {i}"] = [
                 {"call": event.name, "data": [*event.data[:at], value, *event.data[at + 1 :]]}
@@ -245,7 +253,7 @@ def _alike() -> dict[str, Maker]:
             )
         add(
             f"picked {i}",
-            lambda path: {"run": "ask", "body": {"data": question({"path": path})["data"]}},
+            lambda path: {"run": "page_ask", "body": {"data": question({"path": path})["data"]}},
             there,
             none,
         )

@@ -169,7 +169,19 @@ def file_at(path: str) -> dict[str, Any]:
 def question(picture: Any, model: Any = "nano") -> Step:
     """The question that a program asks about a picture, with all its values."""
     data = [picture, "od", "", {"box": None}, model, 3, 64, False, 1.0, 0, False]
-    return {"call": "ask", "data": data}
+    return {"call": "page_ask", "data": data}
+
+
+_ARGUMENTS = {
+    "Picture": file_at(PICTURE),
+    "Pictures": [file_at(PICTURE)],
+    "Task": "od",
+    "Tasks": ["od"],
+    "What": "car",
+    "Question": "What is it?",
+    "Model": "nano",
+}
+"""What a verb of the API takes."""
 
 
 def _honest(component: Any) -> Any:
@@ -179,6 +191,8 @@ def _honest(component: Any) -> Any:
         return file_at(PICTURE)
     if kind == "SafeFiles":
         return [file_at(ZIP)]
+    if kind == "Api":
+        return _ARGUMENTS.get(str(component.label), component.value)
     if kind in ("State", "HTML", "Button", "DownloadButton", "Timer"):
         return None
     values = {"TaskMenu": "od", "Canvas": {"box": None}, "AnswerView": {}, "Cards": {},

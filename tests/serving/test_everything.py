@@ -14,7 +14,8 @@ from florence_demo.engine.request import Options, Stopped
 from florence_demo.errors import InputError
 from florence_demo.models.catalogue import ModelSpec
 from florence_demo.models.loading import LoadedModel
-from florence_demo.serving.asking import PICTURE_TASKS, Service
+from florence_demo.serving.answering import PICTURE_TASKS
+from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from tests.fakes import FakeEngine, FakeEngines
 from tests.micro_florence import micro_model, micro_processor
@@ -84,7 +85,7 @@ def test_the_tower_runs_once_for_one_picture_and_all_are_decoded_together(micro,
 
 def test_who_leaves_stops_all_of_it(micro):
     asked: list[int] = []
-    running = service(micro)._predict_all
+    running = service(micro).answers._predict_all
 
     def step(_partial) -> bool:
         asked.append(1)

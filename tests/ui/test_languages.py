@@ -153,7 +153,7 @@ def sources(config) -> set[str]:
     """Every text of the sources that may be one of the page's words."""
     texts = [text for path in PACKAGE.rglob("*.py") for text in _constants(path)]
     found = {text for html in texts if "<" in html for text in _Texts(html).found}
-    found |= set(_in_scripts(r"'([^'\n]+)'")) | {row["title"] for row in load_examples()}
+    found |= set(_in_scripts(r"'([^'\n]*)'")) | {row["title"] for row in load_examples()}
     found |= _spoken(config)
     # A name at the beginning of a choice is written with a capital letter there.
     return {each for text in (*found, *texts) for each in (text, text[:1].upper() + text[1:])}

@@ -32,7 +32,8 @@ def test_no_stubs_are_written_when_the_page_is_imported() -> None:
 
 FIRST_EVENT = """
 import sys
-import app
+from florence_demo.commands import serve
+serve.prepare()
 from gradio.utils import MatplotlibBackendMananger
 with MatplotlibBackendMananger():
     assert "matplotlib" in sys.modules
@@ -41,14 +42,15 @@ assert "matplotlib.pyplot" not in sys.modules
 
 WARM_UP = """
 import gc
-import app
+from florence_demo.commands import serve
 assert gc.isenabled()
 class Broken:
     def warm_up(self):
         raise OSError
-gc.disable()
+serve.prepare()
+assert not gc.isenabled()
 try:
-    app._warm_up(Broken())
+    serve._warm_up(Broken())
 except OSError:
     assert gc.isenabled()
 """
@@ -60,22 +62,3 @@ def test_the_first_event_does_not_import_pyplot() -> None:
 
 def test_garbage_is_looked_for_once_the_model_is_there() -> None:
     _run(WARM_UP)
-
-
-CHOSEN = """
-import os, sys
-import app
-sys.argv = ["app.py"]
-os.environ.pop("SPACE_ID", None)
-os.environ.pop("FLORENCE_MODEL", None)
-assert app._config(app._arguments()).model == "auto"
-assert "torch" not in sys.modules
-os.environ["FLORENCE_MODEL"] = "large-ft"
-assert app._config(app._arguments()).model == "large-ft"
-sys.argv += ["--model", "base"]
-assert app._config(app._arguments()).model == "base"
-"""
-
-
-def test_the_owner_chooses_the_model() -> None:
-    _run(CHOSEN)

@@ -4,6 +4,7 @@ const box = element.querySelector('.fd-talk');
 const list = element.querySelector('.fd-talk-list');
 let drawn = {name: null, version: -1};
 let timer = 0;
+let coded = null;  // the card whose calls are shown
 
 const opens = () => [...list.querySelectorAll('.fd-talk-open')];
 const STATES = {asking: 'Asking …', stopped: 'Stopped', failed: 'Not answered'};
@@ -24,6 +25,26 @@ const heading = (picture, group) => {
   }
   make('span', '', name, line);
 };
+// How a program asks the same: three buttons that copy, shown on demand.
+const drawCalls = (card, row) => {
+  const name = fd.say('Ask this from a program: {question}', {question: fd.say(card.title)});
+  const button = make('button', 'fd-talk-code', '', row);
+  button.type = 'button';
+  button.tabIndex = -1;
+  button.setAttribute('aria-label', name);
+  button.setAttribute('aria-expanded', String(coded === card.id));
+  button.title = fd.say('Ask this from a program');
+  if (coded !== card.id) return;
+  const group = make('div', 'fd-talk-calls', '', row);
+  group.setAttribute('role', 'group');
+  group.setAttribute('aria-label', name);
+  make('span', '', fd.say('Copy as'), group);
+  Object.keys(LANGUAGES).forEach(language => {
+    const one = make('button', 'fd-talk-call', language, group);
+    one.type = 'button';
+    one.dataset.language = language;
+  });
+};
 const draw = (card, current, parent) => {
   const row = make('li', `fd-talk-card fd-${card.state}`, '', parent);
   row.dataset.id = card.id;
@@ -41,8 +62,10 @@ const draw = (card, current, parent) => {
     meta.append(' · ');
     make('span', '', howSure(...card.sure), meta).title = exactly(...card.sure);
   }
+  if (card.call) drawCalls(card, row);
   if (!card.words) return;
   const copy = make('button', 'fd-talk-copy', '', row);
+  row.insertBefore(copy, row.querySelector('.fd-talk-code'));
   copy.type = 'button';
   copy.tabIndex = -1;
   copy.setAttribute('aria-label', fd.say('Copy the answer to {question}', {question: fd.say(card.title)}));
@@ -95,7 +118,18 @@ element.addEventListener('click', async event => {
   const button = event.target.closest('button');
   if (!card || !button) return;
   focusOn(button);
-  if (button.classList.contains('fd-talk-copy')) {
+  if (button.dataset.language) {
+    const picture = (props.value.pictures || {})[card.picture];
+    await copy(LANGUAGES[button.dataset.language](card.call, picture ? picture.name : 'picture.png'));
+    row.querySelectorAll('.fd-talk-call').forEach(each => each.classList.remove('fd-done'));
+    button.classList.add('fd-done');
+    fd.tell?.(fd.say('Copied'));
+    button.focus();
+  } else if (button.classList.contains('fd-talk-code')) {
+    coded = coded === card.id ? null : card.id;
+    redraw();
+    list.querySelector(`[data-id="${card.id}"] .fd-talk-code`).focus();
+  } else if (button.classList.contains('fd-talk-copy')) {
     await copy(card.words);
     button.classList.add('fd-done');
     button.setAttribute('aria-label', fd.say('Copied'));
@@ -110,12 +144,15 @@ element.addEventListener('keydown', event => {
   const at = row ? all.indexOf(row.querySelector('.fd-talk-open')) : -1;
   const to = {
     ArrowDown: all[at + 1], ArrowUp: all[at - 1], Home: all[0], End: all.at(-1),
-    ArrowRight: row?.querySelector('.fd-talk-copy'), ArrowLeft: all[at],
+    ArrowRight: row && actions(row)[actions(row).indexOf(event.target) + 1],
+    ArrowLeft: row && actions(row)[actions(row).indexOf(event.target) - 1],
   };
   if (at < 0 || !(event.key in to)) return;
   event.preventDefault();
   focusOn(to[event.key]);
 });
+const actions = row => [...row.querySelectorAll('button')];
+const redraw = () => { drawn = {name: null, version: -1}; sync(); };
 watch('value', sync);
-document.addEventListener('fd-language', () => { drawn = {name: null, version: -1}; sync(); });
+document.addEventListener('fd-language', redraw);
 sync();

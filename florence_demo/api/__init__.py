@@ -1,0 +1,1 @@
+"""What programs ask, over plain HTTP and otherwise: typed, without a session. Knows no gradio."""

@@ -1,0 +1,139 @@
+"""The API as gradio's own client meets it: every verb, typed, without a session."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from florence_demo.api.schema import Answer
+from florence_demo.api.verbs import verbs
+from florence_demo.serving.asking import Service
+from florence_demo.ui import AppConfig, build_app
+from tests.fakes import FakeEngines
+
+
+@pytest.fixture(scope="module")
+def served():
+    config = AppConfig(model="nano")
+    app = build_app(config, Service(config, FakeEngines()))
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    yield app, url
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def client(served):
+    return Client(served[1], verbose=False)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    target = tmp_path_factory.mktemp("pictures") / "picture.png"
+    Image.new("RGB", (400, 300), "teal").save(target)
+    return handle_file(target)
+
+
+ANSWERS = {
+    "ask": ({"task": "od"}, "od"),
+    "detect": ({}, "od"),
+    "detect names": ({"names": "cat, dog"}, "open_vocabulary_detection"),
+    "caption": ({}, "caption"),
+    "caption longer": ({"length": "longer", "where": True}, "detailed_caption_then_grounding"),
+    "ocr": ({}, "ocr_with_region"),
+    "ocr words": ({"where": False}, "ocr"),
+    "segment": ({"what": "the dog"}, "referring_expression_segmentation"),
+    "segment box": ({"region": [1, 2, 90, 80]}, "region_to_segmentation"),
+    "point": ({"what": "dog"}, "open_vocabulary_detection"),
+    "query": ({"question": "What is it?"}, "vqa"),
+    "query page": ({"question": "What is it?", "page": True}, "docvqa"),
+}
+
+
+@pytest.mark.parametrize(("case", "told"), ANSWERS.items(), ids=ANSWERS)
+def test_a_verb_answers_with_the_command_lines_object(client, picture, case, told):
+    arguments, task = told
+    found = client.predict(picture=picture, **arguments, api_name=f"/{case.split()[0]}")
+    assert found["task"] == task
+    assert found.keys() >= Answer.__annotations__.keys()
+    assert "<div" not in json.dumps(found), "no markup"
+    assert (found["text"], found["detections"]) != ("", [])
+
+
+def test_the_middle_of_each_thing_is_pointed_at(client, picture):
+    found = client.predict(picture=picture, what="dog", api_name="/point")
+    (x1, y1, x2, y2) = found["detections"][0]["box"]
+    assert found["points"] == [{"x": (x1 + x2) / 2, "y": (y1 + y2) / 2, "label": "a dog"}]
+
+
+def test_several_pictures_and_tasks_are_one_call(client, picture):
+    rows = client.predict(
+        pictures=[picture, picture], tasks=["od", "vqa", "ocr"], api_name="/ask_many"
+    )
+    assert [(row["picture"], row["task"]) for row in rows] == [
+        (number, task) for number in (0, 1) for task in ("od", "vqa", "ocr")
+    ]
+    assert rows[0]["answer"]["detections"]
+    assert rows[1]["error"]["code"] == "bad_input"
+
+
+def test_models_come_and_go(client):
+    listed = client.predict(api_name="/models")
+    assert [row["name"] for row in listed if row["usual"]] == ["nano"]
+    assert client.predict("nano", api_name="/load")["name"] == "nano"
+    assert not client.predict("nano", api_name="/unload")["loaded"]
+
+
+BAD = {
+    "no such task": ("ask", {"task": "nope"}, "no task"),
+    "a folder as a model": ("ask", {"task": "od", "model": "/etc"}, "no model"),
+    "no question": ("query", {"question": ""}, "needs words"),
+    "half a box": ("segment", {"region": [1]}, "four numbers"),
+    "both": ("segment", {"region": [1, 2, 3, 4], "what": "dog"}, "one of the two"),
+    "a length of its own": ("caption", {"length": "epic"}, "short, longer, paragraph"),
+    "a file of the server": ("detect", {"picture": "/etc/passwd"}, "none of what is taken"),
+    "words as boxes": ("ask", {"task": "region_to_ocr", "region": "here"}, "four numbers"),
+    "a list as words": ("query", {"question": ["a"]}, "must be words"),
+    "no number": ("ask", {"task": "od", "num_beams": "many"}, "num_beams"),
+}
+
+
+@pytest.mark.parametrize(("verb", "arguments", "words"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_sentence(client, picture, verb, arguments, words):
+    with pytest.raises(AppError, match=words):
+        client.predict(**{"picture": picture, **arguments}, api_name=f"/{verb}")
+
+
+def test_the_verbs_are_all_that_programs_see(client):
+    told = client.view_api(return_format="dict", print_info=False)
+    assert set(told["named_endpoints"]) == {f"/{name}" for name in verbs()}
+    assert told["unnamed_endpoints"] == {}
+
+
+def test_inputs_and_outputs_are_named_and_described(client):
+    told = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/detect"]
+    assert [p["parameter_name"] for p in told["parameters"]] == [
+        "picture",
+        "names",
+        "model",
+        "tiles",
+    ]
+    assert all(p["type"]["description"] for p in told["parameters"])
+    assert told["returns"][0]["label"] == "Answer"
+    assert "properties" in told["returns"][0]["type"]
+
+
+def test_where_there_are_keys_one_is_needed(picture):
+    config = AppConfig(model="nano", api_keys=("right",))
+    app = build_app(config, Service(config, FakeEngines()))
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        with pytest.raises(AppError, match="key is needed"):
+            Client(url, verbose=False).predict(picture=picture, api_name="/detect")
+        keyed = Client(url, verbose=False, headers={"X-API-Key": "right"})
+        assert keyed.predict(picture=picture, api_name="/detect")["task"] == "od"
+    finally:
+        app.close()

@@ -200,7 +200,7 @@ def test_how_sure_it_is_stands_in_words(
     expect(said).to_have_attribute("title", numbers)
     expect(card).not_to_contain_text("%")
     cells = rows(page).locator("td:nth-child(3)")
-    expect(cells).to_have_text([f"{said}{number}" for said, number in WORDS[:things]])
+    expect(cells).to_have_text([f"{said} {number}" for said, number in WORDS[:things]])
     rows(page).first.click()
     expect(page.get_by_role("group", name="Ask about cat, very sure", exact=True)).to_be_visible()
 

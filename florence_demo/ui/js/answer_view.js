@@ -77,6 +77,7 @@ const drawRow = (body, row, index, calibrated) => {
   // Numbers of a model that nobody measured only compare: they say neither high nor low.
   else if (calibrated) {
     make('span', '', howSure(row.sure), sure);
+    sure.append(' ');
     sure.title = fd.say('Of a hundred such answers about {n} are right.', {n: percent(row.sure)});
   }
   if (row.sure != null) make('small', '', exactly(row.sure), sure);

@@ -117,7 +117,7 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
     laid = _laid_out(service)
     columns = laid.columns
     inputs = CanvasInputs(laid.menu, laid.words, laid.picture, laid.picker)
-    laid.menu.suit(laid.models, lambda names: model_of(service, next(iter(names or ()), "")))
+    laid.menu.suit(laid.models, lambda names: model_of(service, _first(names)))
     arrivals = inputs.connect(_prepared(service), columns)
     running = gr.on([laid.start.click, laid.words.submit], None, None, columns, js=_BEGUN).then(
         _compare_handler(service),
@@ -144,6 +144,10 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
         return (gr.update(choices=model_choices(service), value=list(names)),)
 
     return CompareTab([laid.models], choose)
+
+
+def _first(names: Any) -> Any:
+    return names[0] if isinstance(names, list) and names else ""
 
 
 def _laid_out(service: Service) -> _Tab:

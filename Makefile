@@ -2,6 +2,8 @@
 # make test   install what is needed and run all tests
 # make check  lint and types
 # make fuzz   five minutes of hostile input at every door; ARGS="--seconds 60 --door pictures"
+# make soak    64 people for five minutes, half of them leaving in the middle
+# make kills   batch, training and conversion killed thirty times, and gone on with
 # make bench  measure speed
 # make batch-demo     sixty scenes, a PDF and a video as a job, killed in the middle, gone on with, measured
 # make finetune-demo  teach nano to read ticked forms
@@ -11,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test check fuzz bench batch-demo finetune-demo forgetting-demo clean
+.PHONY: run test check fuzz soak kills bench batch-demo finetune-demo forgetting-demo clean
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -21,6 +23,12 @@ test: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(VENV)/.installed-dev
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.soak $(ARGS)
+
+kills: $(VENV)/.installed-dev
+	HF_HUB_OFFLINE=1 KILLS=30 $(BIN)/python -m pytest tests/test_kills.py $(ARGS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m florence_demo benchmark $(ARGS)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from florence_demo.errors import FlorenceDemoError
+from florence_demo.files import DISK_FULL, is_disk_full
 from florence_demo.machine import SPINS, keep_heap
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -83,8 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Ended at once.", file=sys.stderr)
         return 130  # as a shell tells of what SIGINT ended
-    except OSError as exc:
-        if not exc.filename:
+    except Exception as exc:
+        if is_disk_full(exc):
+            print(DISK_FULL, file=sys.stderr)
+            return 2
+        if not isinstance(exc, OSError) or not exc.filename:
             raise
         print(f"{exc.filename} cannot be used: {exc.strerror}.", file=sys.stderr)
         return 2

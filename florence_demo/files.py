@@ -266,6 +266,12 @@ def whole_folder(target: Path) -> Iterator[Path]:
     new.rename(target)
 
 
+DISK_FULL = "The disk is full, so this could not be saved: make room and try again."
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room on the disk, of a person's share, or of what one file may have."""
+
+
 @contextmanager
 def disk_full_told() -> Iterator[None]:
     """Turn a full disk into a sentence for the person who waits for the file.
@@ -275,14 +281,18 @@ def disk_full_told() -> Iterator[None]:
     """
     try:
         yield
-    except OSError as exc:
+    except Exception as exc:
         if not is_disk_full(exc):
             raise
-        raise InputError(
-            "The disk is full, so this could not be saved: make room and try again."
-        ) from exc
+        raise InputError(DISK_FULL) from exc
 
 
 def is_disk_full(exc: BaseException) -> bool:
-    """Say whether an error is of a disk without room."""
-    return isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Say whether an error is of a disk without room, whichever library tells it."""
+    if isinstance(exc, OSError):
+        return exc.errno in _FULL
+    # safetensors and tokenizers tell of it in words of Rust's, torch in words of its own.
+    told = str(exc)
+    return any(f"(os error {number})" in told for number in _FULL) or (
+        isinstance(exc, RuntimeError) and "PytorchStreamWriter failed writing" in told
+    )

@@ -43,6 +43,7 @@ from florence_demo.models.catalogue import MODELS, ModelSpec
 from florence_demo.prediction import Prediction
 from florence_demo.serving.answering import Answered, Caller, News
 from florence_demo.serving.asking import Service
+from florence_demo.serving.own_models import model_of, own_names
 from florence_demo.serving.scratch import AGE
 from florence_demo.tasks import TASKS, Task, task_named
 
@@ -204,7 +205,9 @@ class Verbs:
     def models(self) -> Steps[list[ModelInfo]]:
         """List the models that a name is enough for, and whether they are in memory."""
         given = self.service.given
-        yield [self._told(spec) for spec in {**MODELS, given.name: given}.values()]
+        named = {**MODELS, given.name: given}
+        named |= {name: model_of(self.service, name) for name in own_names(self.service)}
+        yield [self._told(name, spec) for name, spec in named.items()]
 
     def load(self, model: ModelName = "") -> Steps[ModelInfo]:
         """Load a model, so that the first question does not wait for it."""
@@ -212,7 +215,7 @@ class Verbs:
         for engine, words in self.service.loads.awaited(spec):
             if engine is None:
                 yield News(hint=words)
-        yield self._told(spec)
+        yield self._told(model, spec)
 
     def unload(self, model: ModelName) -> Steps[ModelInfo]:
         """Give a model's memory back. On a public server this is for its operator."""
@@ -220,7 +223,7 @@ class Verbs:
             raise NotAllowed("Giving up a model is for the operator of this server: send a key.")
         spec = self._model(model)
         self.service.engines.drop(spec)
-        yield self._told(spec)
+        yield self._told(model, spec)
 
     def _answer(
         self,
@@ -239,11 +242,11 @@ class Verbs:
             yield _written(each.found) if isinstance(each, Answered) else each
 
     def _model(self, name: str) -> ModelSpec:
-        return self.service.check_model(name) if name else self.service.given
+        return model_of(self.service, name) if name else self.service.given
 
-    def _told(self, spec: ModelSpec) -> ModelInfo:
+    def _told(self, name: str, spec: ModelSpec) -> ModelInfo:
         return {
-            "name": spec.name,
+            "name": name or spec.name,
             "title": spec.title,
             "note": spec.note,
             "loaded": self.service.engines.holds(spec),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint, in_rgb
 from florence_demo.engine.jobs import Caller, Job
 from florence_demo.engine.many import Asked, ask_many
+from florence_demo.engine.memory import in_halves
 from florence_demo.engine.notices import Course, notices_of
 from florence_demo.engine.parts import MAX_BATCH as MAX_BATCH
 from florence_demo.engine.pieces import Cutter
@@ -166,12 +167,17 @@ class Engine:
             on_step: Called with the first question's answer so far; it stops all of them.
 
         Raises:
-            InputError: Some input does not fit its task or the model.
+            InputError: Some input does not fit its task or the model, or memory is too little.
             Stopped: ``on_step`` returned False.
         """
         options.check()
         if not requests:
             return []
+        return in_halves(lambda asked: self._batch_answered(asked, options, on_step), requests)
+
+    def _batch_answered(
+        self, requests: Sequence[Request], options: Options, on_step: OnStep | None
+    ) -> list[Prediction]:
         started = time.perf_counter()
         requests = self._with_first_stage(requests, options, on_step)
         prompts = [r.task.build_prompt(r.text, r.region, r.image.size) for r in requests]

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from florence_demo.engine.memory import in_halves
 from florence_demo.engine.request import USUAL, Options, Request
 from florence_demo.engine.seen import Seen
 from florence_demo.errors import FlorenceDemoError, InputError
-from florence_demo.machine import machine_memory, release_memory, usable_cores
+from florence_demo.machine import machine_memory, usable_cores
 from florence_demo.pictures.ahead import Ahead, read_ahead
 from florence_demo.pictures.images import Source, open_image
 from florence_demo.prediction import Prediction
@@ -30,9 +31,6 @@ _LIGHT = 100_000_000
 _A_PICTURE, _A_LIGHT_PICTURE = 250_000_000, 50_000_000
 """Bytes that a pass of the vision tower may take for a picture, of large and of nano."""
 _MOST_LIGHT, _MOST_HERE, _MOST_THERE = 32, 4, 64
-_NO_MEMORY = (
-    "There is too little memory for this picture: close other programs, or try a smaller model."
-)
 _HELD = 400_000_000
 """Bytes of pictures made ready and not asked about yet."""
 
@@ -86,40 +84,24 @@ def answer_all(
 ) -> list[Prediction | InputError]:
     """Return each question's answer, or why it has none: no question takes others with it.
 
-    A batch that is refused or finds too little memory is asked again in halves.
+    A batch that is refused is asked again in halves.
     """
     if not requests:
         return []
     try:
-        return list(engine.predict_batch(requests, options))
-    except (MemoryError, RuntimeError, FlorenceDemoError) as exc:
-        full = _is_full(exc)
-        if not full and not isinstance(exc, FlorenceDemoError):
-            log.warning("a batch of %d failed", len(requests), exc_info=True)
-        problem = InputError(_NO_MEMORY if full else _said(exc))
+        return [*in_halves(lambda part: engine.predict_batch(part, options), requests)]
+    except FlorenceDemoError as exc:
+        problem = InputError(str(exc))
     except Exception as exc:  # a bug of ours is one picture's failure, told in the log
         log.warning("a batch of %d failed", len(requests), exc_info=True)
-        full, problem = False, InputError(_said(exc))
-    if full:
-        # Out of the handler: what was raised holds the frames with the batch's tensors.
-        release_memory()
+        problem = InputError(
+            f"Something went wrong with this picture ({type(exc).__name__}): the log says what."
+        )
     if len(requests) == 1:
         return [problem]
     half = (len(requests) + 1) // 2
     parts = (requests[:half], requests[half:])
     return [answer for part in parts for answer in answer_all(engine, part, options)]
-
-
-def _is_full(exc: BaseException) -> bool:
-    """Say whether an error is of memory that is not there, on a GPU or here."""
-    told = str(exc).lower()
-    return isinstance(exc, MemoryError) or "out of memory" in told or "allocate memory" in told
-
-
-def _said(exc: BaseException) -> str:
-    if isinstance(exc, FlorenceDemoError):
-        return str(exc)
-    return f"Something went wrong with this picture ({type(exc).__name__}): the log says what."
 
 
 @dataclass(frozen=True)

@@ -121,12 +121,14 @@ class Gate:
         rules: What is admitted.
         in_work: Returns the address and the bytes of each question that waits or runs.
         room: Returns the bytes that uploads may still take of the disk.
+        stumbles: What is raised behind over a question that makes no sense.
     """
 
     app: Asgi
     rules: Rules
     in_work: Callable[[], Iterable[tuple[str, int]]] = lambda: ()
     room: Callable[[], int] = lambda: 1 << 62
+    stumbles: tuple[type[Exception], ...] = (TypeError, ValueError, LookupError)
     _open: dict[str, int] = field(default_factory=dict)
     _asked: Counts = field(default_factory=Counts)
     _uploaded: Counts = field(default_factory=Counts)
@@ -188,9 +190,7 @@ class Gate:
             if guarded.started or isinstance(exc, Refused):
                 raise
             # gradio's routes take names and values as they come, and stumble over others.
-            if isinstance(exc, TypeError | ValueError | LookupError) and _ASKING.fullmatch(
-                scope["path"]
-            ):
+            if isinstance(exc, self.stumbles) and _ASKING.fullmatch(scope["path"]):
                 log.info("not understood: %s", route(scope), exc_info=True)
                 raise Refused(
                     400, "This could not be understood: the page's API lists what it takes."

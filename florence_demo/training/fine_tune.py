@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from florence_demo.errors import DatasetError, FlorenceDemoError
-from florence_demo.files import write_json, write_text
+from florence_demo.files import DISK_FULL, is_disk_full, write_json, write_text
 from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import as_base
 from florence_demo.models.loading import LoadedModel, load_model
@@ -62,7 +62,7 @@ def fine_tune(config: TrainConfig, listener: Listener | None = None) -> Result:
         files.tell(state="failed", message=said)
         raise type(exc)(said) from exc
     except Exception as exc:
-        problem = _out_of_memory(exc)
+        problem = _no_room(exc)
         files.tell(state="failed", message=problem or f"Something went wrong: {exc!r}")
         if problem:
             raise DatasetError(problem) from exc
@@ -263,7 +263,7 @@ def _tell(config: TrainConfig, result: Result, loaded: LoadedModel) -> None:
         write_text(config.out / "adapter" / CARD, card)
 
 
-def _out_of_memory(exc: Exception) -> str:
+def _no_room(exc: Exception) -> str:
     import torch
 
     on_cpu = isinstance(exc, RuntimeError) and "DefaultCPUAllocator" in str(exc)
@@ -272,4 +272,6 @@ def _out_of_memory(exc: Exception) -> str:
             "The memory is too small for this run: raise the accumulation, take bf16 or LoRA, or"
             " turn activation checkpointing on. Resume goes on from the last checkpoint."
         )
+    if is_disk_full(exc):
+        return f"{DISK_FULL} Resume goes on from the last checkpoint."
     return ""

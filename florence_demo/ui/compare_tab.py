@@ -23,6 +23,7 @@ from florence_demo.models.catalogue import MODELS
 from florence_demo.regions import Region
 from florence_demo.serving.asking import Service
 from florence_demo.serving.compare import MOST, Column, Contender, compare
+from florence_demo.serving.own_models import model_of
 from florence_demo.tasks import task_named
 from florence_demo.ui.canvas_inputs import CanvasInputs
 from florence_demo.ui.components import (
@@ -33,7 +34,7 @@ from florence_demo.ui.components import (
 )
 from florence_demo.ui.handlers import caller_of, friendly, friendly_stream
 from florence_demo.ui.numbers import Slider
-from florence_demo.ui.pickers import QUIET, model_choices, model_of
+from florence_demo.ui.pickers import QUIET, model_choices
 from florence_demo.ui.task_menu import TaskMenu
 
 _NAMES = 6

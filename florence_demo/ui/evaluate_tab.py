@@ -18,6 +18,7 @@ from florence_demo.evaluation.report import Report
 from florence_demo.serving.asking import Service
 from florence_demo.serving.gate import visitor_of
 from florence_demo.serving.measuring import REPORT_FILES, Wish, measure, write_report
+from florence_demo.serving.own_models import model_of
 from florence_demo.tasks import TASKS
 from florence_demo.training.config import Bounds
 from florence_demo.ui.handlers import friendly_stream
@@ -32,7 +33,6 @@ from florence_demo.ui.pickers import (
     DataPicker,
     build_data_picker,
     model_choices,
-    model_of,
 )
 from florence_demo.ui.report_panel import (
     EMPTY,

@@ -17,10 +17,11 @@ from florence_demo.data.chosen import Upload
 from florence_demo.errors import InputError
 from florence_demo.models.catalogue import spec_at
 from florence_demo.serving.asking import Service
+from florence_demo.serving.own_models import choice_of
 from florence_demo.training.runs import Run, Runs
 from florence_demo.ui.checkpoint_tab import CheckpointTab
 from florence_demo.ui.compare_tab import CompareTab
-from florence_demo.ui.handlers import friendly, naming
+from florence_demo.ui.handlers import friendly
 from florence_demo.ui.pickers import (
     FOLDER,
     FORMS,
@@ -29,7 +30,6 @@ from florence_demo.ui.pickers import (
     UPLOAD,
     DataPicker,
     build_data_picker,
-    choice_of,
     model_choices,
 )
 from florence_demo.ui.run_panel import EMPTY, run_panel, runs_panel
@@ -181,7 +181,6 @@ def _connect_start(
     watch: _Watch, picker: DataPicker, settings: Settings, start: gr.Button, name: gr.Textbox
 ) -> None:
     @friendly
-    @naming(*settings.components, "result_name")
     def start_training(
         data: str, folder: str | None, upload: Upload | None, hub: str, *values: Any
     ) -> tuple[Any, ...]:
@@ -222,18 +221,9 @@ def _connect_rest(watch: _Watch, buttons: tuple[gr.Button, gr.Button]) -> None:
         """Go on with the last fine-tuning from its last checkpoint."""
         return watch.show(runs.resume())
 
-    def training_status() -> dict[str, Any]:
-        """Tell how far the fine-tuning is: state, steps, losses, speed, memory, numbers."""
-        run = runs.current()
-        if run is None:
-            return {"state": "none"}
-        told = {key: getattr(run.status, key) for key in _TOLD}
-        return {"name": run.name, **told}
-
     told: dict[str, Any] = {"show_progress": "hidden"}
     stop.click(stop_training, None, watch.outputs, api_name="stop_training", **told)
     resume.click(resume_training, None, watch.outputs, api_name="resume_training", **told)
-    gr.api(training_status, api_name="training_status")
 
 
 def _connect_after(
@@ -259,10 +249,3 @@ def _connect_after(
     after.checkpoints.opens(go.click, lambda _: (trained(), None))
     shown = [tabs, *after.compare.outputs]
     beside.click(compare_result, None, shown, api_visibility="private")
-
-
-_TOLD = (
-    "state", "step", "steps", "epoch", "seconds", "seconds_left", "samples_per_second",
-    "memory", "memory_peak", "loss", "eval_loss", "before", "after",
-)  # fmt: skip
-"""What a program is told of a run: numbers, none of this machine's paths."""

@@ -6,7 +6,6 @@ Knows gradio's errors and our own. Does not know models.
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
@@ -66,19 +65,6 @@ def _toast(kind: type[gr.Error], sentence: str) -> gr.Error:
 def caller_of(request: gr.Request | None, progress: gr.Progress) -> Caller:
     """Return who asks an event, and how he is told of what goes on."""
     return Caller(lambda done, what: progress(done, desc=what), visitor_of(request))
-
-
-def naming(*names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Give names to the values that a handler takes as ``*values``: programs give them by these."""
-
-    def named(fn: Callable[_P, _R]) -> Callable[_P, _R]:
-        signature = inspect.signature(fn)
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
-        more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-        fn.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
-        return fn
-
-    return named
 
 
 def friendly(fn: Callable[_P, _R]) -> Callable[_P, _R]:

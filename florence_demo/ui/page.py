@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from gradio.route_utils import FnIndexInferError
 from gradio_client.utils import is_file_obj, traverse
 
 from florence_demo.api.application import Beside
@@ -142,6 +143,7 @@ class Page(gr.Blocks):
             replace(self.service.config.rules(), login=self._login),
             self._in_work,
             self.service.room,
+            (TypeError, ValueError, LookupError, FnIndexInferError),
         )
         async with beside.working():
             yield

@@ -13,7 +13,6 @@ from typing import Any
 
 import gradio as gr
 
-from florence_demo.checkpoints.folders import checkpoint_names, checkpoint_under
 from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.folders import data_under, list_data, take_data
 from florence_demo.data.formats import upload_kinds
@@ -21,14 +20,11 @@ from florence_demo.data.forms import DEMO_FORMS, DEMO_FORMS_HELD, DEMO_ROWS
 from florence_demo.data.saved_sets import is_revision
 from florence_demo.data.source import DataSource
 from florence_demo.errors import InputError
-from florence_demo.models.catalogue import ASSETS, MODELS, ModelSpec, Named, spec_at, spec_of
+from florence_demo.models.catalogue import ASSETS, MODELS
 from florence_demo.serving.asking import Service
-from florence_demo.trust import OPERATOR
+from florence_demo.serving.own_models import own_names
 from florence_demo.ui.components import SafeFiles
 from florence_demo.ui.handlers import friendly
-
-_OWN = "checkpoint: "
-"""Before the name of a checkpoint under the allowed root, which a catalogue name never begins."""
 
 LATEST: dict[str, Any] = {"trigger_mode": "always_last"}
 """For events that tell of a value: gradio drops one that comes while the one before is answered,
@@ -49,41 +45,10 @@ _TITLES = {
 
 def model_choices(service: Service) -> list[tuple[str, str]]:
     """Return (title, value) of every model one may start from."""
-    names = checkpoint_names(service.config.checkpoints)
-    own = [(f"{_OWN}{name}", f"{_OWN}{name}") for name in names]
+    own = [(name, name) for name in own_names(service)]
     known = [(spec.label, spec.name) for spec in MODELS.values()]
     given = service.config.model
     return known + ([] if given in MODELS else [(given, given)]) + own
-
-
-def model_of(service: Service, value: Any) -> ModelSpec:
-    """Return a chosen model.
-
-    Raises:
-        CheckpointError: There is no such model, or a visitor may not name it.
-    """
-    name = str(value or "")
-    if name.startswith(_OWN):
-        return spec_at(checkpoint_under(service.config.checkpoints, name.removeprefix(_OWN)))
-    return service.check_model(name)
-
-
-def choice_of(service: Service, model: Named) -> str:
-    """Return the value by which a model is chosen: ``model_of`` takes it.
-
-    Raises:
-        FlorenceDemoError: The page does not offer it.
-    """
-    spec = spec_of(model, OPERATOR)
-    if spec.folder is None or spec.name in MODELS:
-        return spec.name
-    root = service.config.checkpoints.absolute()
-    if not spec.folder.is_relative_to(root):
-        raise InputError(
-            f"“{spec.title}” is not under {root.name}/, so it cannot be chosen on the page: put its"
-            " folder there."
-        )
-    return f"{_OWN}{spec.folder.relative_to(root)}"
 
 
 @dataclass(frozen=True, eq=False)

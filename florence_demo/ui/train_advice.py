@@ -14,12 +14,13 @@ from florence_demo.data.chosen import Data, Upload
 from florence_demo.data.source import Spec
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.serving.asking import Service
+from florence_demo.serving.own_models import model_of
 from florence_demo.training.config import TrainConfig
 from florence_demo.training.estimate import cache_fits, estimate, fitted
 from florence_demo.training.recipes import first_mode, recipe
 from florence_demo.training.trainable import Mode
 from florence_demo.ui.languages import ours
-from florence_demo.ui.pickers import QUIET, DataPicker, model_of
+from florence_demo.ui.pickers import QUIET, DataPicker
 from florence_demo.ui.train_samples import ROWS_READ, Looking, shown
 from florence_demo.ui.train_settings import Settings, config_of
 

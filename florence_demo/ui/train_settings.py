@@ -19,12 +19,13 @@ from florence_demo.data.chosen import Data
 from florence_demo.data.forms import DEMO_FORMS
 from florence_demo.errors import InputError
 from florence_demo.serving.asking import Service
+from florence_demo.serving.own_models import model_of
 from florence_demo.training.config import BOUNDS, MOST, TrainConfig
 from florence_demo.training.recipes import recipe, source_of
 from florence_demo.training.trainable import Mode
 from florence_demo.ui.languages import ours
 from florence_demo.ui.numbers import Number, number_of
-from florence_demo.ui.pickers import model_choices, model_of
+from florence_demo.ui.pickers import model_choices
 from florence_demo.ui.run_words import MODES
 
 STEPS, PASSES = "steps", "passes over the data"

@@ -84,7 +84,7 @@ def _headers(draw: Draw) -> bytes:
     )
     value = st.sampled_from(HOSTS + ORIGINS + KINDS) | plain
     given = draw(st.lists(st.tuples(st.sampled_from(_HEADERS), value).map(list), max_size=3))
-    paths = ("/", "/config", f"{API}/info", f"{API}/call/ask", f"{API}/file={PICTURE}")
+    paths = ("/", "/config", f"{API}/info", f"{API}/call/page_ask", f"{API}/file={PICTURE}")
     path = draw(st.sampled_from(paths) | plain.map(lambda text: f"{API}/file={text}"))
     method = draw(st.sampled_from(("GET", "GET", "POST", "HEAD", "OPTIONS")))
     return packed({"method": method, "path": path, "headers": given})

@@ -264,7 +264,7 @@ _QUICK = (
     "alike: a path 0",
     "follow with events",
     "pick with events",
-    "4 MB of empty lists to /gradio_api/call/ask",
+    "4 MB of empty lists to /gradio_api/call/page_ask",
     "a picture called 13",
     "asked about HEIC cut off",
 )

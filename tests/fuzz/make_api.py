@@ -192,7 +192,7 @@ def _crowds(events: Sequence[Event]) -> dict[str, list[Step]]:
 
 def _unheard(path: str) -> Step:
     """A question whose answer nobody fetches."""
-    return raw(f"{API}/call/ask", text=json.dumps({"data": question(file_at(path))["data"]}))
+    return raw(f"{API}/call/page_ask", text=json.dumps({"data": question(file_at(path))["data"]}))
 
 
 def _at_once() -> dict[str, Maker]:

@@ -131,8 +131,8 @@ def headers() -> dict[str, list[Step]]:
     """Names of other hosts and pages, and headers that something believes."""
     places = (
         ("GET", "/", ""), ("GET", "/config", ""), ("GET", f"{API}/info", ""),
-        ("POST", f"{API}/call/ask", _GOOD), ("GET", f"{API}/file={PICTURE}", ""),
-        ("POST", f"{API}/queue/join", "{}"), ("OPTIONS", f"{API}/call/ask", ""),
+        ("POST", f"{API}/call/page_ask", _GOOD), ("GET", f"{API}/file={PICTURE}", ""),
+        ("POST", f"{API}/queue/join", "{}"), ("OPTIONS", f"{API}/call/page_ask", ""),
         ("GET", "/nowhere", ""),
     )  # fmt: skip
 
@@ -201,7 +201,7 @@ def addresses() -> dict[str, list[Step]]:
         f"the address {i} {path:.40}": [raw(path, method="GET"), raw(path, text="{}")]
         for i, path in enumerate(paths)
     }
-    places = ("/", f"{API}/call/ask", f"{API}/upload", f"{API}/file={PICTURE}", "/config")
+    places = ("/", f"{API}/call/page_ask", f"{API}/upload", f"{API}/file={PICTURE}", "/config")
     for method in _METHODS:
         found[f"the method {method:.9}"] = [{"method": method, "path": path} for path in places]
     return found

@@ -87,7 +87,7 @@ def question(picture: object, **changed) -> list:
 def test_an_honest_question_is_answered(server, picture):
     path = server.upload(picture)
     for image in ({"path": path}, {"path": path, **META}):
-        event, data = server.call("ask", question(image))
+        event, data = server.call("page_ask", question(image))
         assert event == "complete"
         assert data[0]["sentence"] == "3 objects: 2 × cat, car"
 
@@ -103,7 +103,7 @@ def test_no_visitor_takes_a_picture_of_the_machine(server, tmp_path, path, named
     secret = tmp_path / "secret.png"
     Image.new("RGB", (50, 50)).save(secret)
     given = {"path": path.format(secret=secret, cwd=ROOT), **named}
-    event, data = server.call("ask", question(given))
+    event, data = server.call("page_ask", question(given))
     assert event == "error"
     assert data["error"]
     assert "secret" not in data["error"]
@@ -133,7 +133,7 @@ def test_no_upload_takes_a_file_of_the_machine(server, name):
     ids=lambda c: json.dumps(c)[:40],
 )  # fmt: skip
 def test_a_value_of_another_kind_is_a_sentence(server, picture, changed):
-    event, data = server.call("ask", question({"path": server.upload(picture)}, **changed))
+    event, data = server.call("page_ask", question({"path": server.upload(picture)}, **changed))
     if event == "complete":
         # gradio itself turned it into one of the right kind.
         return
@@ -151,7 +151,7 @@ def test_a_value_of_another_kind_is_a_sentence(server, picture, changed):
     ids=lambda i: json.dumps(i)[:40],
 )  # fmt: skip
 def test_a_picture_that_is_none_is_a_sentence(server, image):
-    event, data = server.call("ask", question(image))
+    event, data = server.call("page_ask", question(image))
     assert event == "error"
     assert data["error"].endswith(".")
     assert "our side" not in data["error"]
@@ -162,7 +162,7 @@ def test_a_picture_that_is_none_is_a_sentence(server, image):
 )
 def test_gradio_fetches_no_address_of_its_own(server, picture, value):
     # Any component's value may call itself a file; gradio would fetch it, whatever its size.
-    event, data = server.call("ask", question({"path": server.upload(picture)}, text=value))
+    event, data = server.call("page_ask", question({"path": server.upload(picture)}, text=value))
     assert event == "error"
     assert "an address is taken for a picture only" in data["error"]
 
@@ -171,18 +171,27 @@ def test_gradio_fetches_no_address_of_its_own(server, picture, value):
     "data", [[], [1], [None] * 40, "x", {"a": 1}], ids=["none", "one", "many", "text", "object"]
 )
 def test_another_number_of_values_is_a_sentence(server, data):
-    event, told = server.call("ask", json.dumps({"data": data}).encode())
+    event, told = server.call("page_ask", json.dumps({"data": data}).encode())
     assert event == "error" or event.startswith("refused 4")
     assert told.get("error") or told.get("detail")
 
 
-@pytest.mark.parametrize("name", ["ask", "ask_all", "ask_fetch", "evaluate", "start_training"])
+@pytest.mark.parametrize(
+    "name", ["page_ask", "page_ask_all", "page_ask_fetch", "evaluate", "start_training"]
+)
 @pytest.mark.parametrize("route", ["run", "api"])
 def test_nothing_skips_the_queue(server, engine, name, route):
     before = len(engine.asked)
     sent = server.http.post(f"/gradio_api/{route}/{name}", json={"data": []})
     assert sent.status_code == 404
     assert len(engine.asked) == before
+
+
+@pytest.mark.parametrize("route", ["run", "api", "call", "call/v2"])
+def test_a_name_that_is_none_is_a_sentence(server, route):
+    sent = server.http.post(f"/gradio_api/{route}/dance", json={"data": []})
+    assert sent.status_code in (400, 404)
+    assert sent.json()["detail"]
 
 
 def _private(server) -> list[tuple[int, str]]:
@@ -215,7 +224,7 @@ def test_a_session_keeps_nothing_of_what_was_sent(server, picture):
     ask = next(
         fn["id"]
         for fn in server.http.get("/config").json()["dependencies"]
-        if fn["api_name"] == "ask"
+        if fn["api_name"] == "page_ask"
     )
     body = {"data": given, "fn_index": ask, "session_hash": "long"}
     assert server.http.post("/gradio_api/queue/join", json=body).status_code == 200
@@ -229,12 +238,12 @@ def test_a_session_keeps_nothing_of_what_was_sent(server, picture):
 
 def test_another_sites_page_is_kept_out(server):
     for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}):
-        for method, path in (("GET", "/config"), ("POST", "/gradio_api/call/ask")):
+        for method, path in (("GET", "/config"), ("POST", "/gradio_api/call/page_ask")):
             got = server.http.request(method, path, headers=headers, json={"data": []})
             assert got.status_code in (400, 403)
             assert "access-control-allow-origin" not in got.headers
     preflight = {"origin": "http://evil.example", "access-control-request-method": "POST"}
-    got = server.http.options("/gradio_api/call/ask", headers=preflight)
+    got = server.http.options("/gradio_api/call/page_ask", headers=preflight)
     assert "access-control-allow-origin" not in got.headers
 
 
@@ -273,7 +282,9 @@ def test_a_stranger_has_a_share_of_the_queue(tmp_path, picture):
     try:
         path = server.upload(picture)
         body = {"data": question({"path": path})}
-        codes = [server.http.post("/gradio_api/call/ask", json=body).status_code for _ in range(20)]
+        codes = [
+            server.http.post("/gradio_api/call/page_ask", json=body).status_code for _ in range(20)
+        ]
         assert codes.count(200) == 12
         assert set(codes) == {200, 429}
     finally:
@@ -301,8 +312,8 @@ def test_nothing_that_a_visit_left_outlives_it(tmp_path, picture, monkeypatch):
     app, server = served(tmp_path)
     try:
         image = {"path": server.upload(picture)}
-        assert server.call("ask", question(image))[0] == "complete"
-        assert server.call("ask_all", [image, "nano", 3, 64])[0] == "complete"
+        assert server.call("page_ask", question(image))[0] == "complete"
+        assert server.call("page_ask_all", [image, "nano", 3, 64])[0] == "complete"
         event, data = server.call("evaluate", ["forms", None, "", "nano", [], 4, 1, 16])
         assert event == "complete", data
         server.call("upload_checkpoint", [[{"path": server.upload(b"{}", "config.json"), **META}]])

@@ -124,10 +124,6 @@ def test_a_program_evaluates_and_takes_the_report_home(client):
     assert [file.rsplit(".", 1)[1] for file in files] == ["html", "json", "md"]
 
 
-def test_a_program_is_told_how_far_a_training_is(client):
-    assert client.predict(api_name="/training_status") == {"state": "none"}
-
-
 def test_a_training_that_makes_no_sense_is_one_sentence(client):
     with pytest.raises(AppError, match="Upload your data first"):
         client.predict(data="upload", api_name="/start_training")

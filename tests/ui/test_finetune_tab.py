@@ -15,6 +15,7 @@ from florence_demo.data.source import DATA_LIMITS, DataLimits, DataSource
 from florence_demo.errors import FlorenceDemoError, InputError
 from florence_demo.models.catalogue import ASSETS, spec_at
 from florence_demo.serving.asking import Service
+from florence_demo.serving.own_models import choice_of, model_of
 from florence_demo.training.config import TrainConfig
 from florence_demo.training.runs import Runs
 from florence_demo.ui import AppConfig, build_app, train_settings
@@ -24,9 +25,7 @@ from florence_demo.ui.pickers import (
     DataPicker,
     _hub_source,
     build_data_picker,
-    choice_of,
     model_choices,
-    model_of,
 )
 from florence_demo.ui.train_settings import PASSES, STEPS, config_of, number_setting
 from tests.data.test_folders import ROW, jsonl, pack, png
@@ -169,11 +168,6 @@ def test_a_setting_is_added_in_one_place(tmp_path: Path, monkeypatch: pytest.Mon
     # The component, filled in by the first recipe.
     component = next(c for c in event.inputs if getattr(c, "label", "") == "Rank of the adapter")
     assert component.value == 16
-    # What programs call it, and what they may leave out.
-    api = app.get_api_info()["named_endpoints"]["/start_training"]["parameters"]
-    names = [parameter["parameter_name"] for parameter in api]
-    assert names[-2:] == ["adapter_rank", "result_name"]
-    assert api[-2]["parameter_default"] == 16
     # The handler, and what it starts.
     event.fn("forms", "", None, "", *values(mode="lora"), 4, "mine")
     assert [config.lora_rank for config in started] == [4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from gradio_client import Client, handle_file
@@ -10,9 +11,12 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from florence_demo.api.schema import Answer
-from florence_demo.api.verbs import verbs
+from florence_demo.api.verbs import Verbs, verbs
+from florence_demo.errors import CheckpointError
+from florence_demo.models.catalogue import ASSETS
 from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
+from florence_demo.ui.programs import answer_of
 from tests.fakes import FakeEngines
 
 
@@ -137,3 +141,15 @@ def test_where_there_are_keys_one_is_needed(picture):
         assert keyed.predict(picture=picture, api_name="/detect")["task"] == "od"
     finally:
         app.close()
+
+
+def test_a_checkpoint_that_came_after_the_start_is_known(tmp_path, picture):
+    config = AppConfig(model="nano", checkpoints=tmp_path)
+    verbs = Verbs(Service(config, FakeEngines()))
+    shutil.copytree(ASSETS / "nano", tmp_path / "came later")
+    listed = answer_of(verbs.models())
+    assert listed[-1]["name"] == "checkpoint: came later"
+    image = Image.new("RGB", (40, 30))
+    assert answer_of(verbs.detect(image, model=listed[-1]["name"]))["task"] == "od"
+    with pytest.raises(CheckpointError):
+        answer_of(verbs.detect(image, model="checkpoint: ../../etc"))

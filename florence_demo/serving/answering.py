@@ -20,6 +20,7 @@ from florence_demo.engine.question import Question, ask
 from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.models.catalogue import Named
 from florence_demo.prediction import Prediction
+from florence_demo.regions import Region
 from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.fair_queue import Ending, FairQueue
 from florence_demo.serving.health import Health
@@ -27,7 +28,7 @@ from florence_demo.serving.lending import Lent, on_zero_gpu, seconds_for, with_g
 from florence_demo.serving.loading import Loads
 from florence_demo.serving.streaming import Line, stream
 from florence_demo.serving.watching import Life, Watch
-from florence_demo.tasks import TASKS, Region
+from florence_demo.tasks import TASKS
 
 TICK = 0.2
 """Seconds between two looks at a running answer."""

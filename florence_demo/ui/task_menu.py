@@ -62,14 +62,6 @@ class TaskMenu(gr.HTML):
         """Return the name as it is."""
         return value
 
-    def api_info(self) -> dict[str, Any]:
-        """Tell clients the names to choose from."""
-        return {"type": "string", "enum": list(TASKS), "description": "Name of the task"}
-
-    def example_payload(self) -> Any:
-        """Return a name for the API page."""
-        return "caption"
-
     def suit(self, model: gr.components.Component, resolve: Callable[[Any], Named]) -> None:
         """Ask questions as the chosen model learned them, whenever another one is chosen.
 

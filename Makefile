@@ -5,6 +5,11 @@
 # make soak    64 people for five minutes, half of them leaving in the middle
 # make kills   batch, training and conversion killed thirty times, and gone on with
 # make bench  measure speed
+# make wheel  build the package, into dist/
+# make lock   pin what requirements.txt asks for, with hashes; ARGS="--upgrade" takes the newest
+# make audit  look up known holes of what is pinned
+# make docs   the documentation as a site, into site/
+# make proxy-demo     three processes behind nginx, which must be there, one ended and one killed while they answer
 # make batch-demo     sixty scenes, a PDF and a video as a job, killed in the middle, gone on with, measured
 # make finetune-demo  teach nano to read ticked forms
 # make forgetting-demo  what it forgets by that, and what a share of other tasks keeps
@@ -14,6 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: run test check fuzz soak kills bench batch-demo finetune-demo forgetting-demo clean
+.PHONY: wheel lock audit docs proxy-demo
 
 run: $(VENV)/.installed
 	$(BIN)/python app.py $(ARGS)
@@ -32,6 +38,28 @@ kills: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m florence_demo benchmark $(ARGS)
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m build --no-isolation
+
+# For every system and Python at once; what is pinned already stays. The second is what builds the wheel.
+PIN := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --custom-compile-command "make lock"
+lock: $(VENV)/.installed-dev
+	$(PIN) $(ARGS) --output-file requirements.lock requirements.txt requirements-mcp.txt
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+	    | $(PIN) $(ARGS) --output-file deploy/building.lock -
+
+# Whatever cannot be looked up fails it: an unknown is not a "no holes".
+audit: $(VENV)/.installed-dev
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+	    --requirement requirements.lock $(ARGS)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m mkdocs build --strict $(ARGS)
+
+proxy-demo: $(VENV)/.installed
+	$(BIN)/python deploy/proxy_demo.py
 
 batch-demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m florence_demo batch-demo $(ARGS)
@@ -58,4 +86,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-clu
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache

@@ -66,7 +66,13 @@ def _module(name: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
+    """Run one command and return its exit status.
+
+    Args:
+        argv: The command line; without it this process's own, which is then made ready for it.
+    """
+    if argv is None:
+        _make_ready()
     argv = list(sys.argv[1:] if argv is None else argv)
     args = build_parser(next((a for a in argv if a in COMMANDS), "")).parse_args(argv)
     logging.basicConfig(
@@ -94,7 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-if __name__ == "__main__":
+def _make_ready() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
     keep_heap()
+
+
+if __name__ == "__main__":
     sys.exit(main())

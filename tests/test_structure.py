@@ -20,7 +20,7 @@ PACKAGE = PROJECT / "florence_demo"
 # sideways into another room of its floor. Files at the package's root are rooms of one.
 HOUSE: list[list[str]] = [
     ["errors", "prediction"],
-    ["codec", "machine", "files", "bounded_json", "trust"],
+    ["codec", "machine", "files", "bounded_json", "trust", "regions"],
     ["tasks"],
     ["pictures", "output", "checkpoints", "encoding"],
     ["decoding"],
@@ -35,7 +35,9 @@ HOUSE: list[list[str]] = [
     ["__main__"],
 ]
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
-HALL = {"errors", "prediction", "codec", "tasks", "machine", "files", "bounded_json", "trust"}
+HALL = {"errors", "prediction", "codec", "tasks", "regions"} | {
+    "machine", "files", "bounded_json", "trust",
+}  # fmt: skip
 """What every room speaks."""
 DOORS = {"ui", "commands", "benchmark", "nano", "__main__", "serving", "api"}
 """Where people come in, and what those places share: they know many rooms."""

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from florence_demo.errors import InputError
-from florence_demo.tasks import TASKS, check_region, task_named
+from florence_demo.models.catalogue import MODELS
+from florence_demo.regions import check_region
+from florence_demo.tasks import TASKS, questions_of, task_named
 
 SIZE = (200, 100)
 
@@ -25,6 +27,33 @@ def test_every_task_explains_itself_and_builds_its_prompt(task):
 def test_a_cascade_asks_the_person_for_nothing(task):
     assert task.asks == "nothing"
     assert task.after in TASKS
+
+
+@pytest.mark.parametrize("task", [t for t in TASKS.values() if t.placed], ids=lambda t: t.name)
+def test_what_says_the_same_and_where_stands_in_the_menu_with_it(task):
+    assert TASKS[task.placed].entry == task.name
+    assert TASKS[task.placed].asks == task.asks
+
+
+@pytest.mark.parametrize("task", [t for t in TASKS.values() if t.entry], ids=lambda t: t.name)
+def test_an_entry_of_the_menu_takes_the_same_for_each_of_its_tasks(task):
+    entry = TASKS[task.entry]
+    assert not entry.entry
+    assert (task.group, task.asks, task.text_label) == (entry.group, entry.asks, entry.text_label)
+
+
+@pytest.mark.parametrize(
+    ("learned", "asked"),
+    [
+        pytest.param((), (), id="nothing known"),
+        pytest.param(("od", "custom"), (), id="other tasks"),
+        pytest.param(("docvqa", "od"), ("docvqa",), id="pages"),
+        pytest.param(("vqa",), ("vqa",), id="pictures"),
+        pytest.param(MODELS["nano"].learned, ("vqa", "docvqa"), id="nano, both"),
+    ],
+)
+def test_a_bare_question_is_asked_as_the_model_learned_it(learned, asked):
+    assert questions_of(learned) == asked
 
 
 @pytest.mark.parametrize("name", ["od", "OD", "<OD>", " od "])

@@ -22,7 +22,8 @@ from florence_demo.codec import POLYGONS, QUADS, TEXT, dequantize, location_toke
 from florence_demo.errors import DatasetError, FlorenceDemoError, InputError
 from florence_demo.pictures.images import Source, open_image, upright_size
 from florence_demo.prediction import Detections, Prediction
-from florence_demo.tasks import TASKS, Region, Task, task_named
+from florence_demo.regions import Region
+from florence_demo.tasks import TASKS, Task, task_named
 
 Picture = Path | Image.Image | Callable[[], Source]
 """A picture, or where it is, or how to get it: large sets are opened only when used."""

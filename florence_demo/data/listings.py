@@ -20,7 +20,7 @@ from florence_demo.data.example import MAX_PLACES
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError, printable
 from florence_demo.prediction import FloatArray
-from florence_demo.tasks import Region
+from florence_demo.regions import Region
 
 MALFORMED = (
     KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,

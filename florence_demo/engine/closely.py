@@ -65,7 +65,7 @@ class Look:
     def check(self) -> None:
         """Raise InputError where tiles cannot answer the task, or ``tiles`` are none."""
         check_tiles(self.tiles)
-        if self.asked.answer.name not in _MERGE:
+        if not can_look_closely(self.task):
             able = ", ".join(name for name, task in TASKS.items() if can_look_closely(task))
             raise InputError(
                 f"“{self.task.title}” cannot be answered by tiles of a picture: leave the tiles"
@@ -75,7 +75,7 @@ class Look:
 
 def can_look_closely(task: Task) -> bool:
     """Return whether a task's answers about tiles make one about the picture."""
-    return bool(task.placed) or task.answer.name in _MERGE
+    return Look(task).asked.answer.name in _MERGE
 
 
 def look_closely(

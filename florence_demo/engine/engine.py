@@ -18,14 +18,14 @@ from florence_demo.codec import TEXT, past_the_last
 from florence_demo.engine.batching import Batcher, Visits
 from florence_demo.engine.confidence import Confidence
 from florence_demo.engine.familiarity import Familiarity
-from florence_demo.engine.request import USUAL
 from florence_demo.engine.request import Options as Options
 from florence_demo.errors import InputError
 from florence_demo.models.loading import LoadedModel
 from florence_demo.pictures.images import Source, open_image
 from florence_demo.pictures.room import LARGE
 from florence_demo.prediction import Prediction
-from florence_demo.tasks import TASKS, Region, Task, task_named
+from florence_demo.regions import Region
+from florence_demo.tasks import TASKS, Task, task_named
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ from florence_demo.engine.notices import Course, notices_of
 from florence_demo.engine.parts import MAX_BATCH as MAX_BATCH
 from florence_demo.engine.pieces import Cutter
 from florence_demo.engine.question import Question, ask
-from florence_demo.engine.request import OnStep, Request, Stopped
+from florence_demo.engine.request import USUAL, OnStep, Request, Stopped
 from florence_demo.engine.seen import Seen, encode_seen
 from florence_demo.engine.tally import UNHEARD, Tally
 

@@ -26,7 +26,8 @@ from florence_demo.engine.several import (
 )
 from florence_demo.errors import InputError
 from florence_demo.prediction import Prediction
-from florence_demo.tasks import Region, Task
+from florence_demo.regions import Region
+from florence_demo.tasks import Task
 
 Regions = Region | Sequence[Region] | None
 """One box, several, or none."""

@@ -16,7 +16,8 @@ from florence_demo.codec import Decoded
 from florence_demo.engine.seen import Seen
 from florence_demo.errors import InputError
 from florence_demo.prediction import Prediction
-from florence_demo.tasks import Region, Task
+from florence_demo.regions import Region
+from florence_demo.tasks import Task
 
 _MAX_SEED = 2**63 - 1
 

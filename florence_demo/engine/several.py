@@ -18,7 +18,8 @@ from florence_demo.engine.request import USUAL, OnStep, Options, Request
 from florence_demo.engine.things import together
 from florence_demo.errors import InputError
 from florence_demo.prediction import Detections, Prediction
-from florence_demo.tasks import Region, Task, check_region
+from florence_demo.regions import Region, check_region
+from florence_demo.tasks import Task
 
 MOST_NAMES = 50
 """Names of one list."""

@@ -15,8 +15,15 @@ from typing import Any, Literal, get_args
 from florence_demo.errors import CheckpointError, plain
 from florence_demo.trust import Trust
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
+def _assets() -> Path:
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "assets"
+    return installed if installed.is_dir() else package.with_name("assets")
+
+
+ASSETS = _assets()
+"""nano, the examples and the held-out scenes: in an installed package, or beside it."""
 
 HUB_ID = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]{0,95}", re.ASCII)
@@ -39,6 +46,7 @@ class ModelSpec:
         public: Whether it is one of the catalogue, rather than a folder or id that somebody typed.
         size: Which of Microsoft's sizes it has, "" where its folder says so.
         gist: What it is for and what it costs, in a few words, for a menu.
+        learned: Names of the tasks of questions that it learned, as far as that is known.
     """
 
     name: str
@@ -49,6 +57,7 @@ class ModelSpec:
     public: bool = True
     size: Size = ""
     gist: str = ""
+    learned: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
@@ -75,9 +84,12 @@ class ModelSpec:
         named = {f.name for f in fields(cls)}
         if not {"name", "title", "source"} <= set(given) <= named:
             raise ValueError(f"a model has {', '.join(sorted(named))}, not {sorted(given)[:9]}")
-        spec = cls(**given)
+        learned = given.pop("learned", ())
+        if not isinstance(learned, list | tuple):
+            raise ValueError("what a model learned is a list of names")
+        spec = cls(**given, learned=tuple(learned))
         revision = "" if spec.revision is None else spec.revision
-        texts = (spec.name, spec.title, spec.source, spec.note, spec.gist, revision)
+        texts = (spec.name, spec.title, spec.source, spec.note, spec.gist, revision, *spec.learned)
         if not all(isinstance(text, str) and "\0" not in text for text in texts):
             raise ValueError("a model's name, title and source are texts")
         if type(spec.public) is not bool or spec.size not in get_args(Size):
@@ -103,6 +115,7 @@ _CATALOGUE = (
         " text. It answers in a blink and is mostly right about such scenes; it knows nothing about"
         " photographs.",
         gist="instant, drawings only",
+        learned=("docvqa", "vqa"),
     ),
     ModelSpec(
         "base-ft",

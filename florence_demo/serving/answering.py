@@ -20,14 +20,15 @@ from florence_demo.engine.question import Question, ask
 from florence_demo.engine.request import OnStep, Options, Request
 from florence_demo.models.catalogue import Named
 from florence_demo.prediction import Prediction
+from florence_demo.regions import Region
 from florence_demo.serving.engines import EngineCache
 from florence_demo.serving.fair_queue import Ending, FairQueue
 from florence_demo.serving.health import Health
-from florence_demo.serving.lending import Lent, on_zero_gpu, with_gpu
+from florence_demo.serving.lending import Lent, on_zero_gpu, seconds_for, with_gpu
 from florence_demo.serving.loading import Loads
 from florence_demo.serving.streaming import Line, stream
 from florence_demo.serving.watching import Life, Watch
-from florence_demo.tasks import TASKS, Region
+from florence_demo.tasks import TASKS
 
 TICK = 0.2
 """Seconds between two looks at a running answer."""
@@ -102,9 +103,17 @@ class Answering:
         self.queue = FairQueue(MAX_BATCH)
         self._stopping = False
         self.loads = Loads(lambda model, told: self.engines.get(model, told))
-        self._predict = with_gpu(self._predict_here)
-        self._predict_all = with_gpu(self._predict_all_here)
-        self._predict_many = with_gpu(self._predict_many_here)
+        self._predict = with_gpu(self._predict_here, _seconds)
+        self._predict_all = with_gpu(
+            self._predict_all_here,
+            lambda model, image, options: seconds_for(PICTURE_TASKS, options, len(PICTURE_TASKS)),
+        )
+        self._predict_many = with_gpu(
+            self._predict_many_here,
+            lambda model, requests, options: seconds_for(
+                [r.task for r in requests], options, len(requests)
+            ),
+        )
 
     def ask(
         self, question: Question, model: Named, options: Options, caller: Caller = NOBODY
@@ -238,6 +247,20 @@ class Answering:
         self, model: Named, requests: Sequence[Request], options: Options
     ) -> list[Prediction]:
         return self.engines.get(model).predict_batch(requests, options)
+
+
+def _seconds(
+    model: Named,
+    image: Image.Image,
+    task: str,
+    text: str,
+    regions: tuple[Region, ...],
+    options: Options,
+    tiles: str,
+) -> int:
+    """Return for how long a shared GPU answers one question."""
+    question = Question(image, TASKS[task], text, regions, tiles)
+    return seconds_for([question.task], options, question.parts, bool(tiles))
 
 
 def _stream(work: Callable[[OnStep], _R]) -> Iterator[tuple[str, _R | None]]:

@@ -175,6 +175,7 @@ class Card:
             # Longer ones are copied where they are shown whole.
             "words": words if self.state != FAILED and len(words) <= _COPIED else "",
             "meta": _meta(self.found, model) if self.found is not None else "",
+            "sure": _sure(self.found) if self.found is not None else [],
             "state": self.state,
             "picture": self.picture.copy["path"] if self.picture else "",
             "call": self.question.call.to_json() if self.question.call else None,
@@ -201,16 +202,12 @@ def summary(answers: Sequence[Shown]) -> dict[str, Any]:
 
 
 def _meta(found: Prediction, model: bool) -> str:
-    parts = [f"{found.seconds:.2f} s", _sure(found), found.model if model else ""]
-    return " · ".join(filter(None, parts))
+    return f"{found.seconds:.2f} s · {found.model}" if model else f"{found.seconds:.2f} s"
 
 
-def _sure(found: Prediction) -> str:
-    """Return how sure a model is of what it found; numbers that only rank are called scores."""
+def _sure(found: Prediction) -> list[float]:
+    """Return the least and the most sure of what was found; nothing where nobody measured it."""
     scores = found.detections.scores
-    if scores is None or not len(scores):
-        return ""
-    low, high = (round(100 * float(v)) for v in (scores.min(), scores.max()))
-    if found.calibrated:
-        return f"{low}–{high} % sure" if low < high else f"{high} % sure"
-    return f"score {low / 100:g}–{high / 100:g}" if low < high else f"score {high / 100:g}"
+    if not found.calibrated or scores is None or not len(scores):
+        return []
+    return [float(scores.min()), float(scores.max())]

@@ -28,6 +28,7 @@ from florence_demo.files import write_json
 from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_settings
 from florence_demo.training.status import (
     LIVE,
+    OTHER,
     STATUS_FILE,
     STOP_FILE,
     RunFiles,
@@ -100,6 +101,15 @@ class Run:
         """Whether it ended early and can go on."""
         ended_early = self.status.state in ("stopped", "failed")
         return ended_early and (self.folder / CONFIG_FILE).is_file()
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Names of the tasks that it learned, as its settings and its numbers tell them."""
+        numbers = (*self.status.before, *self.status.after)
+        measured = {key.partition("/")[0] for key in numbers if not key.startswith(OTHER)}
+        with suppress(InputError):
+            measured.update(self.config().tasks)
+        return frozenset(measured)
 
     def config(self) -> TrainConfig:
         """Return its settings.

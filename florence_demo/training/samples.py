@@ -18,7 +18,8 @@ from florence_demo.evaluation.report import Judged
 from florence_demo.files import stays
 from florence_demo.pictures.images import as_jpeg, display_copy
 from florence_demo.prediction import Prediction
-from florence_demo.tasks import MAX_TEXT, TASKS, Region
+from florence_demo.regions import Region
+from florence_demo.tasks import MAX_TEXT, TASKS
 from florence_demo.training.status import SAMPLES_FOLDER, Status, is_number
 
 _SHOWN = 1_000

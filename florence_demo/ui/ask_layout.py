@@ -25,12 +25,12 @@ from florence_demo.ui.components import (
     ExampleStrip,
     Names,
     SafeImage,
-    TaskMenu,
 )
 from florence_demo.ui.conversation import Cards, Pressed
 from florence_demo.ui.holding import Holding
 from florence_demo.ui.model_offer import ModelOffer, lay_out_offer
 from florence_demo.ui.numbers import Number, Slider
+from florence_demo.ui.task_menu import TaskMenu
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def lay_out(model: Model, api: str, task: str, examples: bool, keyed: bool = Fal
                     "Ask", variant="primary", size="lg", scale=3, elem_id=f"fd-ask-{api}"
                 )
                 every = gr.Button("Everything at once", size="lg", scale=2, min_width=120)
-                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80, elem_classes="fd-stop")
             view = AnswerView(api)
             # Below *Ask*, so that few presses of Tab lead there.
             holding = Holding(api, elem_classes="fd-held")

@@ -120,6 +120,7 @@ def build_surface(
         examples: Whether to offer the example questions.
     """
     surface = lay_out(model, api, task, examples, bool(service.config.api_keys))
+    surface.question.menu.suit(model.component, model.resolve)
     arrivals = _connect_picture(service, surface)
     running = [_connect_ask(service, surface), _connect_every(service, surface)]
     if surface.strip is not None:

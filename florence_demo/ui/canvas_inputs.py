@@ -15,8 +15,9 @@ import gradio as gr
 
 from florence_demo.engine.closely import can_look_closely
 from florence_demo.tasks import TASKS
-from florence_demo.ui.components import Canvas, SafeImage, TaskMenu
+from florence_demo.ui.components import Canvas, SafeImage
 from florence_demo.ui.pickers import QUIET
+from florence_demo.ui.task_menu import TaskMenu
 
 _LARGE = 2 * 768
 """Pixels of a side from which a picture is squeezed a lot: most models see 768."""

@@ -20,21 +20,22 @@ from florence_demo.engine.request import Options
 from florence_demo.errors import InputError
 from florence_demo.machine import in_bytes
 from florence_demo.models.catalogue import MODELS
+from florence_demo.regions import Region
 from florence_demo.serving.asking import Service
 from florence_demo.serving.compare import MOST, Column, Contender, compare
 from florence_demo.serving.own_models import model_of
-from florence_demo.tasks import Region, task_named
+from florence_demo.tasks import task_named
 from florence_demo.ui.canvas_inputs import CanvasInputs
 from florence_demo.ui.components import (
     Canvas,
     SafeImage,
     Skeleton,
-    TaskMenu,
     read_script,
 )
 from florence_demo.ui.handlers import caller_of, friendly, friendly_stream
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET, model_choices
+from florence_demo.ui.task_menu import TaskMenu
 
 _NAMES = 6
 """Names of things that a count lists."""
@@ -117,6 +118,7 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
     laid = _laid_out(service)
     columns = laid.columns
     inputs = CanvasInputs(laid.menu, laid.words, laid.picture, laid.picker)
+    laid.menu.suit(laid.models, lambda names: model_of(service, _first(names)))
     arrivals = inputs.connect(_prepared(service), columns)
     running = gr.on([laid.start.click, laid.words.submit], None, None, columns, js=_BEGUN).then(
         _compare_handler(service),
@@ -143,6 +145,10 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
         return (gr.update(choices=model_choices(service), value=list(names)),)
 
     return CompareTab([laid.models], choose)
+
+
+def _first(names: Any) -> Any:
+    return names[0] if isinstance(names, list) and names else ""
 
 
 def _laid_out(service: Service) -> _Tab:
@@ -174,7 +180,7 @@ def _laid_out(service: Service) -> _Tab:
                 tokens = Slider(16, 4096, 1024, step=16, label="Longest answer, in tokens")
             with gr.Row():
                 start = gr.Button("Compare", variant="primary", size="lg", scale=3)
-                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80, elem_classes="fd-stop")
     columns = Columns()
     return _Tab(picture, picker, menu, words, models, beams, tokens, start, stop, columns)
 

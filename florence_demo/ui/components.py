@@ -8,7 +8,6 @@ write values with ``textContent``. The one exception is the overlay, which ``out
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +25,7 @@ from florence_demo.errors import InputError
 from florence_demo.pictures.images import as_jpeg, with_file
 from florence_demo.pictures.room import ROOM
 from florence_demo.pictures.web import fetch_image, is_url
-from florence_demo.tasks import TASKS, task_named
+from florence_demo.tasks import TASKS
 
 _ASSETS = Path(__file__).parent / "js"
 
@@ -135,72 +134,6 @@ class SafeFiles(gr.File):
             return None
         files = payload.root if isinstance(payload, ListFiles) else [payload]
         return [own_file(self, file.path) for file in files] or None
-
-
-class TaskMenu(gr.HTML):
-    """Offer the tasks in groups: first what one wants to do, then how exactly."""
-
-    def __init__(self, value: str = "caption", *, uid: str, **kwargs: Any) -> None:
-        groups: dict[str, list[dict[str, str]]] = {}
-        for task in TASKS.values():
-            item = {"name": task.name, "title": task.short or task.title, "help": task.help}
-            groups.setdefault(task.group, []).append(item)
-        html = _task_menu_html(groups, uid)
-        script = read_script("task_menu.js")
-        script = script.replace("__TASKS__", json.dumps(groups)).replace("__UID__", uid)
-        super().__init__(
-            value=value,
-            html_template=html,
-            js_on_load=script,
-            label="Task",
-            show_label=False,
-            apply_default_css=False,
-            **kwargs,
-        )
-
-    def preprocess(self, payload: Any) -> str:
-        """Return the task's name.
-
-        Raises:
-            InputError: There is no such task.
-        """
-        return task_named(str(payload)).name
-
-    def postprocess(self, value: Any) -> Any:
-        """Return the name as it is."""
-        return value
-
-    def api_info(self) -> dict[str, Any]:
-        """Tell clients the names to choose from."""
-        return {"type": "string", "enum": list(TASKS), "description": "Name of the task"}
-
-    def example_payload(self) -> Any:
-        """Return a name for the API page."""
-        return "caption"
-
-
-def _task_menu_html(groups: dict[str, list[dict[str, str]]], uid: str) -> str:
-    """Return the skeleton: a row of groups, then one row of tasks a group."""
-    tabs = "".join(
-        f'<label class="fd-chip fd-group"><input type="radio" name="{uid}-group" value="{i}">'
-        f"<span>{name}</span></label>"
-        for i, name in enumerate(groups)
-    )
-    rows = "".join(
-        f'<div class="fd-row" role="radiogroup" aria-label="{name}" data-group="{i}" hidden>'
-        + "".join(
-            f'<label class="fd-chip"><input type="radio" name="{uid}-task" value="{t["name"]}">'
-            f"<span>{t['title']}</span></label>"
-            for t in tasks
-        )
-        + "</div>"
-        for i, (name, tasks) in enumerate(groups.items())
-    )
-    return (
-        '<div class="fd-tasks" data-words><div class="fd-groups" role="radiogroup"'
-        f' aria-label="What to do">{tabs}</div>{rows}'
-        '<p class="fd-help" aria-live="polite"></p></div>'
-    )
 
 
 class Canvas(gr.HTML):
@@ -348,7 +281,8 @@ class AnswerView(Skeleton):
     Its value holds any of ``question``, ``overlay`` (SVG, escaped), which the canvas draws,
     ``sentence``,
     ``counted`` (whether that is a sentence of ours, not the model's), ``words`` (copied in its
-    place), ``notices``, ``rows`` ([{label, sure, box, color}]),
+    place), ``notices``, ``rows`` ([{label, asked, sure, box,
+    color}]; what has no name is called as it was asked for),
     ``calibrated``, ``meta``, ``hint``, ``busy``, and ``asked``, the number of the press that it
     answers: what comes late, of one before, is not shown.
     """

@@ -93,6 +93,9 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
         concurrency_id="evaluate",
         show_progress="hidden",
     )
+    # It may wait for others at first.
+    waiting = json.dumps(progress_panel(0, 0, "Waiting"))
+    laid.start.click(None, None, laid.panel, js=f"() => {waiting}")
     # A fine-tuning may have ended since.
     tab.select(lambda: gr.update(choices=model_choices(service)), None, laid.model, **QUIET)
     laid.picker.look_again_with(tab.select)
@@ -138,7 +141,7 @@ def _laid_out(service: Service) -> _EvaluateTab:
                 )  # fmt: skip
             with gr.Row():
                 start = gr.Button("Measure", variant="primary", size="lg", scale=3)
-                stop = gr.Button("Stop", size="lg", scale=1, min_width=80)
+                stop = gr.Button("Stop", size="lg", scale=1, min_width=80, elem_classes="fd-stop")
         with gr.Column(scale=7, min_width=320):
             panel = gr.HTML(EMPTY, label="Report", elem_id="fd-report")
             with gr.Row(visible=False) as saving:

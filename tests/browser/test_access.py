@@ -271,6 +271,40 @@ def test_no_word_of_the_page_stays_english(browser, address, tab):
     assert sorted(t for t in texts[0] & texts[1] if not SAME.fullmatch(t)) == []
 
 
+SENTENCES = {
+    "a file's name": (
+        "holiday.mp4 has no frames: choose another file.",
+        "holiday.mp4 hat keine Einzelbilder: eine andere Datei wählen.",
+    ),
+    "numbers as one writes them": (
+        "This picture is too long (70000 x 30): cut it to at most 65,500 pixels a side.",
+        "Dieses Bild ist zu lang (70000 x 30): auf höchstens 65.500 Pixel je Seite zuschneiden.",
+    ),
+    "a sentence in a sentence": (
+        "Box 3: The region has no area: drag a box of at least one pixel each way.",
+        "Rahmen 3: Der Bereich hat keine Fläche: einen Rahmen von mindestens einem Pixel je Seite"
+        " ziehen.",
+    ),
+    "one with values in another": (
+        "This link cannot be followed wholly. There is no task “fly”: choose one of od, ocr.",
+        "Diesem Link kann nicht ganz gefolgt werden. Es gibt keine Aufgabe „fly“: eine von od, ocr"
+        " wählen.",
+    ),
+    "a task's name": (
+        "“Find everything” takes no text: clear the text box, or pick a task with words.",
+        "„Alles finden“ nimmt keinen Text: das Textfeld leeren oder eine Aufgabe mit Worten"
+        " wählen.",
+    ),
+    "what nobody knows": ("No sentence of ours at all.", "No sentence of ours at all."),
+}
+
+
+def test_a_sentence_with_values_is_known_by_its_form(browser, address):
+    with opened(browser, address, locale="de-DE") as page:
+        for english, german in SENTENCES.values():
+            assert page.evaluate("words => fd.say(words)", english) == german
+
+
 def test_a_message_is_in_the_language_of_the_page(browser, address):
     with opened(browser, address, locale="fr") as page:
         page.get_by_role("button", name="Demander", exact=True).first.click()

@@ -32,19 +32,32 @@ LINES = "".join(
 class Sure(FakeEngine):
     """Answer with a score for each thing."""
 
+    calibrated = False
+
     def predict(self, image, task, text="", region=None, options=None, *, on_step=None):
         found = super().predict(image, task, text, region, options, on_step=on_step)
         scores = np.array(SURE[: len(found.detections)], np.float32)
-        return replace(found, detections=replace(found.detections, scores=scores))
+        things = replace(found.detections, scores=scores)
+        return replace(found, detections=things, calibrated=self.calibrated)
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def engine() -> Sure:
+    return Sure({**RAW, "BOXES": THINGS, "QUADS": LINES})
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, engine):
     root = tmp_path_factory.mktemp("holding") / "checkpoints"
     config = AppConfig(checkpoints=root, data=root.with_name("data"))
-    engine = Sure({**RAW, "BOXES": THINGS, "QUADS": LINES})
     with served(config, FakeEngines(engine)) as at:
         yield at
+
+
+@pytest.fixture
+def calibrated(engine, monkeypatch):
+    """The model is one of which somebody measured how often it is right."""
+    monkeypatch.setattr(engine, "calibrated", True)
 
 
 @pytest.fixture
@@ -160,6 +173,43 @@ def test_another_answer_begins_with_everything(held):
 def test_what_is_not_calibrated_only_compares(held):
     _, panel = held
     expect(panel.get_by_text("only compare")).to_be_visible()
+
+
+WORDS = [("very sure", "90 %"), ("fairly sure", "62 %"), ("unsure", "35 %"), ("unsure", "20 %")]
+
+
+@pytest.mark.parametrize(
+    ("things", "words", "numbers"),
+    [
+        pytest.param(1, "very sure", "90 %", id="one"),
+        pytest.param(2, "fairly to very sure", "62–90 %", id="two"),
+        pytest.param(4, "unsure to very sure", "20–90 %", id="from nothing to much"),
+    ],
+)
+def test_how_sure_it_is_stands_in_words(
+    page, picture, engine, calibrated, monkeypatch, things, words, numbers
+):
+    raw = ">".join(THINGS.split(">")[: 4 * things]) + ">"
+    monkeypatch.setitem(engine.raw, "BOXES", raw)
+    upload(page, picture)
+    choose(page, "od")
+    ask(page)
+    card = page.get_by_role("region", name="Asked so far").first.get_by_role("listitem")
+    said = card.locator(".fd-talk-meta span")
+    expect(said).to_have_text(words)
+    expect(said).to_have_attribute("title", numbers)
+    expect(card).not_to_contain_text("%")
+    cells = rows(page).locator("td:nth-child(3)")
+    expect(cells).to_have_text([f"{said} {number}" for said, number in WORDS[:things]])
+    rows(page).first.click()
+    expect(page.get_by_role("group", name="Ask about cat, very sure", exact=True)).to_be_visible()
+
+
+def test_a_model_that_nobody_measured_says_no_word_of_it(held):
+    page, _ = held
+    card = page.get_by_role("region", name="Asked so far").first.get_by_role("listitem")
+    expect(card).not_to_contain_text("sure")
+    expect(rows(page).locator("td:nth-child(3)").first).to_have_text("90 %")
 
 
 def test_a_slider_is_offered_where_it_can_choose(page, picture):

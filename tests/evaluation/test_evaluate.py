@@ -19,7 +19,8 @@ from florence_demo.errors import DatasetError, InputError
 from florence_demo.evaluation.evaluate import EvaluateConfig, evaluate
 from florence_demo.evaluation.scoring import METRICS, TABLE, Resampling, score
 from florence_demo.prediction import Detections, Prediction
-from florence_demo.tasks import TASKS, Region, Task
+from florence_demo.regions import Region
+from florence_demo.tasks import TASKS, Task
 
 SIZE = (100, 100)
 QUICK = EvaluateConfig(bootstrap=20, batch_size=3, data="made up")

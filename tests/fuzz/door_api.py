@@ -253,6 +253,9 @@ _QUICK = (
     "page_ask is 8",
     "caption is 7",
     "picture 9",
+    "/v1/ask text 3",
+    "/v1/detect picture 40",
+    "the form 2",
     "page_ask is 33",
     "the host 0",
     "the host 2",
@@ -264,7 +267,7 @@ _QUICK = (
     "alike: a path 0",
     "follow with events",
     "pick with events",
-    "4 MB of empty lists to /gradio_api/call/page_ask",
+    "4 MB of empty lists to /gradio_api/call/ask",
     "a picture called 13",
     "asked about HEIC cut off",
 )

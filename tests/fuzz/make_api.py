@@ -100,10 +100,42 @@ def corpus_of(events: Sequence[Event]) -> dict[str, Maker]:
         f"picture {i}": [{"call": "detect", "data": [a, "", "", ""]}]
         for i, a in enumerate(ADDRESSES)
     }
+    found |= _verbs()
     plain: dict[str, Maker] = {
         name: lambda steps=steps: packed(*steps) for name, steps in found.items()
     }
     return {**plain, **uploads(), **_alike(), **_at_once()}
+
+
+def _verbs() -> dict[str, list[Step]]:
+    """The API over plain HTTP: every argument of its verbs as it should not be, and forms."""
+    tiny = base64.b64encode(make_pictures.encoded(make_pictures.picture(), "PNG")).decode()
+    good = {
+        "/v1/ask": {"picture": tiny, "task": "od", "text": "", "region": None, "model": "nano"},
+        "/v1/detect": {"picture": tiny, "names": "cat", "tiles": ""},
+        "/v1/ask_many": {"pictures": [tiny], "tasks": ["od"]},
+        "/v1/unload": {"model": "nano"},
+        "/v1/keep": {"picture": tiny},
+    }
+    hostile = [*files().values(), *NUMBERS[::3], *TEXTS, *ADDRESSES[::4], *HUGE[::3]]
+    found = {
+        f"{path} {name} {i}": [raw(path, text=json.dumps({**given, name: value}))]
+        for path, given in good.items()
+        for name in given
+        for i, value in enumerate(hostile)
+    }
+    head = "--a\r\nContent-Disposition: form-data; name="
+    parts = (
+        "", "--a--\r\n", f"{head}picture\r\n\r\nx\r\n--a--\r\n",
+        f'{head}"picture"; filename="a.png"\r\n\r\nx\r\n--a--\r\n',
+        f'{head}"picture"; filename="a.png"\r\n\r\nx\r\n' * 9 + "--a--\r\n",
+        f'{head}"region"\r\n\r\n{"[" * 999}\r\n--a--\r\n',
+        f'{head}"x"\r\nContent-Type: text/plain; charset=idna\r\n\r\nx\r\n--a--\r\n',
+        f"{head}{'x' * 9000}\r\n\r\nx\r\n--a--\r\n", f'{head}"task"\r\n\r\n' + "x" * 300_000,
+    )  # fmt: skip
+    kind = "multipart/form-data; boundary=a"
+    forms = {f"the form {i}": [raw("/v1/ask", kind=kind, text=p)] for i, p in enumerate(parts)}
+    return found | forms
 
 
 def _handlers(events: Sequence[Event]) -> dict[str, list[Step]]:

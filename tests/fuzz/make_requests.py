@@ -85,10 +85,13 @@ _HEADERS = {
     "x-hf-authorization": "Bearer x", "Content-Disposition": "x", "Sec-Fetch-Site": "cross-site",
     "X-HTTP-Method-Override": "DELETE", "x-forwarded-prefix": "//evil.example",
 }  # fmt: skip
-_PLACES = tuple(
-    f"{API}/{path}"
-    for path in ("call/ask", "queue/join", "run/ask", "call/v2/ask", "component_server", "cancel",
-                 "reset", "stream/x")
+_PLACES = (
+    *(
+        f"{API}/{path}"
+        for path in ("call/ask", "queue/join", "run/ask", "call/v2/ask", "component_server",
+                     "cancel", "reset", "stream/x")
+    ),
+    "/v1/ask", "/v1/ask_many", "/mcp",
 )  # fmt: skip
 _JSON = ["Content-Type", "application/json"]
 

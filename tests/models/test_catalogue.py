@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import gradio as gr
@@ -101,3 +101,15 @@ def test_an_adapter_calls_its_base_by_name_and_commit() -> None:
     large = MODELS["large-ft"]
     assert as_base(large, Path("/hub/snapshots", commit)) == (large.source, commit)
     assert as_base(spec_of("owner/name@v1", VISITOR), Path("x")) == ("owner/name", "v1")
+
+
+def test_what_a_model_learned_travels_as_json() -> None:
+    own = replace(NEW, name="mine", public=False, learned=("docvqa",))
+    assert ModelSpec.from_json(json.loads(json.dumps(asdict(own)))) == own
+
+
+@pytest.mark.parametrize("learned", ["docvqa", {"vqa": 1}, [1], ["v\0"]], ids=str)
+def test_what_a_model_learned_are_names(learned: object) -> None:
+    told = {**asdict(replace(NEW, name="mine", public=False)), "learned": learned}
+    with pytest.raises(ValueError, match=r"list of names|are texts"):
+        ModelSpec.from_json(told)

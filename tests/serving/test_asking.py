@@ -22,8 +22,9 @@ from florence_demo.serving.config import AppConfig, openness
 from florence_demo.serving.fair_queue import Ending
 from florence_demo.tasks import TASKS
 from florence_demo.trust import VISITOR
-from florence_demo.ui.components import Canvas, SafeFiles, SafeImage, TaskMenu
+from florence_demo.ui.components import Canvas, SafeFiles, SafeImage
 from florence_demo.ui.handlers import friendly, message
+from florence_demo.ui.task_menu import TaskMenu
 from tests.fakes import FakeEngine, FakeEngines, SlowEngine
 
 IMAGE = Image.new("RGB", (400, 300), "teal")

@@ -24,6 +24,7 @@ from florence_demo.training.config import CONFIG_FILE, TrainConfig, read_setting
 from florence_demo.training.runs import DATA_FOLDER, Runs, clean_name, command
 from florence_demo.training.status import STATUS_FILE, STOP_FILE, RunFiles, read_status
 from florence_demo.trust import OPERATOR, VISITOR
+from tests.run_makers import finished_run
 
 CONFIG = TrainConfig(model="nano", data="forms:0:8", steps=3)
 WAIT = "import sys; sys.stdin.read()"
@@ -317,3 +318,12 @@ def test_a_real_process_leaves_its_last_words_in_a_file(tmp_path: Path) -> None:
     assert isinstance(process, subprocess.Popen)
     assert process.wait() == 0
     assert (tmp_path / "output.txt").read_text() == "bye\n"
+
+
+def test_a_run_tells_which_tasks_it_learned(tmp_path: Path) -> None:
+    numbers = {"docvqa/anls": 0.9, "other vqa/exact": 0.2}
+    run = finished_run(tmp_path / "a", before=numbers, after=numbers)
+    assert run.tasks == {"docvqa"}
+    config = replace(run.config(), tasks=("od",))
+    write_json(run.folder / CONFIG_FILE, config.to_json())
+    assert run.tasks == {"docvqa", "od"}

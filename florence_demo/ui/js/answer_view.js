@@ -71,12 +71,16 @@ const drawRow = (body, row, index, calibrated) => {
   const name = make('td', '', '', line);
   const swatch = make('i', '', '', name);
   swatch.style.background = row.color;
-  name.append(row.label || fd.say('(no name)'));
+  name.append(row.label || row.asked || fd.say('(no name)'));
   const sure = make('td', '', '', line);
   if (row.sure == null) sure.textContent = '–';
   // Numbers of a model that nobody measured only compare: they say neither high nor low.
-  else if (calibrated) make('span', `fd-${howSure(row.sure)}`, fd.say(howSure(row.sure)), sure);
-  if (row.sure != null) make('small', '', `${percent(row.sure)} %`, sure);
+  else if (calibrated) {
+    make('span', '', howSure(row.sure), sure);
+    sure.append(' ');
+    sure.title = fd.say('Of a hundred such answers about {n} are right.', {n: percent(row.sure)});
+  }
+  if (row.sure != null) make('small', '', exactly(row.sure), sure);
   make('td', '', row.box.map(v => Math.round(v)).join(', '), line);
 };
 const textOf = value => (value.sentence ? sentenceOf(value.sentence, value.counted)
@@ -117,6 +121,10 @@ const sync = () => {
   tell('fd-overlay', {overlay, rows, pieces, task, calibrated, busy});
   write(value);
   find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
+  // Stop goes: who pressed it by keys goes on beside it.
+  if (!value.busy && document.activeElement?.closest('.fd-stop')) {
+    document.getElementById(`fd-ask-${uid}`)?.focus({preventScroll: true});
+  }
   find('.fd-sentence').classList.toggle('fd-busy', Boolean(value.busy));
   find('.fd-sentence').setAttribute('aria-busy', Boolean(value.busy));
   find('.fd-copy').hidden = !value.sentence || Boolean(value.busy);
@@ -127,12 +135,16 @@ const sync = () => {
   if (value.meta && !value.busy) comeIntoView(Boolean(value.overlay));
 };
 // On a small screen an answer could come where nobody looks: what was found, or the words.
+const SMALL = matchMedia('(max-width: 759px), (max-height: 500px)');
 const comeIntoView = drawn => {
-  if (window.innerWidth > 640) return;
-  const canvas = [...document.querySelectorAll('.fd-canvas')].find(c => c.offsetParent);
-  const target = drawn && canvas ? canvas : element;
+  if (!SMALL.matches) return;
+  const surface = element.closest('.fd-surface');
+  const canvas = surface?.querySelector('.fd-canvas:not([hidden])');
+  // Where they stand side by side the picture stays by itself.
+  const target = drawn && canvas && window.innerWidth <= 640 ? canvas : element;
   const {top, bottom} = target.getBoundingClientRect();
-  if (top >= 0 && bottom <= window.innerHeight) return;
+  const foot = surface?.querySelector('.fd-askbar')?.getBoundingClientRect().top;
+  if (top >= 0 && bottom <= (foot ?? window.innerHeight)) return;
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   target.scrollIntoView({block: 'start', behavior: calm ? 'auto' : 'smooth'});
 };

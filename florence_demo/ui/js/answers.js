@@ -19,6 +19,15 @@ const copy = async text => {
     area.remove();
   }
 };
+// What is read out of a drawn answer: its things are called by their tags, what has none as it was
+// asked for.
+const nameThings = (layer, rows = []) => {
+  layer.firstElementChild?.setAttribute('aria-label', fd.say('What was found'));
+  layer.querySelectorAll('.fd-item').forEach(node => {
+    if (node.querySelector('.fd-label')) return;
+    node.setAttribute('aria-label', rows[node.dataset.index]?.asked || fd.say('one place'));
+  });
+};
 // A question in the page's language: its title is ours, what it is about a person's.
 const BOXES = /^(\d+) boxes$/;
 const aboutOf = about => {
@@ -45,7 +54,16 @@ const metaOf = meta => (meta || '').split(' · ').map(part => {
   return seconds ? `${fd.number(Number(seconds[1]), {maximumFractionDigits: 2})} s` : fd.say(part);
 }).join(' · ');
 const percent = sure => Math.floor(100 * sure + 0.5);
-const howSure = sure => (percent(sure) >= 80 ? 'high' : percent(sure) >= 50 ? 'medium' : 'low');
+// How sure in words, of one thing or from the least to the most sure of several; and in numbers.
+const LEVELS = ['unsure', 'fairly sure', 'very sure'];
+const BETWEEN = {'01': 'unsure to fairly sure', '02': 'unsure to very sure', '12': 'fairly to very sure'};
+const levelOf = sure => (percent(sure) >= 80 ? 2 : percent(sure) >= 50 ? 1 : 0);
+const howSure = (low, high = low) => {
+  const [from, to] = [levelOf(low), levelOf(high)];
+  return fd.say(from === to ? LEVELS[to] : BETWEEN[`${from}${to}`]);
+};
+const exactly = (low, high = low) => (percent(low) === percent(high) ? `${percent(low)} %`
+  : `${percent(low)}–${percent(high)} %`);
 // Whether a thing stays: of a name that is on, and as sure as is asked; without a number it stays.
 const stays = (name, sure, off, least) => !off.has(name) && (sure == null || percent(sure) >= least);
 // A chip for each of the most frequent names; pressed ones are on.

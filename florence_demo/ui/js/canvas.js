@@ -1,7 +1,7 @@
-// -- Pointers: one draws, moves, resizes or pans, two zoom; what did not move is a click.
+// -- Pointers: one draws, moves, resizes or pans, two move and zoom; what did not move is a click.
 const fingers = new Map();
 let drag = null;       // what the pointer that is down does
-let pinch = null;      // distance and scale when two fingers came down
+let pinch = null;      // distance and scale when two fingers came down, and where they are
 let pressed = null;    // what a pointer went down and up on
 
 const spread = () => {
@@ -50,7 +50,10 @@ element.addEventListener('pointermove', event => {
   fingers.set(event.pointerId, {x: event.clientX, y: event.clientY});
   if (pinch && fingers.size === 2) {
     const now = spread();
+    zoom.x += now.x - pinch.x;
+    zoom.y += now.y - pinch.y;
     zoomTo(pinch.scale * now.d / pinch.d, now.x, now.y);
+    [pinch.x, pinch.y] = [now.x, now.y];
     return;
   }
   if (!drag) return;
@@ -68,6 +71,10 @@ element.addEventListener('pointermove', event => {
     else if (now.length < MOST) drawBoxes([...now, box]);
   }
 });
+// Two fingers are ours at any zoom; with one the browser scrolls the page.
+['touchstart', 'touchmove'].forEach(kind => element.addEventListener(kind, event => {
+  if (event.touches.length > 1 && event.target.closest('.fd-stage')) event.preventDefault();
+}, {passive: false}));
 const lift = event => {
   fingers.delete(event.pointerId);
   if (fingers.size < 2) pinch = null;

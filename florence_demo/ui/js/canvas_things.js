@@ -47,8 +47,11 @@ const pick = (of, index, keys, from) => {
   light(layerOf(of), index, 'fd-picked', true);
   if (of === drawn) tell('fd-pick', {index});
   look(row.box);
-  const what = (row.label || fd.say('Number {n}', {n: index + 1})) + (row.sure == null ? '' : ` ${percent(row.sure)} %`);
+  const sure = of.calibrated && row.sure != null;
+  const what = (row.label || row.asked || fd.say('Number {n}', {n: index + 1}))
+    + (sure ? `, ${howSure(row.sure)}` : '');
   menu.querySelector('b').textContent = what;
+  menu.querySelector('b').title = sure ? exactly(row.sure) : '';
   menu.setAttribute('aria-label', fd.say('Ask about {what}', {what}));
   // What was said about a box is not asked again about the same one.
   menu.querySelectorAll('[data-task]').forEach(b => { b.hidden = b.dataset.task === of.task; });
@@ -103,13 +106,14 @@ document.addEventListener('fd-keep', ({detail}) => {
   gone = new Set(detail.gone);
   hide();
 });
+document.addEventListener('fd-language', () => nameThings(layer, drawn.rows));
 document.addEventListener('fd-overlay', ({detail}) => {
   if (detail.uid !== uid) return;
   unpick();
   drawn = {rows: [], ...detail};
   gone = new Set();
   layer.innerHTML = detail.overlay;
-  layer.firstElementChild?.setAttribute('aria-label', fd.say('What was found'));
+  nameThings(layer, drawn.rows);
   layer.querySelectorAll('.fd-item').forEach(node => node.setAttribute('role', 'button'));
   // What was pointed at stays until something else is asked.
   if (!asked) { behind = null; before.innerHTML = ''; }

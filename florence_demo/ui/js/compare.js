@@ -26,7 +26,9 @@ const figure = (column, box) => {
   const image = make('img', '', '', frame);
   image.alt = fd.say('What {model} found', {model: column.title});
   image.src = picture.url;
-  make('div', 'fd-layer', '', frame).innerHTML = column.overlay;
+  const layer = make('div', 'fd-layer', '', frame);
+  layer.innerHTML = column.overlay;
+  nameThings(layer);
 };
 const counts = (column, box) => {
   if (!column.counts.length) return;

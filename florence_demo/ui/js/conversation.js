@@ -56,8 +56,12 @@ const draw = (card, current, parent) => {
   if (card.about) make('span', 'fd-talk-words', aboutOf(card.about), title);
   if (card.said) make('span', 'fd-talk-said', saidOf(card), open);
   const state = STATES[card.state];
-  const meta = [state && fd.say(state), metaOf(card.meta)].filter(Boolean).join(' · ');
-  if (meta) make('span', 'fd-talk-meta', meta, open);
+  const said = [state && fd.say(state), metaOf(card.meta)].filter(Boolean);
+  const meta = said.length && make('span', 'fd-talk-meta', said.join(' · '), open);
+  if (meta && card.sure.length) {
+    meta.append(' · ');
+    make('span', '', howSure(...card.sure), meta).title = exactly(...card.sure);
+  }
   if (card.call) drawCalls(card, row);
   if (!card.words) return;
   const copy = make('button', 'fd-talk-copy', '', row);

@@ -13,6 +13,7 @@ window.fd = (() => {
   const AMOUNT = /^(\d[\d,]*)(\.\d+)?(%| (?:[kMGT]?B|s|min|h|million|(?:second|minute|hour|day)s?))?$/;
   // Gradio has words of its own in English alone, most of them for who hears the page.
   const GRADIOS = ':is(button, input, [role=button], .empty)[aria-label]:not([class*=fd-])';
+  const SENTENCES = ['problem', 'notice', 'why', 'more']; // values that are sentences of ours
   const LABELS = ['aria-label', 'aria-valuetext', 'title', 'placeholder', 'alt'];
   const page = document.documentElement;
   let language, plural, numbers, forms;
@@ -61,13 +62,16 @@ window.fd = (() => {
       .replace(/\{\w+\}/g, '([^]+?)')}$`),
   });
   const recognized = sentence => {
+    if (has(sentence)) return form(sentence, {});
     forms ||= Object.keys(tables[language] || {}).filter(words => words.includes('{'))
       .sort((a, b) => b.length - a.length).map(pattern);
     for (const {words, names, shape} of forms) {
       const found = sentence.match(shape);
       if (!found) continue;
       const values = {};
-      names.forEach((name, i) => { values[name] = part(found[i + 1]); });
+      names.forEach((name, i) => {
+        values[name] = SENTENCES.includes(name) ? recognized(found[i + 1]) : part(found[i + 1]);
+      });
       return fill(form(words, values), values);
     }
     const alone = part(sentence);

@@ -48,7 +48,7 @@ def command(args: argparse.Namespace) -> int:
     values = {name: each.value for name, each in settings.items()}
     if values["metrics"] == "key" and not (values["api_key"] or values["auth"]):
         raise InputError("--metrics key needs --api-key: without one nobody could read them.")
-    prepare(values["offline"])
+    prepare(values["offline"], values["host"])
     configure(values["log_format"], values["log_level"])
     for name in unknown_variables(os.environ):
         log.warning("%s is no setting, so it does nothing.", name)
@@ -56,12 +56,17 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare(offline: bool = False) -> None:
+def prepare(offline: bool = False, host: str | None = None) -> None:
     """Set what is read when the page is imported.
 
     Args:
         offline: Whether no connection out is to be made.
+        host: Where the server listens.
     """
+    # Gradio asks its own server once, which a proxy for the way out would look for elsewhere.
+    near = ("127.0.0.1", "localhost", host or "")
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), *near)))
     os.environ.pop("FLORENCE_OFFLINE", None)  # it may say no
     if offline:
         go_offline()

@@ -83,6 +83,9 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-cluster.txt requirements-mcp.txt
 	$(PIP) -r requirements-dev.txt
+	@# Where node is there, what cards copy as JavaScript is run too.
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --prefix $(VENV) @gradio/client@2 || true; fi
 	@touch $@
 
 clean:

@@ -119,7 +119,8 @@ def _serve(values: Mapping[str, Any]) -> None:
         scratch.keep_swept()
         # The page answers first; the model and its imports follow behind it.
         threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
-        hurry = _wait_for_the_end()
+        hurry = _wait_for_the_end(service)
+        ill = "" if service.health.ending else service.health.illness()
         end_at_last(service)
         finish(service, app.is_busy, hurry)
         app.close(verbose=False)
@@ -128,7 +129,7 @@ def _serve(values: Mapping[str, Any]) -> None:
     logging.shutdown()
     sys.stdout.flush()
     # Everything is put away; to take the interpreter with torch apart lasts seconds.
-    os._exit(0)
+    os._exit(1 if ill else 0)
 
 
 def _listen(app: Page, **how: Any) -> None:
@@ -147,8 +148,8 @@ def _listen(app: Page, **how: Any) -> None:
         ) from exc
 
 
-def _wait_for_the_end() -> threading.Event:
-    """Wait for "kill" or Ctrl-C; return what a second one sets."""
+def _wait_for_the_end(service: Service) -> threading.Event:
+    """Wait for "kill" or Ctrl-C, or for an illness; return what a second one sets."""
     told, again = threading.Event(), threading.Event()
 
     def hear(*_: Any) -> None:
@@ -157,7 +158,10 @@ def _wait_for_the_end() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, hear)
     while not told.wait(1):  # on Windows no signal is heard within a wait
-        pass
+        ill = service.health.illness() if service.config.end_ill else ""
+        if ill:
+            log.error("%s Only a new start helps: this process ends.", ill)
+            break
     return again
 
 

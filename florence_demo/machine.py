@@ -171,6 +171,23 @@ def device_memory(device: Any) -> dict[str, int]:
     }
 
 
+def free_memory(device: Any) -> int:
+    """Return the bytes that are free where a model runs: of a GPU, or else of main memory.
+
+    What torch holds of a GPU and does not use is free for what comes.
+
+    Args:
+        device: A torch device or its name.
+    """
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return int(psutil.virtual_memory().available)
+    free, _ = torch.cuda.mem_get_info(device)
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + held
+
+
 def machine_memory() -> dict[str, tuple[int, int]]:
     """Return the bytes in use and in all of main memory and of each GPU, by anybody's doing.
 

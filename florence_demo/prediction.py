@@ -169,7 +169,7 @@ class Prediction:
         parsed: Florence-2's own dict, {"<OD>": {"bboxes": [...], "labels": [...]}}.
         model: Title of the model that answered.
         device: Where it ran, such as "cpu" or "cuda:0".
-        seconds: Wall-clock time of the answer.
+        seconds: Wall-clock time of the answer; of several answered together, each one's share.
         tokens: Number of generated tokens.
         truncated: Whether the token limit cut the answer off.
         looped: Whether the answer only repeated itself and was ended for that.
@@ -179,6 +179,7 @@ class Prediction:
         picture: Digest of the picture's pixels, so that no other one is taken for it; "" where
             unknown.
         names: The names that were asked for, where they were several; they are the labels.
+        room: How many questions at once memory was enough for; None where it was never too little.
     """
 
     task: str
@@ -198,6 +199,7 @@ class Prediction:
     calibrated: bool = False
     picture: str = ""
     names: tuple[str, ...] = ()
+    room: int | None = None
 
     def sentence(self) -> str:
         """Return the answer in one plain sentence: "3 objects: 2 × cat, car".

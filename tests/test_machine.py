@@ -6,8 +6,12 @@ import platform
 import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
+
+from florence_demo import machine
 
 PAGE = resource.getpagesize()
 LARGE_BLOCKS = """
@@ -37,3 +41,15 @@ def test_a_large_block_is_given_again_rather_than_fetched_anew(way: str, fresh: 
     # Four blocks in the largest pages there are, 2 MB each, would be 190.
     assert (faults > 100) is fresh
     assert held * PAGE < 100_000_000, "what is free goes back when it is released"
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [("cuda:0", 7), ("cuda", 7), ("cpu", 500)],
+)
+def test_memory_is_free_where_nobody_uses_it(monkeypatch, device, expected):
+    told = {"mem_get_info": (4, 80), "memory_reserved": 9, "memory_allocated": 6}
+    for name, value in told.items():
+        monkeypatch.setattr(torch.cuda, name, lambda asked, value=value: value)
+    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: SimpleNamespace(available=500))
+    assert machine.free_memory(device) == expected

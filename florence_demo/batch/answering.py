@@ -6,15 +6,17 @@ Knows a model, what is asked, and what a row says. Does not know files of rows o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from florence_demo.batch.closely import Closely
 from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.reading import Ready, read_item
 from florence_demo.batch.sources import Item
+from florence_demo.batch.utilisation import Spent
 from florence_demo.data.batches import Row
 from florence_demo.engine.many import Answerer, Asked, ask_each, usual_batch
+from florence_demo.engine.memory import Room
 from florence_demo.errors import InputError
 from florence_demo.prediction import Prediction
 
@@ -30,11 +32,15 @@ class Answering:
         engine: The model.
         asked: What is asked about each picture.
         min_score: Things less sure than this are left out.
+        room: How many pictures at once there was memory for; what is less stays so.
+        spent: How long the model worked.
     """
 
     engine: Answerer
     asked: Asked
     min_score: float = 0.0
+    room: Room = field(default_factory=Room)
+    spent: Spent = field(default_factory=Spent)
 
     @classmethod
     def of(cls, engine: Answerer, config: BatchConfig) -> Answering:
@@ -60,7 +66,10 @@ class Answering:
     def rows(self, ready: Sequence[Ready]) -> list[Row]:
         """Return the rows of items that were read, in their order; asked about in one batch."""
         opened = [each.seen for each in ready if each.seen is not None]
-        answers = iter(ask_each(self.engine, opened, self.asked))
+        found = ask_each(self.engine, opened, self.asked, self.room)
+        told = (answer for each in found for answer in each)
+        self.spent.worked += sum(each.seconds for each in told if isinstance(each, Prediction))
+        answers = iter(found)
         return [self._row(each, () if each.seen is None else next(answers)) for each in ready]
 
     def _row(self, ready: Ready, answers: Sequence[Prediction | InputError]) -> Row:

@@ -29,6 +29,7 @@ from florence_demo.batch.rows import RowFile
 from florence_demo.batch.run import Model, Outcome, Progress, Watch, about, first_and_others, opened
 from florence_demo.batch.share import Told, Work, Worker, shares
 from florence_demo.batch.sources import Item, Part, all_items, items_of, parts_of
+from florence_demo.batch.utilisation import Spent
 from florence_demo.errors import InputError, plain
 
 log = logging.getLogger(__name__)
@@ -158,13 +159,18 @@ class _Driver:
         """
         if told.problem:
             raise InputError(told.problem)
+        progress = self.progress
+        progress.worked_on = (progress.worked_on or 0.0) + told.seconds
+        progress.spent.add(Spent(told.worked, told.waited))
+        if told.room is not None:
+            progress.room.shrink(told.room)
         rows = self.work.parts.take(told.part, self.file) if told.part else []
         if told.part and not rows and not self.file.has(*told.first):
             raise InputError(
                 f"The rows of a worker are not in {plain(self.file.folder)}: name a folder as --out"
                 " that all machines share, under the same path."
             )
-        self.progress.add(rows, told.skipped)
+        progress.add(rows, told.skipped)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from florence_demo.batch.parts import Parts
 from florence_demo.batch.reading import Look, Ready, nobody_looks, read_item
 from florence_demo.batch.rows import RowFile, RowStream, within
 from florence_demo.batch.sources import Item, all_items, check_sources
+from florence_demo.batch.utilisation import Spent
 from florence_demo.data.batches import RUN_FILE, Row, errors_of, key_of
 from florence_demo.engine.many import Answerer, reading_ahead, weight_of
+from florence_demo.engine.memory import Room
 from florence_demo.errors import InputError, plain
 from florence_demo.files import is_disk_full, write_json
 from florence_demo.machine import versions
@@ -59,6 +61,10 @@ class Outcome:
         rows: Rows in all.
         seconds: How long it took this time, the model's loading left out.
         stopped: Why it ended early; "" where it did not.
+        utilisation: Share of the time in which the model worked, 0 to 1; of several, their mean.
+        waiting: Share of the time in which it waited for pictures to be opened.
+        room: Pictures asked about at once where memory was too little for more; None where it
+            never was.
     """
 
     answered: int = 0
@@ -67,6 +73,9 @@ class Outcome:
     rows: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    utilisation: float = 0.0
+    waiting: float = 0.0
+    room: int | None = None
 
 
 def _nobody(outcome: Outcome, rows: list[Row]) -> None:
@@ -219,6 +228,9 @@ class Progress:
         about: What its folder tells beside how far it is.
         before: Seconds that earlier runs of it took.
         stopped: Why it ended early; "" where it did not.
+        room: How many pictures at once there was memory for.
+        spent: What its seconds went into.
+        worked_on: Seconds of all workers together; None where one works, here.
     """
 
     config: BatchConfig
@@ -227,6 +239,9 @@ class Progress:
     about: dict[str, Any] = field(default_factory=dict)
     before: float = 0.0
     stopped: str = ""
+    room: Room = field(default_factory=Room)
+    spent: Spent = field(default_factory=Spent)
+    worked_on: float | None = None
 
     def __post_init__(self) -> None:
         self._answered = self._skipped = self._lost = 0
@@ -249,13 +264,18 @@ class Progress:
     def outcome(self) -> Outcome:
         """Return how far the job is."""
         kept = isinstance(self.rows, RowFile)
+        seconds = time.monotonic() - self.began
+        worked_on = seconds if self.worked_on is None else self.worked_on
         return Outcome(
             self._answered,
             self.rows.failures if kept else self._lost,
             self._skipped,
             self.rows.done if kept else self._answered,
-            time.monotonic() - self.began,
+            seconds,
             self.stopped,
+            self.spent.utilisation(worked_on),
+            self.spent.waiting(worked_on),
+            self.room.most,
         )
 
     def tell(self, state: str) -> None:
@@ -267,6 +287,9 @@ class Progress:
         counts = {"rows": now.rows, "failed": now.failed}
         seconds = round(self.before + now.seconds, 1)
         told = {"state": state, **self.about, "counts": counts, "seconds": seconds}
+        told |= {"utilisation": round(now.utilisation, 3), "waiting": round(now.waiting, 3)}
+        if now.room is not None:
+            told["room"] = now.room
         try:
             write_json(self.config.out / RUN_FILE, told)
         except OSError as exc:
@@ -286,6 +309,7 @@ class _Job:
     def __post_init__(self) -> None:
         self.rows = self.progress.rows
         self.size = self.wanted or self.answering.usual_batch
+        self.progress.room, self.progress.spent = self.answering.room, self.answering.spent
 
     def go(self, items: Iterator[Item]) -> Outcome:
         """Answer part by part until all is done or somebody asks to stop."""
@@ -299,10 +323,11 @@ class _Job:
             look=progress.watch.on_picture,
         )
         reading = read_ahead(items, read, ahead, lambda ready: weight_of(ready.seen))
+        ready = self.answering.spent.waiting_for(reading)
         try:
             # A part is so many items, whether they are answered or not: one that goes on makes the
             # same batches as one that was never broken, and so the same numbers to the last digit.
-            while part := list(islice(reading, self.size)):
+            while part := list(islice(ready, self.size)):
                 if progress.watch.stop():
                     progress.stopped = "It was stopped."
                     break

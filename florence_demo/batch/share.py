@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -77,6 +78,10 @@ class Told:
         model: Which model answers, in words; "" where it could not be opened.
         batch_size: Pictures asked about at once.
         problem: Why the share could not be done; "" where it could.
+        seconds: How long it took.
+        worked: Seconds of them in which the model answered.
+        waited: Seconds of them in which it waited for pictures to be opened.
+        room: Pictures asked about at once where memory was too little for more.
     """
 
     part: str = ""
@@ -85,6 +90,10 @@ class Told:
     model: str = ""
     batch_size: int = 0
     problem: str = ""
+    seconds: float = 0.0
+    worked: float = 0.0
+    waited: float = 0.0
+    room: int | None = None
 
 
 def shares(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -133,6 +142,18 @@ class Worker:
         """Do a share: its part is written when this returns."""
         if self._problem:
             return Told(problem=self._problem)
+        spent, began = self._answering.spent, time.monotonic()
+        spent.worked = spent.waited = 0.0
+        told = self._done_with(items)
+        return replace(
+            told,
+            seconds=time.monotonic() - began,
+            worked=spent.worked,
+            waited=spent.waited,
+            room=self._answering.room.most,
+        )
+
+    def _done_with(self, items: Sequence[Item]) -> Told:
         told = Told(model=self._model, batch_size=self._size)
         parts = self._work.parts
         name = parts.name_of([item.key for item in items])
@@ -155,7 +176,8 @@ class Worker:
         read = partial(read_item, prepare=self._answering.engine.prepare, known=self._done.has)
         ahead = reading_ahead(self._size, self._work.threads)
         reading = read_ahead(items, read, ahead, lambda ready: weight_of(ready.seen))
-        lacking = (ready for ready in reading if not ready.done)
+        waited = self._answering.spent.waiting_for(reading)
+        lacking = (ready for ready in waited if not ready.done)
         rows: list[Row] = []
         while part := list(islice(lacking, self._size)):
             asked = [each for each in part if not self._is_answered(each)]

@@ -187,7 +187,13 @@ def _write(job: Path, names: list[str], min_score: float) -> int:
 
 def _said(outcome: Any, out: str) -> str:
     speed = outcome.answered / outcome.seconds if outcome.seconds else 0.0
-    said = f"{outcome.answered:,} answered in {outcome.seconds:,.0f} s ({speed:.1f} a second)"
+    said = f"{outcome.answered:,} answered in {outcome.seconds:,.0f} s ({speed:.1f} a second"
+    if outcome.utilisation:
+        said += f"; utilisation {outcome.utilisation:.0%}, waiting for pictures"
+        said += f" {outcome.waiting:.0%}"
+    said += ")"
+    if outcome.room is not None:
+        said += f", at most {outcome.room} at once since memory was too little for more"
     if outcome.skipped:
         said += f", {outcome.skipped:,} were there already"
     if outcome.failed:
@@ -244,7 +250,8 @@ class _Bar:
     def tell(self, outcome: Any, rows: list[dict[str, Any]]) -> None:
         """Show a part."""
         self._bar.update(outcome.answered + outcome.skipped - self._bar.n)
-        self._bar.set_postfix(failed=outcome.failed, refresh=False)
+        used = f"{outcome.utilisation:.0%}"
+        self._bar.set_postfix(failed=outcome.failed, utilisation=used, refresh=False)
         for row in rows:
             for error in errors_of(row):
                 self._failures += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 from florence_demo.engine.feature_cache import FeatureCache, fingerprint, in_rgb
 from florence_demo.engine.jobs import Caller, Job
 from florence_demo.engine.many import Asked, ask_many
-from florence_demo.engine.memory import in_halves
+from florence_demo.engine.memory import Room, in_room
 from florence_demo.engine.notices import Course, notices_of
 from florence_demo.engine.parts import MAX_BATCH as MAX_BATCH
 from florence_demo.engine.pieces import Cutter
@@ -171,9 +172,9 @@ class Engine:
             Stopped: ``on_step`` returned False.
         """
         options.check()
-        if not requests:
-            return []
-        return in_halves(lambda asked: self._batch_answered(asked, options, on_step), requests)
+        room = Room()
+        found = in_room(lambda some: self._batch_answered(some, options, on_step), requests, room)
+        return found if room.most is None else [replace(each, room=room.most) for each in found]
 
     def _batch_answered(
         self, requests: Sequence[Request], options: Options, on_step: OnStep | None
@@ -214,7 +215,7 @@ class Engine:
                     f"“{requests[i].task.title}” writes its own text: clear the text box."
                 )
         first = [Request(requests[i].image, TASKS[requests[i].task.after or ""]) for i in waiting]
-        answers = self.predict_batch(first, options, on_step=on_step)
+        answers = self._batch_answered(first, options, on_step)
         for i, answer in zip(waiting, answers, strict=True):
             if not answer.text:
                 raise InputError(

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from florence_demo.engine.memory import in_halves
+from florence_demo.engine.memory import Room, in_room
 from florence_demo.engine.request import USUAL, Options, Request
 from florence_demo.engine.seen import Seen
 from florence_demo.errors import FlorenceDemoError, InputError
-from florence_demo.machine import machine_memory, usable_cores
+from florence_demo.machine import free_memory, usable_cores
 from florence_demo.pictures.ahead import Ahead, read_ahead
 from florence_demo.pictures.images import Source, open_image
 from florence_demo.prediction import Prediction
@@ -57,13 +57,12 @@ def usual_batch(engine: Answerer) -> int:
     On a processor a model of nano's size gains by large batches, one of base size hardly any; on a
     GPU the free memory decides.
     """
-    device = str(engine.loaded.device)
-    memory = machine_memory()
-    used, total = memory.get(device, memory["main memory"])
+    device = engine.loaded.device
     light = engine.loaded.weight_bytes < _LIGHT
-    most = _MOST_THERE if device in memory else _MOST_LIGHT if light else _MOST_HERE
+    there = str(device).startswith("cuda")
+    most = _MOST_THERE if there else _MOST_LIGHT if light else _MOST_HERE
     each = _A_LIGHT_PICTURE if light else _A_PICTURE
-    return max(1, min(most, (total - used) // 2 // each))
+    return max(1, min(most, free_memory(device) // 2 // each))
 
 
 def reading_ahead(batch: int, workers: int | None = None) -> Ahead:
@@ -80,16 +79,32 @@ def weight_of(ready: object) -> int:
 
 
 def answer_all(
-    engine: Answerer, requests: Sequence[Request], options: Options = USUAL
+    engine: Answerer,
+    requests: Sequence[Request],
+    options: Options = USUAL,
+    room: Room | None = None,
 ) -> list[Prediction | InputError]:
     """Return each question's answer, or why it has none: no question takes others with it.
 
-    A batch that is refused is asked again in halves.
+    Args:
+        engine: Who answers.
+        requests: The questions; a batch that is refused is asked again in halves.
+        options: How answers are searched.
+        room: What there was memory for before; learns of less.
     """
     if not requests:
         return []
+    room = room or Room()
+
+    def answer(part: Sequence[Request]) -> list[Prediction]:
+        found = engine.predict_batch(part, options)
+        for each in found:
+            if each.room is not None:  # the engine made smaller batches of it
+                room.shrink(each.room)
+        return found
+
     try:
-        return [*in_halves(lambda part: engine.predict_batch(part, options), requests)]
+        return [*in_room(answer, requests, room)]
     except FlorenceDemoError as exc:
         problem = InputError(str(exc))
     except Exception as exc:  # a bug of ours is one picture's failure, told in the log
@@ -101,7 +116,7 @@ def answer_all(
         return [problem]
     half = (len(requests) + 1) // 2
     parts = (requests[:half], requests[half:])
-    return [answer for part in parts for answer in answer_all(engine, part, options)]
+    return [answer for part in parts for answer in answer_all(engine, part, options, room)]
 
 
 @dataclass(frozen=True)
@@ -146,11 +161,21 @@ class Asked:
 
 
 def ask_each(
-    engine: Answerer, pictures: Sequence[Image.Image | Seen], asked: Asked
+    engine: Answerer,
+    pictures: Sequence[Image.Image | Seen],
+    asked: Asked,
+    room: Room | None = None,
 ) -> list[tuple[Prediction | InputError, ...]]:
-    """Return the answers of all tasks about each picture, those of a task found together."""
+    """Return the answers of all tasks about each picture, those of a task found together.
+
+    Args:
+        engine: Who answers.
+        pictures: As many as are asked about at once.
+        asked: What is asked.
+        room: What there was memory for before; learns of less.
+    """
     columns = [
-        answer_all(engine, [asked.about(task, each) for each in pictures], asked.options)
+        answer_all(engine, [asked.about(task, each) for each in pictures], asked.options, room)
         for task in asked.tasks
     ]
     return list(zip(*columns, strict=True))
@@ -167,7 +192,7 @@ def ask_many(
         asked: What is asked.
         batch: Pictures asked about at once.
     """
-    size = batch or usual_batch(engine)
+    size, room = batch or usual_batch(engine), Room()
 
     def ready(picture: Source) -> Image.Image | Seen | InputError:
         try:
@@ -178,7 +203,7 @@ def ask_many(
     reading = read_ahead(pictures, ready, reading_ahead(size), weight_of)
     while part := list(islice(reading, size)):
         opened = [each for each in part if not isinstance(each, InputError)]
-        answers = iter(ask_each(engine, opened, asked))
+        answers = iter(ask_each(engine, opened, asked, room))
         for each in part:
             if isinstance(each, InputError):
                 yield (each,) * len(asked.tasks)

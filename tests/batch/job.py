@@ -27,8 +27,8 @@ from florence_demo.prediction import Detections, Prediction
 class Answers:
     """Answer with the picture's digest, and the digests of those it was asked about with."""
 
-    def __init__(self, full: int = 10**9, refuses: str = ""):
-        self.full, self.refuses = full, refuses
+    def __init__(self, full: int = 10**9, refuses: str = "", seconds: float = 0.0):
+        self.full, self.refuses, self.seconds = full, refuses, seconds
         self.batches: list[int] = []
         self.prepared = self.held = self.most_held = 0
         self.lock = threading.Lock()
@@ -57,8 +57,7 @@ class Answers:
             for r, d in zip(requests, digests, strict=True)
         ]
 
-    @staticmethod
-    def _answer(request, text: str) -> Prediction:
+    def _answer(self, request, text: str) -> Prediction:
         width, height = request.image.size
         found = Detections(
             np.array([[1, 1, width - 1, height - 1], [2, 2, 4, 4]], np.float32),
@@ -67,7 +66,16 @@ class Answers:
         )
         parsed = {request.task.token: text}
         prompt = request.text or request.task.prompt
-        return Prediction(request.task.name, prompt, text, text, (width, height), found, parsed)
+        return Prediction(
+            request.task.name,
+            prompt,
+            text,
+            text,
+            (width, height),
+            found,
+            parsed,
+            seconds=self.seconds,
+        )
 
 
 def model(engine: Answers | None = None) -> Model:

@@ -17,7 +17,7 @@ from florence_demo.batch.config import BatchConfig
 from florence_demo.batch.on_ray import Cluster, _Driver, _room, run_on_ray
 from florence_demo.batch.parts import PARTS_FOLDER
 from florence_demo.batch.rows import RowFile
-from florence_demo.batch.run import Model, Progress, Watch, run
+from florence_demo.batch.run import Model, Progress, Watch, opened, run
 from florence_demo.batch.share import Told, Work
 from florence_demo.data.batches import ROWS_FILE, RUN_FILE, key_of, rows_in
 from florence_demo.engine.feature_cache import fingerprint
@@ -294,6 +294,22 @@ def test_rows_that_do_not_arrive_are_told(tmp_path, lent):
     with pytest.raises(InputError, match=r"^No room\.$"):
         driver._take(Told(problem="No room."))
     file.end()
+
+
+def test_the_time_of_all_workers_is_put_together(tmp_path, lent):
+    draw(tmp_path / "in", 1)
+    config = _alone(tmp_path / "in", tmp_path / "out")
+    with opened(config, "weights") as (file, _):
+        progress = Progress(config, file, Watch())
+        driver = _Driver(Work(config, lent, "weights", ".", 1, 4), progress, file)
+        for told in (
+            Told(seconds=10.0, worked=9.0, waited=0.5),
+            Told(seconds=30.0, worked=15.0, waited=9.5, room=8),
+            Told(room=16),
+        ):
+            driver._take(told)
+        outcome = progress.outcome()
+    assert (outcome.utilisation, outcome.waiting, outcome.room) == (0.6, 0.25, 8)
 
 
 MACHINES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 4.0}]

@@ -98,6 +98,17 @@ def test_shares_end_where_they_grow_heavy():
     assert [len(share) for share in shares(heavy, 4)] == [2, 2, 1]
 
 
+def test_a_share_says_how_long_the_model_worked_on_it(tmp_path):
+    draw(tmp_path / "in", 8)
+    config = job(tmp_path / "in", tmp_path / "out")
+    items = list(all_items(config))
+    worker = Worker(_work(config, Answers(full=3, seconds=7.0)), _nothing(tmp_path))
+    told = [worker.do(items[:6]), worker.do(items[6:])]
+    assert [each.worked for each in told] == [42.0, 14.0]
+    assert [each.room for each in told] == [2, 2]
+    assert all(0 < each.waited <= each.seconds for each in told)
+
+
 def test_a_share_makes_the_rows_of_a_job(tmp_path):
     draw(tmp_path / "in", 7)
     (tmp_path / "in" / "bad.png").write_bytes(b"no")

@@ -101,6 +101,34 @@ def test_too_little_memory_makes_smaller_batches_and_then_a_sentence(tmp_path, f
         assert "too little memory" in _rows(tmp_path / "out")[0]["answers"]["caption"]["error"]
 
 
+def test_a_batch_that_was_too_large_stays_smaller_for_the_job(tmp_path):
+    class Once(Answers):
+        """Has too little memory for the first batch, and never again."""
+
+        def predict_batch(self, requests, options=None):
+            tried.append(len(requests))
+            self.full = 3 if len(tried) == 1 else 10**9
+            return super().predict_batch(requests, options)
+
+    tried: list[int] = []
+    draw(tmp_path / "in", 10)
+    outcome = run(job(tmp_path / "in", tmp_path / "out"), model(Once()))
+    assert (tried, outcome.room, outcome.failed) == ([4, 2, 2, 2, 2, 2], 2, 0)
+    told = json.loads((tmp_path / "out" / RUN_FILE).read_text())
+    assert (told["batch_size"], told["room"]) == (4, 2)
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 0.0), (60.0, 1.0)])
+def test_a_job_says_how_much_of_its_time_the_model_worked(tmp_path, seconds, expected):
+    draw(tmp_path / "in", 6)
+    outcome = run(job(tmp_path / "in", tmp_path / "out"), model(Answers(seconds=seconds)))
+    told = json.loads((tmp_path / "out" / RUN_FILE).read_text())
+    assert (outcome.utilisation, told["utilisation"]) == (expected, expected)
+    assert 0 < outcome.waiting <= 1
+    assert told["waiting"] == pytest.approx(outcome.waiting, abs=0.05)
+    assert "room" not in told, "memory was never too little"
+
+
 def test_five_thousand_pictures_are_not_held(tmp_path):
     draw(tmp_path / "in", 5_000, size=(4, 4))
     engine = Answers()

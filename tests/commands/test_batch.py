@@ -14,7 +14,8 @@ import pytest
 from florence_demo.__main__ import main
 from florence_demo.batch import models, on_ray
 from florence_demo.batch.plan import Plan
-from florence_demo.batch.run import run
+from florence_demo.batch.run import Outcome, run
+from florence_demo.commands.batch import _said
 from florence_demo.data.batches import ROWS_FILE, rows_in
 from tests.batch.job import Answers, draw, model
 
@@ -190,3 +191,23 @@ def test_the_help_lists_every_format(capsys):
         main(["batch", "--help"])
     told = capsys.readouterr().out.replace(",", " ").split()
     assert set(FORMATS) <= set(told)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (Outcome(9, seconds=3.0), "9 answered in 3 s (3.0 a second)."),
+        (
+            Outcome(9, seconds=3.0, utilisation=0.914, waiting=0.02),
+            "9 answered in 3 s (3.0 a second; utilisation 91%, waiting for pictures 2%).",
+        ),
+        (
+            Outcome(9, seconds=3.0, failed=1, room=4),
+            "9 answered in 3 s (3.0 a second), at most 4 at once since memory was too little for"
+            " more; 1 failed: --retry-failed asks them again.",
+        ),
+    ],
+    ids=["plain", "utilisation", "little memory"],
+)
+def test_the_end_says_what_was_done_and_how_fast(outcome, said):
+    assert _said(outcome, "-") == said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 from florence_demo.engine import many
 from florence_demo.engine.many import Asked, answer_all, ask_many, usual_batch
+from florence_demo.engine.memory import Room
 from florence_demo.engine.seen import Seen
 from florence_demo.errors import InputError
 from florence_demo.tasks import TASKS
@@ -94,8 +96,40 @@ def test_a_batch_that_is_too_large_is_asked_in_halves(full):
     assert max(engine.batches) <= full
 
 
+def test_memory_that_was_too_little_once_makes_all_batches_smaller():
+    class Once(Answers):
+        """Has too little memory for the first batch, and never again."""
+
+        def predict_batch(self, requests, options=None):
+            tried.append(len(requests))
+            self.full = 3 if len(tried) == 1 else 10**9
+            return super().predict_batch(requests, options)
+
+    tried: list[int] = []
+    pictures = [_picture(n) for n in range(10)]
+    answers = list(ask_many(Once(), pictures, Asked.of(["caption"]), 4))
+    assert [a.size[0] for (a,) in answers] == [20 + n % 7 for n in range(10)]
+    assert tried == [4, 2, 2, 2, 2, 2]
+
+
+def test_what_the_engine_says_of_its_memory_is_heard():
+    class Halves(Answers):
+        """Makes smaller batches by itself, and says so."""
+
+        def predict_batch(self, requests, options=None):
+            tried.append(len(requests))
+            found = super().predict_batch(requests, options)
+            return [replace(each, room=2) for each in found]
+
+    tried: list[int] = []
+    room = Room()
+    for _ in range(2):
+        many.ask_each(Halves(), [_picture(n) for n in range(4)], Asked.of(["caption"]), room)
+    assert (tried, room.most) == ([4, 2, 2], 2)
+
+
 @pytest.mark.parametrize(
-    ("device", "weights", "memory", "expected"),
+    ("device", "weights", "free", "expected"),
     [
         ("cpu", 18_000_000, 64, 32),
         ("cpu", 900_000_000, 64, 4),
@@ -103,11 +137,13 @@ def test_a_batch_that_is_too_large_is_asked_in_halves(full):
         ("cpu", 18_000_000, 0.01, 1),
         ("cuda:0", 900_000_000, 80, 64),
         ("cuda:0", 900_000_000, 8, 16),
+        ("cuda", 900_000_000, 8, 16),
+        ("cuda:1", 18_000_000, 0.4, 4),
     ],
 )
-def test_the_batch_fits_the_memory(monkeypatch, device, weights, memory, expected):
-    key = "main memory" if device == "cpu" else device
-    free = {"main memory": (0, 0), key: (0, int(memory * 1e9))}
-    monkeypatch.setattr(many, "machine_memory", lambda: free)
+def test_the_batch_fits_the_memory(monkeypatch, device, weights, free, expected):
+    asked = []
+    monkeypatch.setattr(many, "free_memory", lambda d: asked.append(d) or int(free * 1e9))
     engine = SimpleNamespace(loaded=SimpleNamespace(device=device, weight_bytes=weights))
     assert usual_batch(engine) == expected
+    assert asked == [device]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from florence_demo.engine.engine import Engine
 from florence_demo.engine.feature_cache import FeatureCache
+from florence_demo.engine.memory import Room, in_room
 from florence_demo.engine.request import Options, Request
 from florence_demo.errors import InputError
 from florence_demo.models.catalogue import ModelSpec
@@ -85,3 +86,38 @@ def test_a_bug_is_no_want_of_memory(monkeypatch, engine):
     with pytest.raises(RuntimeError, match="shape"):
         engine.predict_batch(REQUESTS, QUICK)
     assert set(small.batches) <= {1, 3}
+
+
+def test_an_answer_says_for_how_many_there_was_memory(monkeypatch, engine):
+    small = Small(monkeypatch, engine, "decode", MemoryError())
+    for most, expected in ((2, 2), (1, 1), (99, None)):
+        small.most = most
+        assert {each.room for each in engine.predict_batch(REQUESTS, QUICK)} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("known", "fits", "tried", "then"),
+    [
+        (None, 99, [9], None),
+        (None, 5, [9, 5, 4], 5),
+        (None, 2, [9, 5, 3, 2, 2, 2, 2, 1], 2),
+        (4, 99, [4, 4, 1], 4),
+        (4, 2, [4, 2, 2, 2, 2, 1], 2),
+        (None, 0, [9, 5, 3, 2, 1], 1),
+    ],
+)
+def test_a_room_only_shrinks(known, fits, tried, then):
+    room, batches = Room(known), []
+
+    def answer(part):
+        batches.append(len(part))
+        if len(part) > fits:
+            raise MemoryError
+        return [10 * each for each in part]
+
+    if fits:
+        assert in_room(answer, range(9), room) == [10 * each for each in range(9)]
+    else:
+        with pytest.raises(InputError, match="too little memory"):
+            in_room(answer, range(9), room)
+    assert (batches, room.most) == (tried, then)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from florence_demo import machine
 from florence_demo.benchmark.app import app_rows
+from florence_demo.benchmark.gain import gain_rows
 from florence_demo.benchmark.gpu import gpu_rows
 from florence_demo.benchmark.parts import Parts, measure_parts
 from florence_demo.benchmark.rows import Row, against, at_most, compare, draw, markdown
@@ -223,9 +224,10 @@ def _parts(options: BenchmarkOptions, threads: int) -> Sequence[Iterator[Row | P
     if options.device == "cuda":
         return [gpu_rows(options.device)]
     pages = app_rows(10 if options.quick else 40)
+    many = gain_rows(2 if options.quick else 5)
     if not options.random:
-        return [pages] if options.model == "nano" else []
-    return [pages, cpu_rows(options), gpu_rows(options.device)]
+        return [pages, many] if options.model == "nano" else []
+    return [pages, many, cpu_rows(options), gpu_rows(options.device)]
 
 
 def questions(options: BenchmarkOptions) -> tuple[str, dict[str, Any]]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from PIL import Image
+
 from florence_demo.api.pictures import Picture, picture_of
 from florence_demo.api.problems import NotAllowed, problem_of
 from florence_demo.api.schema import (
@@ -28,6 +30,7 @@ from florence_demo.api.schema import (
     PictureText,
     Point,
     Pointed,
+    Problem,
     Sampled,
     Seed,
     TaskInfo,
@@ -101,19 +104,26 @@ class Verbs:
         options = Options.given(max_new_tokens, num_beams)
         chosen = self._several(pictures, tasks)
         rows: list[OneOfMany] = []
+        image: Image.Image | None = None
         for number, picture in enumerate(pictures):
+            image = None  # gives its room back before the next is opened
+            # Fetched and decoded once for all of its tasks, and in vain once too.
+            image, problem = self._opened(picture)
             for task in chosen:
                 row: OneOfMany = {"picture": number, "task": task.name}
                 words = text if task.asks == "text" else ""
+                rows.append(row)
+                if problem:
+                    row["error"] = problem
+                    continue
                 try:
-                    for each in self._answer(picture, (task, words, None), model, options):
+                    for each in self._answer(image, (task, words, None), model, options):
                         if isinstance(each, News):
                             yield each
                         else:
                             row["answer"] = each
                 except FlorenceDemoError as exc:
                     row["error"] = problem_of(exc)
-                rows.append(row)
         yield rows
 
     def detect(
@@ -186,7 +196,7 @@ class Verbs:
     def keep(self, picture: PictureText) -> Steps[Kept]:
         """Keep a picture on this server for an hour, under a name to give in its place."""
         image = picture_of(picture, self.service, self.visitor)
-        name = self.service.uploads.keep(image, self.service.room())
+        name = self.service.uploads.keep(image, self.service.room(), self.visitor)
         yield {"picture": name, "size": list(image.size), "seconds": round(AGE)}
 
     def tasks(self) -> Steps[list[TaskInfo]]:
@@ -225,9 +235,15 @@ class Verbs:
         self.service.engines.drop(spec)
         yield self._told(model, spec)
 
+    def _opened(self, picture: Picture) -> tuple[Image.Image | None, Problem | None]:
+        try:
+            return picture_of(picture, self.service, self.visitor), None
+        except FlorenceDemoError as exc:
+            return None, problem_of(exc)
+
     def _answer(
         self,
-        picture: Picture,
+        picture: Picture | None,
         asked: tuple[Task, str, Any],
         model: str,
         options: Options | None = None,

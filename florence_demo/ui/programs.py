@@ -16,6 +16,7 @@ from gradio.data_classes import ImageData
 from gradio_client.utils import python_type_to_json_schema
 
 from florence_demo.api.problems import NotAllowed
+from florence_demo.api.routes import Arguments
 from florence_demo.api.schema import MOST_PICTURES, PictureText
 from florence_demo.api.verbs import Steps, Verbs, signature_of, verbs
 from florence_demo.errors import InputError
@@ -58,6 +59,7 @@ def _handler(
     service: Service, upload: SafeImage, name: str, signature: inspect.Signature
 ) -> Callable[..., Any]:
     keyed = bool(service.config.rules().keys)
+    arguments = Arguments(name, signature)
 
     def handler(request: gr.Request, *values: Any) -> Any:
         scope = request.request.scope if request.request else {}
@@ -66,6 +68,7 @@ def _handler(
         given = dict(zip(signature.parameters, values, strict=True))
         for key in {"picture", "pictures"} & given.keys():
             given[key] = _opened(upload, given[key])
+        given = arguments.checked(given)
         who = Verbs(service, visitor_of(request), bool(scope.get(KEYED)))
         return answer_of(getattr(who, name)(**given))
 

@@ -97,18 +97,23 @@ BAD = {
     "no question": ("query", {"question": ""}, "needs words"),
     "half a box": ("segment", {"region": [1]}, "four numbers"),
     "both": ("segment", {"region": [1, 2, 3, 4], "what": "dog"}, "one of the two"),
-    "a length of its own": ("caption", {"length": "epic"}, "short, longer, paragraph"),
+    "a length of its own": ("caption", {"length": "epic"}, "`length`"),
     "a file of the server": ("detect", {"picture": "/etc/passwd"}, "none of what is taken"),
-    "words as boxes": ("ask", {"task": "region_to_ocr", "region": "here"}, "four numbers"),
-    "a list as words": ("query", {"question": ["a"]}, "must be words"),
+    "words as boxes": ("ask", {"task": "region_to_ocr", "region": "here"}, "not of its kind"),
+    "a list as words": ("query", {"question": ["a"]}, "`question`"),
+    "an object as words": ("detect", {"names": {"a": 1}}, "`names`"),
+    "a list as a task": ("ask", {"task": ["od"]}, "`task`"),
+    "a number as pictures": ("ask_many", {"pictures": 5, "tasks": ["od"]}, "`pictures`"),
+    "an object as tiles": ("ask", {"task": "od", "tiles": {"a": 1}}, "`tiles`"),
     "no number": ("ask", {"task": "od", "num_beams": "many"}, "num_beams"),
 }
 
 
 @pytest.mark.parametrize(("verb", "arguments", "words"), BAD.values(), ids=BAD)
 def test_bad_input_is_one_sentence(client, picture, verb, arguments, words):
+    given = arguments if "pictures" in arguments else {"picture": picture, **arguments}
     with pytest.raises(AppError, match=words):
-        client.predict(**{"picture": picture, **arguments}, api_name=f"/{verb}")
+        client.predict(**given, api_name=f"/{verb}")
 
 
 def test_the_verbs_are_all_that_programs_see(client):

@@ -179,7 +179,9 @@ def _field_value(model: Any, name: str, text: str) -> Any:
 def _said(error: ValidationError) -> str:
     """Return what is wrong with the arguments as one sentence."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    name = plain(".".join(map(str, first["loc"])), 60)
+    # Which of several kinds it was held against is no part of its name.
+    place = [part for n, part in enumerate(first["loc"]) if n == 0 or isinstance(part, int)]
+    name = plain(".".join(map(str, place)), 60)
     if first["type"] == "missing":
         return f"`{name}` is missing: give it, the others have usual values."
     said = first["msg"][:1].lower() + first["msg"][1:]
@@ -202,7 +204,9 @@ def _endpoint(
         except Refused:  # the door's own, which it raises while a form is read
             raise
         except HTTPException as exc:
-            return refusal(problem_of(InputError(f"The form cannot be read: {exc.detail}.")))
+            return refusal(
+                problem_of(InputError(f"The form cannot be read: {exc.detail.rstrip('.')}."))
+            )
         except Exception as exc:
             return refusal(problem_of(exc), exc)
 

@@ -35,6 +35,7 @@ FORM_SECONDS = 180.0
 HELD, HELD_OF_ONE = 192 << 20, 64 << 20
 """Bytes of questions that arrive or wait at a time: of all visitors, and of one."""
 
+_NOT_WHOLE = "What was sent did not arrive whole: send it again."
 _LARGE = 1 << 18
 _MAX_HEADER, _MAX_PARTS = 4_096, 1_000
 _DATA_URL = re.compile(r"data:")
@@ -152,7 +153,7 @@ async def _read(receive: Receive, length: int | None, take: Callable[[int], None
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(400, "What was sent did not arrive whole: send it again.")
+            raise Refused(400, _NOT_WHOLE)
         piece = message.get("body", b"")
         take(len(piece))
         body += piece
@@ -236,6 +237,8 @@ def form(receive: Receive, kind: str, take: Callable[[int], None]) -> Receive:
                 message = await receive()
         except TimeoutError as exc:
             raise Refused(408, "The form did not arrive in time: send it again.") from exc
+        if arrives and message["type"] == "http.disconnect":
+            raise Refused(400, _NOT_WHOLE)
         take(len(message.get("body", b"")))
         arrives = message.get("more_body", False)
         return message

@@ -262,6 +262,25 @@ def test_a_file_in_another_field_is_refused(client):
     assert told.status_code == 400
 
 
+def test_who_leaves_within_a_form_is_no_fault(caplog):
+    import anyio
+
+    service = Service(AppConfig(model="nano"), FakeEngines())
+    pieces = iter([{"type": "http.request", "body": b"--mark\r\n", "more_body": True}])
+    told = []
+
+    async def receive():
+        return next(pieces, {"type": "http.disconnect"})
+
+    async def send(message):
+        told.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=mark")]
+    anyio.run(Gate(Beside(no_page, service), Rules()), {**SCOPE, "headers": headers}, receive, send)
+    assert told[0]["status"] == 400
+    assert not caplog.records
+
+
 FIELDS = {
     "a deep one": ("/v1/ask", {"task": "region_to_ocr", "region": "[" * 90_000}),
     "no number": ("/v1/ask", {"task": "region_to_ocr", "region": "[NaN, 1, 2, 3]"}),

@@ -99,7 +99,11 @@ BAD = {
     "both": ("segment", {"region": [1, 2, 3, 4], "what": "dog"}, "one of the two"),
     "a length of its own": ("caption", {"length": "epic"}, "`length`"),
     "a file of the server": ("detect", {"picture": "/etc/passwd"}, "none of what is taken"),
-    "words as boxes": ("ask", {"task": "region_to_ocr", "region": "here"}, "not of its kind"),
+    "words as boxes": (
+        "ask",
+        {"task": "region_to_ocr", "region": "here"},
+        "`region` is not of its kind",
+    ),
     "a list as words": ("query", {"question": ["a"]}, "`question`"),
     "an object as words": ("detect", {"names": {"a": 1}}, "`names`"),
     "a list as a task": ("ask", {"task": ["od"]}, "`task`"),

@@ -11,13 +11,13 @@ import inspect
 import json
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from PIL import Image
 from pydantic import ValidationError, create_model
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException  # FastAPI's own is one of them
@@ -117,7 +117,7 @@ class Arguments:
         """Return the arguments by their names, each of its kind.
 
         Args:
-            given: As a program sent them; pictures may be opened or bytes already.
+            given: As a program sent them; pictures may be bytes or files of ours, too.
 
         Raises:
             InputError: One is missing, not known, or not of its kind.
@@ -158,7 +158,7 @@ class Arguments:
 
 
 def _is_file(value: Any) -> bool:
-    return isinstance(value, bytes | Image.Image)
+    return isinstance(value, bytes | Path)
 
 
 def _are_files(value: Any) -> bool:

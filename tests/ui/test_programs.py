@@ -14,6 +14,7 @@ from florence_demo.api.schema import Answer
 from florence_demo.api.verbs import Verbs, verbs
 from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import ASSETS
+from florence_demo.pictures.room import ROOM
 from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
 from florence_demo.ui.programs import answer_of
@@ -82,6 +83,14 @@ def test_several_pictures_and_tasks_are_one_call(client, picture):
     ]
     assert rows[0]["answer"]["detections"]
     assert rows[1]["error"]["code"] == "bad_input"
+
+
+def test_several_large_pictures_are_opened_one_after_the_other(client, picture, monkeypatch):
+    monkeypatch.setattr("florence_demo.pictures.room.LARGE", 1000)
+    monkeypatch.setattr(ROOM, "pixels", 400 * 300)
+    monkeypatch.setattr(ROOM, "seconds", 5)
+    rows = client.predict(pictures=[picture] * 3, tasks=["od"], api_name="/ask_many")
+    assert ["answer" in row for row in rows] == [True] * 3
 
 
 def test_models_come_and_go(client):

@@ -47,7 +47,7 @@ PIN := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.
     --custom-compile-command "make lock"
 lock: $(VENV)/.installed-dev
 	$(PIN) $(ARGS) --output-file requirements.lock requirements.txt requirements-mcp.txt
-	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" \
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], 'uv', sep='\n')" \
 	    | $(PIN) $(ARGS) --output-file deploy/building.lock -
 
 # Whatever cannot be looked up fails it: an unknown is not a "no holes".
@@ -83,6 +83,9 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-cluster.txt requirements-mcp.txt
 	$(PIP) -r requirements-dev.txt
+	@# Where node is there, what cards copy as JavaScript is run too.
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --prefix $(VENV) @gradio/client@2 || true; fi
 	@touch $@
 
 clean:

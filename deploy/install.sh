@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Install what requirements.lock pins into a virtual environment: install.sh cpu|cuda INDEX VENV
-# cuda: each file by its hash. cpu: torch without CUDA by its version, from INDEX, which has other
-# files than the lock was made of; all else by its hash. Saves some 5 GB.
+# Install what requirements.lock pins into a virtual environment: install.sh cpu|cuda VENV UV
+# cuda: each file by its hash. cpu: torch without CUDA by its version, from where uv knows that its
+# makers keep it: other files than the lock was made of; all else by its hash. Saves some 5 GB.
 set -euo pipefail
-torch=$1 index=$2 venv=$3
+torch=$1 venv=$2 uv=$3
 case "$torch" in
 cuda)
   "$venv/bin/pip" install --no-deps --require-hashes -r requirements.lock
@@ -13,7 +13,7 @@ cpu)
   awk '/^[a-z0-9]/ { skip = /^(torch|torchvision|triton|nvidia-|cuda-)/ } !skip' requirements.lock >"$rest"
   "$venv/bin/pip" install --no-deps --require-hashes -r "$rest"
   mapfile -t wanted < <(grep -oE '^(torch|torchvision)==[0-9.]+' requirements.lock)
-  "$venv/bin/pip" install --no-deps --index-url "$index" "${wanted[@]}"
+  "$uv" pip install --python "$venv/bin/python" --no-deps --torch-backend cpu "${wanted[@]}"
   ;;
 *)
   echo "TORCH is cpu or cuda, not $torch." >&2

@@ -68,7 +68,7 @@ def test_the_image_runs_as_nobody_in_particular():
 @pytest.mark.parametrize(
     ("torch", "wanted"),
     [("cuda", ["--require-hashes -r requirements.lock"]),
-     ("cpu", ["--require-hashes -r ", "--index-url https://index torch=="])],
+     ("cpu", ["--require-hashes -r ", "--no-deps --torch-backend cpu torch=="])],
     ids=["cuda", "cpu"],
 )  # fmt: skip
 def test_what_is_installed_is_what_is_pinned(torch, wanted, tmp_path):
@@ -77,8 +77,11 @@ def test_what_is_installed_is_what_is_pinned(torch, wanted, tmp_path):
     seen = tmp_path / "seen"
     pip.write_text(f'#!/bin/sh\necho "$@" >>{seen}\n[ -f "$5" ] && cat "$5" >{tmp_path}/rest\ntrue')
     pip.chmod(0o755)
+    uv = pip.with_name("uv")
+    uv.write_text(pip.read_text())
+    uv.chmod(0o755)
     install = PROJECT / "deploy" / "install.sh"
-    subprocess.run([install, torch, "https://index", tmp_path], cwd=PROJECT, check=True)
+    subprocess.run([install, torch, tmp_path, uv], cwd=PROJECT, check=True)
     calls = seen.read_text().splitlines()
     assert len(calls) == len(wanted)
     assert all(part in call for part, call in zip(wanted, calls, strict=True))
@@ -95,7 +98,7 @@ def test_what_is_installed_is_what_is_pinned(torch, wanted, tmp_path):
 
 
 def test_another_kind_of_torch_is_told(tmp_path):
-    install = [PROJECT / "deploy" / "install.sh", "rocm", "https://index", tmp_path]
+    install = [PROJECT / "deploy" / "install.sh", "rocm", tmp_path, "uv"]
     done = subprocess.run(install, cwd=PROJECT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "TORCH is cpu or cuda, not rocm.\n")
 

@@ -49,6 +49,7 @@ from florence_demo.serving.asking import Service
 from florence_demo.serving.own_models import model_of, own_names
 from florence_demo.serving.scratch import AGE
 from florence_demo.tasks import TASKS, Task, task_named
+from florence_demo.training.learned import questions_learned
 
 _T = TypeVar("_T")
 Steps = Iterator[News | _T]
@@ -183,14 +184,20 @@ class Verbs:
         self,
         picture: PictureText,
         question: Words,
-        page: bool = False,
+        page: bool | None = None,
         model: ModelName = "",
     ) -> Steps[Answer]:
-        """Ask a question about a picture, or about a page or form if `page`.
+        """Ask a question about a picture, as the model learned to be asked.
 
-        nano and fine-tuned models learned to answer questions, Microsoft's four did not.
+        nano and fine-tuned models learned to answer questions, Microsoft's four did not. `page`
+        asks as about a page or form, or as about a picture, whatever the model learned.
         """
-        task = TASKS["docvqa" if page else "vqa"]
+        if page is None:
+            # Where nothing is known: the published fine-tunings learned pages.
+            learned = (*questions_learned(self._model(model)), "docvqa")
+            task = TASKS[learned[0]]
+        else:
+            task = TASKS["docvqa" if page else "vqa"]
         yield from self._answer(picture, (task, question, None), model)
 
     def keep(self, picture: PictureText) -> Steps[Kept]:

@@ -48,7 +48,7 @@ def command(args: argparse.Namespace) -> int:
     values = {name: each.value for name, each in settings.items()}
     if values["metrics"] == "key" and not (values["api_key"] or values["auth"]):
         raise InputError("--metrics key needs --api-key: without one nobody could read them.")
-    prepare(values["offline"])
+    prepare(values["offline"], values["host"])
     configure(values["log_format"], values["log_level"])
     for name in unknown_variables(os.environ):
         log.warning("%s is no setting, so it does nothing.", name)
@@ -56,12 +56,17 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare(offline: bool = False) -> None:
+def prepare(offline: bool = False, host: str | None = None) -> None:
     """Set what is read when the page is imported.
 
     Args:
         offline: Whether no connection out is to be made.
+        host: Where the server listens.
     """
+    # Gradio asks its own server once, which a proxy for the way out would look for elsewhere.
+    near = ("127.0.0.1", "localhost", host or "")
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), *near)))
     os.environ.pop("FLORENCE_OFFLINE", None)  # it may say no
     if offline:
         go_offline()
@@ -114,7 +119,8 @@ def _serve(values: Mapping[str, Any]) -> None:
         scratch.keep_swept()
         # The page answers first; the model and its imports follow behind it.
         threading.Thread(target=_warm_up, args=(service,), daemon=True).start()
-        hurry = _wait_for_the_end()
+        hurry = _wait_for_the_end(service)
+        ill = "" if service.health.ending else service.health.illness()
         end_at_last(service)
         finish(service, app.is_busy, hurry)
         app.close(verbose=False)
@@ -123,7 +129,7 @@ def _serve(values: Mapping[str, Any]) -> None:
     logging.shutdown()
     sys.stdout.flush()
     # Everything is put away; to take the interpreter with torch apart lasts seconds.
-    os._exit(0)
+    os._exit(1 if ill else 0)
 
 
 def _listen(app: Page, **how: Any) -> None:
@@ -142,8 +148,8 @@ def _listen(app: Page, **how: Any) -> None:
         ) from exc
 
 
-def _wait_for_the_end() -> threading.Event:
-    """Wait for "kill" or Ctrl-C; return what a second one sets."""
+def _wait_for_the_end(service: Service) -> threading.Event:
+    """Wait for "kill" or Ctrl-C, or for an illness; return what a second one sets."""
     told, again = threading.Event(), threading.Event()
 
     def hear(*_: Any) -> None:
@@ -152,7 +158,10 @@ def _wait_for_the_end() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, hear)
     while not told.wait(1):  # on Windows no signal is heard within a wait
-        pass
+        ill = service.health.illness() if service.config.end_ill else ""
+        if ill:
+            log.error("%s Only a new start helps: this process ends.", ill)
+            break
     return again
 
 

@@ -16,7 +16,7 @@ class Turns:
     """Let one thread at a time do something, the one that waits the longest first.
 
     Attributes:
-        moved: When a turn last ended, by ``time.monotonic``.
+        moved: When a turn last ended, or whoever has it said to go on, by ``time.monotonic``.
     """
 
     def __init__(self) -> None:

@@ -381,6 +381,7 @@ class Engine:
         self._tally.batch(len(jobs))
 
         def before_block() -> None:
+            self._turns.moved = time.monotonic()
             for job in (each for each in told if not each.caller.stopped):
                 self._tell(job, [])
             # The work ends when nobody waits for it any more.
@@ -388,7 +389,7 @@ class Engine:
                 raise Stopped
 
         with torch.inference_mode():
-            features = self._encode(jobs, before_block if told else None)
+            features = self._encode(jobs, before_block)
             if self._familiarity:
                 for job, feature in zip(jobs, features, strict=True):
                     job.familiar = self._familiarity.knows(feature.float().cpu().numpy())

@@ -53,6 +53,7 @@ class AppConfig:
         offline: Whether no connection out is made: no hub, no pictures of the web.
         metrics: Who may read /metrics: "local" is this machine and, where there are keys, who has
             one; "key" is only who has one; "public" is anybody.
+        end_ill: Whether the process ends where only a new start helps, so that it is replaced.
         hang: Seconds without a step of any question in work, after which the server says that it
             is unwell.
     """
@@ -80,6 +81,7 @@ class AppConfig:
     offline: bool = False
     metrics: Readers = "local"
     hang: int = 120
+    end_ill: bool = False
 
     def resolved(self) -> AppConfig:
         """Return the settings with everything decided that others imply."""

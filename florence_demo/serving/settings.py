@@ -179,6 +179,8 @@ SETTINGS: tuple[Setting, ...] = (
             " shows one), key, public", _one_of(*get_args(Readers)), "WHO"),
     Setting("hang", "seconds without a step, after which /healthz says that it hangs",
             _whole(1), "SECONDS"),
+    Setting("end_ill", "end with status 1 where /healthz would ask for a new start, for whoever"
+            " starts it again", _YES),
     Setting("offline", "make no connection out: no hub, no pictures of the web", _YES),
     Setting("log_format", "text or json, one object a line", _one_of("text", "json"), "FORMAT",
             otherwise="text"),

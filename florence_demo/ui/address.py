@@ -52,10 +52,6 @@ class Address(gr.HTML):
             elem_classes="fd-address",
         )
 
-    def api_info(self) -> dict[str, Any]:
-        """Tell clients that there is nothing to give."""
-        return {"type": "string"}
-
 
 def connect_address(service: Service, tabs: gr.Tabs, surface: Surface) -> None:
     """Let the address name the open one of these tabs, and the question of the first one."""

@@ -40,9 +40,8 @@ class AnswerEditor(Skeleton):
             '<span class="fd-edit-count" aria-live="polite"></span></div>'
             f'<ol class="fd-edit-rows"></ol><datalist id="fd-names-{uid}"></datalist></section>'
         )
-        holds = "The answer that is being put right"
         script = read_script("answer_editor.js")
-        super().__init__(html, script, holds, label="Put the answer right", **kwargs)
+        super().__init__(html, script, label="Put the answer right", **kwargs)
 
     def preprocess(self, payload: Any) -> Any:
         """Return the answer as it was edited, which is still to be checked.

@@ -150,7 +150,6 @@ def _connect_picture(service: Service, surface: Surface) -> list[Any]:
         q.address,
         [q.picture, q.picker, view],
         api_name=f"page_{surface.api}_fetch",
-        api_description="Fetch a picture from a public web address.",
         # Slow addresses are waited for beside everything else.
         concurrency_limit=8,
         concurrency_id="fetch",
@@ -174,7 +173,6 @@ def _connect_ask(service: Service, surface: Surface) -> Any:
         _ask_handler(service, surface.model),
         surface.inputs,
         api_name=f"page_{surface.api}",
-        api_description=_API,
     )
 
 
@@ -187,7 +185,6 @@ def _connect_every(service: Service, surface: Surface) -> Any:
         _all_handler(service, surface.model),
         [q.picture, surface.model.component, q.search.beams, q.search.tokens],
         api_name=f"page_{surface.api}_all",
-        api_description=_ALL_API,
     )
 
 
@@ -284,13 +281,6 @@ def _offer(found: Prediction | None) -> tuple[Any, Any]:
     return gr.update(visible=True), gr.update(choices=formats, value=formats[0][1])
 
 
-_API = (
-    "Answer one question about one picture. image: the picture; task: name of the task; text:"
-    " words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, or {'boxes':"
-    " [...]}, for tasks that take a region; model_name: name of the model; closely: look at"
-    " overlapping parts of a large picture too. Returns what the page shows, Florence-2's parsed"
-    " answer, the whole prediction's raw text."
-)
 _ALL_API = (
     "Answer everything that can be asked of a picture alone, in one go: captions, objects, regions"
     " and text. image: the picture; model_name: name of the model. Returns what the page says of"

@@ -40,12 +40,6 @@ from florence_demo.ui.task_menu import TaskMenu
 _NAMES = 6
 """Names of things that a count lists."""
 
-_API = (
-    "Ask several models the same about one picture. image: the picture; task: name of the task;"
-    " text: words, for tasks that take them; region: {'box': [x1, y1, x2, y2]} in pixels, for tasks"
-    " that take a region; models: two to four names. Returns a column for each model."
-)
-
 
 class Columns(Skeleton):
     """Show answers side by side.
@@ -63,11 +57,9 @@ class Columns(Skeleton):
             " <del>words that are missing here</del></p>"
             '<div class="fd-columns"></div></section>'
         )
-        holds = "A column for each model: title, sentence, words, counts, problem"
         super().__init__(
             html,
             read_script("answers.js") + read_script("compare.js"),
-            holds,
             label="Answers side by side",
             **kwargs,
         )
@@ -125,7 +117,6 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
         laid.inputs,
         columns,
         api_name="compare",
-        api_description=_API,
         # Each of a comparison's models may have to be loaded.
         concurrency_limit=2,
         concurrency_id="compare",

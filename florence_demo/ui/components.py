@@ -171,18 +171,6 @@ class Canvas(gr.HTML):
         """Return the value as it is."""
         return value
 
-    def api_info(self) -> dict[str, Any]:
-        """Tell clients how to give boxes."""
-        return {
-            "type": "object",
-            "description": 'A box in pixels, {"box": [x1, y1, x2, y2]}, several, {"boxes": [[x1,'
-            ' y1, x2, y2], ...]}, or none, {"box": null}',
-        }
-
-    def example_payload(self) -> Any:
-        """Return an empty region for the API page."""
-        return {"box": None}
-
 
 def _actions() -> str:
     """Return a button for everything that can be asked about a thing that is pointed at."""
@@ -209,12 +197,10 @@ class Skeleton(gr.HTML):
     Args:
         html: The skeleton.
         script: The script.
-        holds: What the value has in it, told to clients of the API.
         kwargs: As ``gr.HTML`` takes them.
     """
 
-    def __init__(self, html: str, script: str, holds: str, **kwargs: Any) -> None:
-        self.holds = holds
+    def __init__(self, html: str, script: str, **kwargs: Any) -> None:
         super().__init__(
             value={},
             html_template=html,
@@ -230,14 +216,6 @@ class Skeleton(gr.HTML):
     def postprocess(self, value: Any) -> Any:
         """Return the value as it is."""
         return value
-
-    def api_info(self) -> dict[str, Any]:
-        """Tell clients that it is an object."""
-        return {"type": "object", "description": self.holds}
-
-    def example_payload(self) -> Any:
-        """Return an empty object for the API page."""
-        return {}
 
 
 _CANVAS_SCRIPTS = (
@@ -301,9 +279,8 @@ class AnswerView(Skeleton):
             '<details class="fd-details" hidden><summary>Details</summary><p class="fd-meta"></p>'
             "</details></section>"
         )
-        holds = "What the page shows: sentence, rows, notices"
         script = (read_script("answers.js") + read_script("answer_view.js")).replace("__UID__", uid)
-        super().__init__(html, script, holds, label="Answer", **kwargs)
+        super().__init__(html, script, label="Answer", **kwargs)
 
 
 def said_by(event: gr.EventData, name: str) -> Any:
@@ -351,7 +328,3 @@ class ExampleStrip(gr.HTML):
             apply_default_css=False,
             **kwargs,
         )
-
-    def api_info(self) -> dict[str, Any]:
-        """Tell clients that there is nothing to give."""
-        return {"type": "string"}

@@ -41,16 +41,11 @@ class Cards(Skeleton):
         )
         calls = read_script("calls.js").replace("__KEYED__", json.dumps(keyed))
         script = read_script("answers.js") + calls + read_script("conversation.js")
-        super().__init__(html, script, "The cards", label="Asked so far", **kwargs)
+        super().__init__(html, script, label="Asked so far", **kwargs)
 
     def preprocess(self, payload: Any) -> Press | None:
         """Return which press of which page it is, None where none is told."""
         return press_of(payload)
-
-    @property
-    def skip_api(self) -> bool:
-        """Whether programs neither give nor get it: they have no cards."""
-        return True
 
 
 class Pressed(gr.State):

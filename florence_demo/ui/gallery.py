@@ -35,7 +35,7 @@ class Gallery(Skeleton):
 
     def __init__(self, **kwargs: Any) -> None:
         script = read_script("answers.js") + read_script("gallery.js")
-        super().__init__(_HTML, script, "Cards of answered pictures", label="Gallery", **kwargs)
+        super().__init__(_HTML, script, label="Gallery", **kwargs)
 
 
 _STATUS = (
@@ -59,4 +59,4 @@ class JobStatus(Skeleton):
 
     def __init__(self, **kwargs: Any) -> None:
         script = read_script("job.js")
-        super().__init__(_STATUS, script, "How far the job is", label="Job", **kwargs)
+        super().__init__(_STATUS, script, label="Job", **kwargs)

@@ -35,14 +35,9 @@ class Holding(Skeleton):
 
     def __init__(self, uid: str, **kwargs: Any) -> None:
         script = read_script("answers.js") + read_script("holding.js")
-        holds = (
-            "What is kept: least (percent), off (a thing's index switches its name off), merge"
-            " (whether overlapping boxes of one name are merged)"
-        )
         super().__init__(
             _HTML,
             script.replace("__UID__", uid).replace("__IOU__", f"{MERGE_IOU:g}"),
-            holds,
             label="What is kept",
             **kwargs,
         )

@@ -125,6 +125,8 @@ class Page(gr.Blocks):
             css_paths=list(CSS_FILES),
             css=OVERLAY_CSS,
             enable_monitoring=False,
+            # Gradio would load the page once, and give up where a busy machine takes three seconds.
+            _frontend=False,
             run_history=False,
             footer_links=["api", "gradio", "settings"],
             state_session_capacity=SESSIONS,

@@ -32,7 +32,8 @@ class Held(FakeEngine):
         subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (folder / "started").touch()
         while not (folder / "go").exists():
-            goes_on = on_step(lambda: type("T", (), {"text": ""})())
+            mute = "mute" in os.environ["HELD"]
+            goes_on = mute or on_step(lambda: type("T", (), {"text": ""})())
             if not goes_on and "deaf" not in os.environ["HELD"]:
                 raise Stopped
             time.sleep(0.01)
@@ -141,3 +142,17 @@ def test_what_hangs_keeps_nobody(tmp_path, pool):
         assert left(tmp_path / "files") == []
         rows = [json.loads(line) for line in [*app.lines, *out.splitlines()]]
         assert any("questions in work are finished" in row["message"] for row in rows)
+
+
+def test_what_hangs_is_replaced_by_whoever_starts_it_again(tmp_path, pool):
+    held = tmp_path / "mute"
+    held.mkdir()
+    flags = ("--hang", "1", "--end-ill", "--log-format", "json")
+    with started(tmp_path / "files", *flags, code=HELD, HELD=str(held)) as app:
+        asked = pool.submit(ask, app)
+        out, _ = app.process.communicate(timeout=60)
+        asked.exception(30)
+        assert app.process.returncode == 1
+        assert left(tmp_path / "files") == []
+        rows = [json.loads(line) for line in [*app.lines, *out.splitlines()]]
+        assert any("Only a new start helps" in row["message"] for row in rows)

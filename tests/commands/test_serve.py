@@ -13,7 +13,7 @@ from florence_demo.__main__ import main
 from florence_demo.commands.serve import config_of
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.settings import read
-from tests.running import ROOT
+from tests.running import ROOT, started
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +60,12 @@ def test_settings_reach_the_app(monkeypatch):
     assert config(public=True, questions_a_minute="0").rules().questions_a_minute == 0
     monkeypatch.setenv("SPACE_ID", "me/mine")
     assert config(allowed_host=["a.org"]).hosts == ("a.org", "*.hf.space")
+
+
+def test_a_proxy_for_the_way_out_is_none_for_the_server_itself(tmp_path):
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+    with started(tmp_path, NO_PROXY="example.org", **proxies) as app:
+        assert app.url.startswith("http://127.0.0.1:")
 
 
 def test_a_port_that_is_taken_is_a_sentence(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -349,3 +350,22 @@ def test_a_location_that_is_no_bin_is_told(nano, monkeypatch, task, told):
     if told:
         assert found.detections.labels == ("cat",)
         assert found.detections.xyxy[0].tolist() == pytest.approx([10.05, 20.05, 99.95, 40.05])
+
+
+def test_a_batch_without_listeners_tells_that_it_goes_on(nano, monkeypatch):
+    began, seen = time.monotonic(), []
+    usual = nano._decoder.encode_image
+
+    def encode(pixels, *, before_block):
+        def block() -> None:
+            before_block()
+            seen.append(nano.moved)
+
+        return usual(pixels, before_block=block)
+
+    monkeypatch.setattr(nano, "_features", FeatureCache())
+    monkeypatch.setattr(nano._decoder, "encode_image", encode)
+    nano.predict(picture(7), TASKS["caption"], options=QUICK)
+    assert len(seen) > 2
+    assert seen == sorted(seen)
+    assert seen[0] >= began

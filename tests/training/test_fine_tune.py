@@ -25,7 +25,7 @@ from florence_demo.models.loading import load_model
 from florence_demo.training import estimate
 from florence_demo.training.arguments import arguments
 from florence_demo.training.config import Result, TrainConfig
-from florence_demo.training.fine_tune import _out_of_memory, fine_tune
+from florence_demo.training.fine_tune import _no_room, fine_tune
 from florence_demo.training.keeping import last_checkpoint, step_of
 from florence_demo.training.samples import samples_of
 from florence_demo.training.splits import SCENE_TASKS, SCENES, SCENES_A_TASK, open_rows
@@ -604,8 +604,8 @@ def test_a_picture_that_breaks_off_is_told_without_a_traceback(
 def test_too_little_memory_of_a_processor_is_told() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60)
-    assert "memory is too small" in _out_of_memory(caught.value)
-    assert not _out_of_memory(RuntimeError("a bug"))
+    assert "memory is too small" in _no_room(caught.value)
+    assert not _no_room(RuntimeError("a bug"))
 
 
 def test_rows_that_are_too_long_are_left_out_and_told(config: TrainConfig, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_several_boxes_are_one_question(client, picture):
 
 
 def test_everything_is_asked_at_once(client, picture):
-    shown, parsed, raw = client.predict(image=picture, api_name="/page_ask_all")
+    shown, parsed, raw, *_ = client.predict(image=picture, api_name="/page_ask_all")
     assert shown["hint"].startswith(f"{len(PICTURE_TASKS)} answers")
     assert set(parsed) == {t.token for t in PICTURE_TASKS}
     assert len(raw.splitlines()) == len(PICTURE_TASKS)

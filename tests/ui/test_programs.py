@@ -54,6 +54,7 @@ ANSWERS = {
     "segment box": ({"region": [1, 2, 90, 80]}, "region_to_segmentation"),
     "point": ({"what": "dog"}, "open_vocabulary_detection"),
     "query": ({"question": "What is it?"}, "vqa"),
+    "query a model that learned nothing known": ({"question": "Who?", "model": "base"}, "docvqa"),
     "query page": ({"question": "What is it?", "page": True}, "docvqa"),
 }
 

@@ -53,8 +53,9 @@ class Keys:
     def tried(self, headers: Mapping[str, str]) -> bool:
         """Say whether a request brings what may be a key."""
         kind = headers.get("authorization", "").partition(" ")[0].lower()
-        known = ("bearer", "basic") if self._login else ("bearer",)
-        return bool(self) and ("x-api-key" in headers or kind in known)
+        if self._login:  # a token of the hub's, which its client sends everywhere, is none
+            return kind == "basic"
+        return bool(self._digests) and ("x-api-key" in headers or kind == "bearer")
 
     def find(self, headers: Mapping[str, str]) -> str | None:
         """Return a name for the key that a request brings, None where it brings none of ours."""

@@ -451,6 +451,13 @@ def test_keys_and_logins_cannot_be_guessed_at_will(rules, wrong, right):
     assert status({}, "/healthz") == 200
 
 
+def test_a_token_of_the_hub_is_no_guess_of_a_login():
+    client = client_of(rules=Rules(login="me:word", guesses_a_minute=1))
+    sent = {"headers": {"Authorization": "Bearer hf_abc"}}
+    assert [client.get("/v1/models", **sent).status_code for _ in range(3)] == [401] * 3
+    assert client.get("/v1/models", auth=("me", "word")).status_code == 200
+
+
 LIMITS = {
     "a visitor": ({"questions_a_minute": 2}, {}),
     "a key": ({"key_questions_a_minute": 2, "api_keys": ("right",)}, {"X-API-Key": "right"}),

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from PIL import Image
+
 from florence_demo.api.pictures import Picture, picture_of
 from florence_demo.api.problems import NotAllowed, problem_of
 from florence_demo.api.schema import (
@@ -28,6 +30,7 @@ from florence_demo.api.schema import (
     PictureText,
     Point,
     Pointed,
+    Problem,
     Sampled,
     Seed,
     TaskInfo,
@@ -46,6 +49,7 @@ from florence_demo.serving.asking import Service
 from florence_demo.serving.own_models import model_of, own_names
 from florence_demo.serving.scratch import AGE
 from florence_demo.tasks import TASKS, Task, task_named
+from florence_demo.training.learned import questions_learned
 
 _T = TypeVar("_T")
 Steps = Iterator[News | _T]
@@ -101,19 +105,26 @@ class Verbs:
         options = Options.given(max_new_tokens, num_beams)
         chosen = self._several(pictures, tasks)
         rows: list[OneOfMany] = []
+        image: Image.Image | None = None
         for number, picture in enumerate(pictures):
+            image = None  # gives its room back before the next is opened
+            # Fetched and decoded once for all of its tasks, and in vain once too.
+            image, problem = self._opened(picture)
             for task in chosen:
                 row: OneOfMany = {"picture": number, "task": task.name}
                 words = text if task.asks == "text" else ""
+                rows.append(row)
+                if problem:
+                    row["error"] = problem
+                    continue
                 try:
-                    for each in self._answer(picture, (task, words, None), model, options):
+                    for each in self._answer(image, (task, words, None), model, options):
                         if isinstance(each, News):
                             yield each
                         else:
                             row["answer"] = each
                 except FlorenceDemoError as exc:
                     row["error"] = problem_of(exc)
-                rows.append(row)
         yield rows
 
     def detect(
@@ -173,20 +184,26 @@ class Verbs:
         self,
         picture: PictureText,
         question: Words,
-        page: bool = False,
+        page: bool | None = None,
         model: ModelName = "",
     ) -> Steps[Answer]:
-        """Ask a question about a picture, or about a page or form if `page`.
+        """Ask a question about a picture, as the model learned to be asked.
 
-        nano and fine-tuned models learned to answer questions, Microsoft's four did not.
+        nano and fine-tuned models learned to answer questions, Microsoft's four did not. `page`
+        asks as about a page or form, or as about a picture, whatever the model learned.
         """
-        task = TASKS["docvqa" if page else "vqa"]
+        if page is None:
+            # Where nothing is known: the published fine-tunings learned pages.
+            learned = (*questions_learned(self._model(model)), "docvqa")
+            task = TASKS[learned[0]]
+        else:
+            task = TASKS["docvqa" if page else "vqa"]
         yield from self._answer(picture, (task, question, None), model)
 
     def keep(self, picture: PictureText) -> Steps[Kept]:
         """Keep a picture on this server for an hour, under a name to give in its place."""
         image = picture_of(picture, self.service, self.visitor)
-        name = self.service.uploads.keep(image, self.service.room())
+        name = self.service.uploads.keep(image, self.service.room(), self.visitor)
         yield {"picture": name, "size": list(image.size), "seconds": round(AGE)}
 
     def tasks(self) -> Steps[list[TaskInfo]]:
@@ -225,9 +242,15 @@ class Verbs:
         self.service.engines.drop(spec)
         yield self._told(model, spec)
 
+    def _opened(self, picture: Picture) -> tuple[Image.Image | None, Problem | None]:
+        try:
+            return picture_of(picture, self.service, self.visitor), None
+        except FlorenceDemoError as exc:
+            return None, problem_of(exc)
+
     def _answer(
         self,
-        picture: Picture,
+        picture: Picture | None,
         asked: tuple[Task, str, Any],
         model: str,
         options: Options | None = None,

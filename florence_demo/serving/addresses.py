@@ -31,6 +31,16 @@ def bound(scope: Scope) -> str:
     return ""
 
 
+def visitor_at(address: str) -> str:
+    """Return by what a visitor is known: an address, of IPv6 the network that is one customer's."""
+    with suppress(ValueError):
+        found = ipaddress.ip_address(address)
+        if found.version == 6 and not found.ipv4_mapped:
+            return str(ipaddress.ip_network((int(found), 64), strict=False))
+        return str(getattr(found, "ipv4_mapped", None) or found)
+    return address
+
+
 def shown(text: str) -> str:
     """Return a host's name as it may stand in a sentence."""
     return re.sub(r"[^\w.:\[\]-]", "?", text)[:80] or "it was asked by"

@@ -30,9 +30,12 @@ MAX_TEXT = 100_000
 """Letters of a text in a question; only a picture, as a data URL, may be longer."""
 SECONDS = 60.0
 """How long a question may take to arrive."""
-HELD, HELD_OF_ONE = 192 << 20, 48 << 20
+FORM_SECONDS = 180.0
+"""How long a form with a picture may take."""
+HELD, HELD_OF_ONE = 192 << 20, 64 << 20
 """Bytes of questions that arrive or wait at a time: of all visitors, and of one."""
 
+_NOT_WHOLE = "What was sent did not arrive whole: send it again."
 _LARGE = 1 << 18
 _MAX_HEADER, _MAX_PARTS = 4_096, 1_000
 _DATA_URL = re.compile(r"data:")
@@ -150,7 +153,7 @@ async def _read(receive: Receive, length: int | None, take: Callable[[int], None
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(400, "What was sent did not arrive whole: send it again.")
+            raise Refused(400, _NOT_WHOLE)
         piece = message.get("body", b"")
         take(len(piece))
         body += piece
@@ -210,16 +213,37 @@ def files_alone(receive: Receive, kind: str) -> Receive:
     return read
 
 
-def form(receive: Receive, kind: str) -> Receive:
-    """Return a way to read a form of few fields and one file.
+def form(receive: Receive, kind: str, take: Callable[[int], None]) -> Receive:
+    """Return a way to read a form of few fields and one file, which ends where it is too slow.
 
     How many there are, and how large those that are no file, is bounded where it is read.
+
+    Args:
+        receive: As ASGI gives it.
+        kind: The request's content type.
+        take: Counts bytes as they come.
 
     Raises:
         Refused: It is no form, or names anything but a usual boundary.
     """
     _boundary(kind, "Send the question as JSON (Content-Type: application/json) or as a form.")
-    return receive
+    ends, arrives = asyncio.get_running_loop().time() + FORM_SECONDS, True
+
+    async def read() -> Message:
+        nonlocal arrives
+        try:
+            # Once it is here only the end of the connection is waited for, for as long as it takes.
+            async with asyncio.timeout_at(ends if arrives else None):
+                message = await receive()
+        except TimeoutError as exc:
+            raise Refused(408, "The form did not arrive in time: send it again.") from exc
+        if arrives and message["type"] == "http.disconnect":
+            raise Refused(400, _NOT_WHOLE)
+        take(len(message.get("body", b"")))
+        arrives = message.get("more_body", False)
+        return message
+
+    return read
 
 
 def _boundary(kind: str, otherwise: str) -> str:

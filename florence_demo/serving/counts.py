@@ -14,6 +14,11 @@ class Counts:
         self._clock, self._most = clock, most
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
+    def of(self, visitor: str) -> int:
+        """Return how many there are in this minute."""
+        began, count = self._seen.get(visitor, (0.0, 0))
+        return count if self._clock() - began < 60 else 0
+
     def add(self, visitor: str) -> int:
         """Count one more and return how many there are in this minute."""
         began, count = self._seen.pop(visitor, (self._clock(), 0))

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from florence_demo.serving.addresses import Scope as Scope
-from florence_demo.serving.addresses import bound, host_name, route, shown
+from florence_demo.serving.addresses import bound, host_name, route, shown, visitor_at
 from florence_demo.serving.bodies import (
     PICTURE_BYTES,
     VALUES,
@@ -69,6 +69,7 @@ _GET = re.compile(
 _ASKING = re.compile(r"/gradio_api/(?:queue/join|(?:call|call/v2|run|api)/[^/]+/?)")
 _VERB = re.compile(r"/v1/[a-z_]{1,40}|/mcp")
 _PROGRAMS = re.compile(r"/v1/(?!openapi\.json).*|/mcp", re.DOTALL)
+_KEY_TELLS = re.compile(rf"{_PROGRAMS.pattern}|/metrics|{_ASKING.pattern}", re.DOTALL)
 # Put together anew at each call, at a tenth of a second or more.
 _COSTLY = re.compile(r"/(?:|config/?|gradio_api/(?:info/?|openapi\.json))")
 # One part of a file, as browsers ask; gradio stumbles over several.
@@ -94,6 +95,7 @@ class Rules:
         uploads_a_minute: Uploads of one visitor in a minute, 0 for any number.
         connections: Requests of one visitor that may be open at a time.
         pages_a_minute: Times in a minute that one visitor may load the page or its API's list.
+        guesses_a_minute: Wrong keys and logins that one visitor may send in a minute.
         keys: Keys, one of which a program must send where there are any.
         login: "name:password" of the page, which programs send too where there are no keys.
     """
@@ -108,6 +110,7 @@ class Rules:
     uploads_a_minute: int = 0
     connections: int = 256
     pages_a_minute: int = 600
+    guesses_a_minute: int = 60
     keys: tuple[str, ...] = ()
     login: str = ""
 
@@ -135,6 +138,7 @@ class Gate:
     _asked: Counts = field(default_factory=Counts)
     _uploaded: Counts = field(default_factory=Counts)
     _pages: Counts = field(default_factory=Counts)
+    _guesses: Counts = field(default_factory=Counts)
     _held: Held = field(default_factory=Held)
     _programs: Counter[str] = field(default_factory=Counter)
 
@@ -154,17 +158,21 @@ class Gate:
         scope[REQUEST_ID] = new_request(given)
         key = self._keys.find(headers)
         scope[KEYED] = key is not None
-        scope[VISITOR] = visitor = key or self._visitor(scope, headers)
+        address = self._visitor(scope, headers)
+        scope[VISITOR] = visitor = key or address
         named = (b"x-request-id", scope[REQUEST_ID].encode())
         guarded = _Guarded(send, [*self._security_headers(), named], scope)
         self._open[visitor] = self._open.get(visitor, 0) + 1
         try:
             self._admit(scope, headers, visitor)
-            with self._held.counting(visitor) as take:
+            if self._keys.tried(headers) and _KEY_TELLS.fullmatch(scope["path"]):
+                self._guess(address, right=key is not None)
+            if _PROGRAMS.fullmatch(scope["path"]) and self._keys and key is None:
+                raise Refused(401, self._keys.sentence)
+            with self._held.counting(visitor) as take, self._as_program(scope):
                 if scope["method"] == "POST":
                     receive = await self._body(scope, headers, receive, take)
-                with self._as_program(scope):
-                    await self._behind(scope, receive, guarded)
+                await self._behind(scope, receive, guarded)
         except Refused as exc:
             await guarded.refuse(exc)
         finally:
@@ -212,8 +220,8 @@ class Gate:
         peer = (scope.get("client") or ("", 0))[0]
         if self.rules.forwarded:
             # The last entry is our proxy's own; those before it are the visitor's word.
-            return headers.get("x-forwarded-for", "").rpartition(",")[2].strip()[:64] or peer
-        return str(peer)
+            peer = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()[:64] or peer
+        return visitor_at(str(peer))
 
     def _admit(self, scope: Scope, headers: dict[str, str], visitor: str) -> None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -245,8 +253,6 @@ class Gate:
             raise Refused(404, "There is nothing at this address.")
         if method == "POST" and path not in _QUIET and (why := self.closed()):
             raise Refused(503, why)
-        if _PROGRAMS.fullmatch(path) and self._keys and not scope[KEYED]:
-            raise Refused(401, self._keys.sentence)
         if "range" in headers and not _RANGE.fullmatch(headers["range"].strip()):
             raise Refused(416, "Ask for the whole file, or for one part of it.")
         if _COSTLY.fullmatch(path):
@@ -286,9 +292,11 @@ class Gate:
             self._check_share(scope)
             if not kind.startswith("application/json"):
                 large = f"A picture may have {PICTURE_BYTES >> 20} MB."
-                return form(metered(receive, PICTURE_BYTES, length, Refused(413, large)), kind)
+                sent = metered(receive, PICTURE_BYTES, length, Refused(413, large))
+                return form(sent, kind, take)
             return replayed(await read_question(receive, length, take, VALUES), receive)
         if path in _LOGIN:
+            self._count(self._guesses, visitor, self.rules.guesses_a_minute)
             return metered(receive, 1 << 16, length, Refused(413, "That is no name and password."))
         if _ASKING.fullmatch(path):
             self._check_share(scope)
@@ -310,13 +318,19 @@ class Gate:
         for who, size in self.in_work():
             waiting[who] += 1
             held[who] += size
-        if waiting[visitor] >= rules.in_work:
+        # This one is counted already where it comes over plain HTTP.
+        if waiting[visitor] - bool(_VERB.fullmatch(scope["path"])) >= rules.in_work:
             raise Refused(
                 429,
                 f"{rules.in_work} of your questions are waiting already: wait for their"
                 " answers, then ask on.",
             )
         self._held.check(visitor, held)
+
+    def _guess(self, address: str, right: bool) -> None:
+        """Count a wrong key; who has sent many is not told either that one is right."""
+        if not right or self._guesses.of(address) > self.rules.guesses_a_minute:
+            self._count(self._guesses, address, self.rules.guesses_a_minute)
 
     @staticmethod
     def _count(counts: Counts, visitor: str, most: int) -> None:

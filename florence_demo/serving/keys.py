@@ -50,6 +50,13 @@ class Keys:
             return "A key is needed: send it as “Authorization: Bearer KEY” or “X-API-Key: KEY”."
         return "Log in: send name and password by HTTP Basic, as the page asks for them."
 
+    def tried(self, headers: Mapping[str, str]) -> bool:
+        """Say whether a request brings what may be a key."""
+        kind = headers.get("authorization", "").partition(" ")[0].lower()
+        if self._login:  # a token of the hub's, which its client sends everywhere, is none
+            return kind == "basic"
+        return bool(self._digests) and ("x-api-key" in headers or kind == "bearer")
+
     def find(self, headers: Mapping[str, str]) -> str | None:
         """Return a name for the key that a request brings, None where it brings none of ours."""
         kind, _, value = headers.get("authorization", "").partition(" ")
@@ -60,7 +67,8 @@ class Keys:
             return f"key {digest.hex()[:12]}"
         if self._login and kind.lower() == "basic":
             digest = _digest(_decoded(value))
-            return f"login {digest.hex()[:12]}" if digest == self._login else None
+            right = hmac.compare_digest(digest, self._login)
+            return f"login {digest.hex()[:12]}" if right else None
         return None
 
 

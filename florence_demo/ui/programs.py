@@ -12,17 +12,17 @@ from typing import Annotated, Any, get_args, get_origin
 
 import gradio as gr
 from gradio.components.api_component import Api
-from gradio.data_classes import ImageData
 from gradio_client.utils import python_type_to_json_schema
 
 from florence_demo.api.problems import NotAllowed
+from florence_demo.api.routes import Arguments
 from florence_demo.api.schema import MOST_PICTURES, PictureText
 from florence_demo.api.verbs import Steps, Verbs, signature_of, verbs
 from florence_demo.errors import InputError
 from florence_demo.serving.answering import News
 from florence_demo.serving.asking import Service
 from florence_demo.serving.gate import KEYED, visitor_of
-from florence_demo.ui.components import SafeImage
+from florence_demo.ui.components import SafeImage, own_file
 from florence_demo.ui.handlers import friendly
 
 _FILE = {
@@ -58,6 +58,7 @@ def _handler(
     service: Service, upload: SafeImage, name: str, signature: inspect.Signature
 ) -> Callable[..., Any]:
     keyed = bool(service.config.rules().keys)
+    arguments = Arguments(name, signature)
 
     def handler(request: gr.Request, *values: Any) -> Any:
         scope = request.request.scope if request.request else {}
@@ -65,7 +66,8 @@ def _handler(
             raise NotAllowed("A key is needed: Client(address, headers={'X-API-Key': KEY}).")
         given = dict(zip(signature.parameters, values, strict=True))
         for key in {"picture", "pictures"} & given.keys():
-            given[key] = _opened(upload, given[key])
+            given[key] = _found(upload, given[key])
+        given = arguments.checked(given)
         who = Verbs(service, visitor_of(request), bool(scope.get(KEYED)))
         return answer_of(getattr(who, name)(**given))
 
@@ -89,17 +91,21 @@ def answer_of(steps: Steps[Any]) -> Any:
     return next(each for each in steps if not isinstance(each, News))
 
 
-def _opened(upload: SafeImage, file: Any) -> Any:
-    """Return uploaded files as pictures, and everything else as it is."""
+def _found(upload: SafeImage, file: Any) -> Any:
+    """Return uploaded files as our own, which are opened when it is their turn; all else as it is.
+
+    Raises:
+        InputError: It is no file of this page's.
+    """
     if isinstance(file, list):
-        return [_opened(upload, each) for each in file[: MOST_PICTURES + 1]]
+        return [_found(upload, each) for each in file[: MOST_PICTURES + 1]]
     if not isinstance(file, dict):
         return file
-    try:
-        image = upload.preprocess(ImageData(path=str(file.get("path") or ""), url=file.get("url")))
-    except ValueError as exc:
-        raise InputError("The picture is no file: upload it again.") from exc
-    return image or ""
+    if file.get("path"):
+        return own_file(upload, file["path"])
+    if str(file.get("url")).startswith("data:"):
+        return file["url"]
+    raise InputError("No picture arrived: upload it again.")
 
 
 def _describe(event: Any, signature: inspect.Signature) -> None:

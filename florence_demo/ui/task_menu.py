@@ -13,10 +13,9 @@ from typing import Any
 import gradio as gr
 
 from florence_demo.errors import FlorenceDemoError
-from florence_demo.models.catalogue import Named, spec_of
-from florence_demo.tasks import TASKS, Task, questions_of, task_named
-from florence_demo.training.runs import read_run
-from florence_demo.trust import OPERATOR
+from florence_demo.models.catalogue import Named
+from florence_demo.tasks import TASKS, Task, task_named
+from florence_demo.training.learned import questions_learned
 from florence_demo.ui.components import read_script
 from florence_demo.ui.pickers import QUIET
 
@@ -72,19 +71,12 @@ class TaskMenu(gr.HTML):
 
         def suited(value: Any) -> list[str]:
             try:
-                return list(_learned(resolve(value)))
+                return list(questions_learned(resolve(value)))
             except FlorenceDemoError:  # there is none yet, or one that is told when it is asked
                 return []
 
         self.props["suited"] = suited(model.value)
         model.change(lambda value: gr.update(suited=suited(value)), model, self, **QUIET)
-
-
-def _learned(model: Named) -> tuple[str, ...]:
-    """Return which prompts for questions a model learned, as its run or the catalogue tells."""
-    spec = spec_of(model, OPERATOR)
-    run = read_run(spec.folder) if spec.folder else None
-    return questions_of(run.tasks if run else spec.learned)
 
 
 def _entry(task: Task) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 from florence_demo.api.application import Beside
 from florence_demo.api.verbs import verbs
 from florence_demo.engine.request import Stopped
-from florence_demo.errors import CheckpointError
+from florence_demo.errors import CheckpointError, InputError
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
 from florence_demo.serving.fair_queue import FairQueue
@@ -29,6 +31,13 @@ def encoded(kind: str = "PNG") -> bytes:
 
 
 PICTURE = base64.b64encode(encoded()).decode()
+ASKED = json.dumps({"picture": PICTURE}).encode()
+SCOPE = {
+    "type": "http", "method": "POST", "path": "/v1/caption", "query_string": b"",
+    "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+    "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http",
+    "http_version": "1.1", "raw_path": b"/v1/caption", "root_path": "",
+}  # fmt: skip
 
 
 async def no_page(scope, receive, send):
@@ -99,6 +108,44 @@ def test_what_does_not_fit_on_the_disk_is_not_kept(monkeypatch):
     monkeypatch.setattr(service, "room", lambda: 1000)
     told = client_of(service=service).post("/v1/keep", json={"picture": PICTURE})
     assert (told.status_code, told.json()["code"]) == (507, "no_room")
+
+
+def test_a_text_that_is_almost_base64_is_looked_at_once():
+    # In a process of its own: a pattern that tries again and again keeps the interpreter for hours.
+    code = (
+        "from florence_demo.api.pictures import _BASE64;"
+        " assert not _BASE64.fullmatch('A' * 64 + ' ' * 1_000_000 + '!')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_picture_of_many_tasks_is_fetched_once(monkeypatch):
+    asked = []
+
+    def fetch(url):
+        asked.append(url)
+        if url.endswith("gone"):
+            raise InputError("It is gone.")
+        return Image.new("RGB", (40, 30))
+
+    monkeypatch.setattr("florence_demo.serving.asking.fetch_image", fetch)
+    pictures = ["https://example.org/a.png", "https://example.org/gone"]
+    rows = client_of().post("/v1/ask_many", json={"pictures": pictures, "tasks": ["od", "ocr"]})
+    assert ["answer" in row for row in rows.json()] == [True, True, False, False]
+    assert asked == pictures
+
+
+def test_what_one_program_keeps_is_bounded(monkeypatch):
+    here = Service(AppConfig(model="nano"), FakeEngines())
+    image = Image.new("RGB", (32, 32))
+    others = here.uploads.keep(image, 1 << 30, "9.9.9.9")
+    (file,) = here.scratch.private.rglob("*.png")
+    monkeypatch.setattr("florence_demo.serving.uploads.OF_ONE", 2 * file.stat().st_size)
+    own = [here.uploads.keep(image, 1 << 30, "1.1.1.1") for _ in range(5)]
+    assert here.uploads.find(others).size == here.uploads.find(own[-1]).size == (32, 32)
+    with pytest.raises(InputError, match="no longer here"):
+        here.uploads.find(own[0])
+    assert len(list(here.scratch.private.rglob("*.png"))) == 3, "the files are gone with them"
 
 
 def test_the_answer_is_the_command_lines_object(client):
@@ -215,6 +262,39 @@ def test_a_file_in_another_field_is_refused(client):
     assert told.status_code == 400
 
 
+def test_who_leaves_within_a_form_is_no_fault(caplog):
+    import anyio
+
+    service = Service(AppConfig(model="nano"), FakeEngines())
+    pieces = iter([{"type": "http.request", "body": b"--mark\r\n", "more_body": True}])
+    told = []
+
+    async def receive():
+        return next(pieces, {"type": "http.disconnect"})
+
+    async def send(message):
+        told.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=mark")]
+    anyio.run(Gate(Beside(no_page, service), Rules()), {**SCOPE, "headers": headers}, receive, send)
+    assert told[0]["status"] == 400
+    assert not caplog.records
+
+
+FIELDS = {
+    "a deep one": ("/v1/ask", {"task": "region_to_ocr", "region": "[" * 90_000}),
+    "no number": ("/v1/ask", {"task": "region_to_ocr", "region": "[NaN, 1, 2, 3]"}),
+    "tasks that are none": ("/v1/ask_many", {"tasks": "5", "pictures": "5"}),
+}
+
+
+@pytest.mark.parametrize(("path", "fields"), FIELDS.values(), ids=FIELDS)
+def test_what_a_form_says_is_checked(client, path, fields):
+    name = "pictures" if "many" in path else "picture"
+    told = client.post(path, data=fields, files={name: ("a.png", encoded(), "image/png")})
+    assert (told.status_code, told.json()["code"]) == (400, "bad_input")
+
+
 FAULTS = {
     "ours": (RuntimeError("secret"), 500, "fault"),
     "a model that cannot be loaded": (CheckpointError("It is gone."), 422, "no_model"),
@@ -256,6 +336,30 @@ def test_a_place_in_the_line_is_told_and_given_back(monkeypatch):
     assert (queue.waiting(), queue.working()) == (0, 0)
 
 
+def test_who_does_not_read_gives_up_the_place(monkeypatch):
+    import anyio
+
+    monkeypatch.setattr("florence_demo.api.routes.PATIENCE", 0.01)
+    engine = Endless()
+    service = Service(AppConfig(model="nano"), FakeEngines(engine))
+    sent = iter([{"type": "http.request", "body": ASKED, "more_body": False}])
+
+    async def receive():
+        found = next(sent, None)
+        if found is None:
+            await anyio.sleep_forever()  # it does not leave either
+        return found
+
+    async def send(message):
+        if message["type"] == "http.response.body":
+            await anyio.sleep_forever()
+
+    headers = [*SCOPE["headers"], (b"accept", b"text/event-stream")]
+    anyio.run(Gate(Beside(no_page, service), Rules()), {**SCOPE, "headers": headers}, receive, send)
+    assert engine.stopped.wait(30)
+    assert service.answers.queue.working() == 0
+
+
 class Endless(FakeEngine):
     def __init__(self):
         super().__init__()
@@ -274,8 +378,7 @@ def test_who_leaves_ends_the_work(monkeypatch):
     engine = Endless()
     service = Service(AppConfig(model="nano"), FakeEngines(engine))
     gate = Gate(Beside(no_page, service), Rules())
-    body = json.dumps({"picture": PICTURE}).encode()
-    sent = iter([{"type": "http.request", "body": body, "more_body": False}])
+    sent = iter([{"type": "http.request", "body": ASKED, "more_body": False}])
 
     async def receive():
         return next(sent, {"type": "http.disconnect"})
@@ -283,13 +386,7 @@ def test_who_leaves_ends_the_work(monkeypatch):
     async def send(message):
         pass
 
-    scope = {
-        "type": "http", "method": "POST", "path": "/v1/caption", "query_string": b"",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http",
-        "http_version": "1.1", "raw_path": b"/v1/caption", "root_path": "",
-    }  # fmt: skip
-    anyio.run(gate, scope, receive, send)
+    anyio.run(gate, dict(SCOPE), receive, send)
     assert engine.stopped.wait(30)
     assert service.answers.queue.working() == 0
 
@@ -329,6 +426,36 @@ def test_who_logs_in_to_the_page_logs_in_here():
     assert client.post("/v1/detect", **asked).status_code == 401
     assert client.post("/v1/detect", **asked, auth=("me", "wrong")).status_code == 401
     assert client.post("/v1/detect", **asked, auth=("me", "word")).status_code == 200
+
+
+GUESSES = {
+    "keys": ({"keys": ("right",)}, {"X-API-Key": "wrong"}, {"X-API-Key": "right"}),
+    "logins": (
+        {"login": "me:word"},
+        {"Authorization": "Basic bWU6Z3Vlc3M="},
+        {"Authorization": "Basic bWU6d29yZA=="},
+    ),
+}
+
+
+@pytest.mark.parametrize(("rules", "wrong", "right"), GUESSES.values(), ids=GUESSES)
+def test_keys_and_logins_cannot_be_guessed_at_will(rules, wrong, right):
+    client = client_of(rules=Rules(guesses_a_minute=3, **rules))
+
+    def status(headers, path="/v1/models"):
+        return client.get(path, headers=headers).status_code
+
+    assert [status(wrong), status(right), status({}), status(wrong)] == [401, 200, 401, 401]
+    assert [status(wrong), status(wrong)] == [401, 429]
+    assert (status(right), status(right, "/metrics")) == (429, 429), "nor learned to be right"
+    assert status({}, "/healthz") == 200
+
+
+def test_a_token_of_the_hub_is_no_guess_of_a_login():
+    client = client_of(rules=Rules(login="me:word", guesses_a_minute=1))
+    sent = {"headers": {"Authorization": "Bearer hf_abc"}}
+    assert [client.get("/v1/models", **sent).status_code for _ in range(3)] == [401] * 3
+    assert client.get("/v1/models", auth=("me", "word")).status_code == 200
 
 
 LIMITS = {

@@ -351,6 +351,59 @@ def test_a_question_arrives_in_time(monkeypatch):
     assert sent[0]["status"] == 408
 
 
+def test_a_form_arrives_in_time(monkeypatch):
+    monkeypatch.setattr(bodies, "FORM_SECONDS", 0.01)
+    sent = []
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/keep", "client": ("9.9.9.9", 5)}
+    scope["headers"] = [(b"host", b"localhost"), (b"content-type", FORM["content-type"].encode())]
+    run(gate()(scope, receive, send))
+    assert sent[0]["status"] == 408
+
+
+def test_a_form_counts_as_what_is_held(monkeypatch):
+    monkeypatch.setattr(bodies, "HELD_OF_ONE", 1000)
+    given = gate()
+    pieces = [form((FILE, b"x" * 600)), b"x" * 600]
+    asked = {"method": "POST", "headers": FORM}
+    assert ask(given, "/v1/keep", **asked, body=pieces[0])[0] == 200
+    assert ask(given, "/v1/keep", **asked, pieces=pieces)[0] == 503
+    assert not given._held._of
+
+
+def test_what_arrives_counts_as_asked():
+    given = gate(in_work=1)
+    told = []
+
+    async def work():
+        arrives = asyncio.Event()
+
+        async def slow():
+            await arrives.wait()
+            return {"type": "http.request", "body": b"{}"}
+
+        async def send(message):
+            told.append(message.get("status"))
+
+        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/ask", "headers": headers}
+        scope["client"] = ("9.9.9.9", 5)
+        first = asyncio.create_task(given(dict(scope), slow, send))
+        await asyncio.sleep(0)
+        await given(dict(scope), slow, send)
+        arrives.set()
+        await first
+
+    run(work())
+    assert [status for status in told if status] == [429, 200]
+
+
 @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info", "/gradio_api/openapi.json"])
 def test_what_is_put_together_anew_has_a_rate(path):
     given = gate(pages_a_minute=2)
@@ -383,6 +436,30 @@ def test_one_visitors_share_of_the_queue_is_bounded():
     assert status("2.2.2.2") == 200
     waiting.pop(0)
     assert status("1.1.1.1") == 200
+
+
+def test_logins_cannot_be_guessed_at_will():
+    given = gate(guesses_a_minute=2)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    asked = {"method": "POST", "headers": headers, "body": b"username=a&password=b"}
+    assert [ask(given, "/login", **asked)[0] for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::7", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:1.2.3.4", "1.2.3.4", True),
+        ("1.2.3.4", "1.2.3.5", False),
+        ("no address", "no address", True),
+    ],
+)
+def test_a_customers_network_is_one_visitor(one, other, same):
+    given = gate(questions_a_minute=1)
+    asked = {"method": "POST", "headers": JSON, "body": b"{}"}
+    found = [ask(given, ASK, **asked, client=client)[0] for client in (one, other)]
+    assert found == [200, 429 if same else 200]
 
 
 def test_a_visitor_behind_our_proxy_is_who_the_proxy_says():

@@ -14,6 +14,7 @@ from florence_demo.api.schema import Answer
 from florence_demo.api.verbs import Verbs, verbs
 from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import ASSETS
+from florence_demo.pictures.room import ROOM
 from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
 from florence_demo.ui.programs import answer_of
@@ -53,6 +54,7 @@ ANSWERS = {
     "segment box": ({"region": [1, 2, 90, 80]}, "region_to_segmentation"),
     "point": ({"what": "dog"}, "open_vocabulary_detection"),
     "query": ({"question": "What is it?"}, "vqa"),
+    "query a model that learned nothing known": ({"question": "Who?", "model": "base"}, "docvqa"),
     "query page": ({"question": "What is it?", "page": True}, "docvqa"),
 }
 
@@ -84,6 +86,14 @@ def test_several_pictures_and_tasks_are_one_call(client, picture):
     assert rows[1]["error"]["code"] == "bad_input"
 
 
+def test_several_large_pictures_are_opened_one_after_the_other(client, picture, monkeypatch):
+    monkeypatch.setattr("florence_demo.pictures.room.LARGE", 1000)
+    monkeypatch.setattr(ROOM, "pixels", 400 * 300)
+    monkeypatch.setattr(ROOM, "seconds", 5)
+    rows = client.predict(pictures=[picture] * 3, tasks=["od"], api_name="/ask_many")
+    assert ["answer" in row for row in rows] == [True] * 3
+
+
 def test_models_come_and_go(client):
     listed = client.predict(api_name="/models")
     assert [row["name"] for row in listed if row["usual"]] == ["nano"]
@@ -97,18 +107,27 @@ BAD = {
     "no question": ("query", {"question": ""}, "needs words"),
     "half a box": ("segment", {"region": [1]}, "four numbers"),
     "both": ("segment", {"region": [1, 2, 3, 4], "what": "dog"}, "one of the two"),
-    "a length of its own": ("caption", {"length": "epic"}, "short, longer, paragraph"),
+    "a length of its own": ("caption", {"length": "epic"}, "`length`"),
     "a file of the server": ("detect", {"picture": "/etc/passwd"}, "none of what is taken"),
-    "words as boxes": ("ask", {"task": "region_to_ocr", "region": "here"}, "four numbers"),
-    "a list as words": ("query", {"question": ["a"]}, "must be words"),
+    "words as boxes": (
+        "ask",
+        {"task": "region_to_ocr", "region": "here"},
+        "`region` is not of its kind",
+    ),
+    "a list as words": ("query", {"question": ["a"]}, "`question`"),
+    "an object as words": ("detect", {"names": {"a": 1}}, "`names`"),
+    "a list as a task": ("ask", {"task": ["od"]}, "`task`"),
+    "a number as pictures": ("ask_many", {"pictures": 5, "tasks": ["od"]}, "`pictures`"),
+    "an object as tiles": ("ask", {"task": "od", "tiles": {"a": 1}}, "`tiles`"),
     "no number": ("ask", {"task": "od", "num_beams": "many"}, "num_beams"),
 }
 
 
 @pytest.mark.parametrize(("verb", "arguments", "words"), BAD.values(), ids=BAD)
 def test_bad_input_is_one_sentence(client, picture, verb, arguments, words):
+    given = arguments if "pictures" in arguments else {"picture": picture, **arguments}
     with pytest.raises(AppError, match=words):
-        client.predict(**{"picture": picture, **arguments}, api_name=f"/{verb}")
+        client.predict(**given, api_name=f"/{verb}")
 
 
 def test_the_verbs_are_all_that_programs_see(client):

@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from florence_demo.engine.request import Stopped
+from florence_demo.serving.taking_home import FORMATS
 from florence_demo.tasks import TASKS
 from tests.browser.test_page import ask, choose, upload, upload_another
 from tests.fakes import FakeEngine
@@ -195,6 +196,8 @@ def test_a_card_of_another_picture_brings_it_back(page, picture, tmp_path):
     opened(cards(page).last).click()
     expect(page.locator(".fd-stage img").first).to_have_attribute("src", first)
     expect(page.locator(".fd-canvas").first.locator(".fd-item[data-index]")).to_have_count(3)
+    # What can be taken home of it is offered a moment later.
+    expect(page.locator(".fd-save input").first).to_have_value(FORMATS["annotated"].title)
     with page.expect_download() as download:
         page.get_by_role("button", name="Download", exact=True).first.click()
     assert download.value.suggested_filename == "picture-annotated.png"

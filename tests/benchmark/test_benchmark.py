@@ -122,6 +122,27 @@ def test_a_quick_run_of_random_weights_asks_no_single_questions(monkeypatch, cap
     assert asked == ["nano", "base"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "measured"),
+    [
+        (["--quick"], ["app", "gain 2", "cpu", "gpu"]),
+        ([], ["app", "gain 5", "cpu", "gpu"]),
+        (["--model", "nano"], ["app", "gain 5"]),
+        (["--device", "cuda"], ["gpu"]),
+    ],
+    ids=["quick", "whole", "nano", "a GPU alone"],
+)
+def test_what_is_measured_where(monkeypatch, flags, measured):
+    for name in ("app", "cpu", "gpu", "gain"):
+        said = (lambda n: [Row(f"gain {n}", 2.0, 1.5, "")]) if name == "gain" else None
+        monkeypatch.setattr(
+            benchmark, f"{name}_rows", said or (lambda _, name=name: [Row(name, 2.0, 1.0, "")])
+        )
+    asked = options(*flags)
+    found = benchmark.run(benchmark.BenchmarkOptions(asked.model, asked.device, asked.quick))
+    assert [row.name for row in found.rows] == measured
+
+
 def test_a_gpu_is_measured_alone_or_missed_in_words(monkeypatch, capsys):
     import torch
 

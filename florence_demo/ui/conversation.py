@@ -182,9 +182,13 @@ def stopper(service: Service) -> Callable[..., tuple[Any, ...]]:
 
     @friendly
     def stop(press: Press | None) -> tuple[Any, ...]:
-        talk = service.conversations.find(press.conversation) if press else None
-        card = talk.stop(press.page) if press and talk else None
-        if press is None or talk is None or card is None:
+        if press is None:
+            return tuple(gr.skip() for _ in range(5))
+        talk = service.conversations.of(press)
+        card = talk.stop(press.page)
+        if card is None:
+            # The question may still be on its way here: it comes too late.
+            talk.show(press, None)
             return tuple(gr.skip() for _ in range(5))
         return outputs_of(talk, press, card)
 

@@ -84,7 +84,10 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
         tab: The tab itself, to look for new models when it is opened.
     """
     laid = _laid_out(service)
-    event = laid.start.click(
+    # It may wait for others at first. One after the other: of two values that come at once gradio
+    # may keep the older one.
+    waiting = json.dumps(progress_panel(0, 0, "Waiting"))
+    event = laid.start.click(None, None, laid.panel, js=f"() => {waiting}").then(
         _evaluate_handler(service, laid.picker),
         laid.inputs,
         laid.outputs,
@@ -93,9 +96,6 @@ def build_evaluate_tab(service: Service, tab: gr.Tab) -> None:
         concurrency_id="evaluate",
         show_progress="hidden",
     )
-    # It may wait for others at first.
-    waiting = json.dumps(progress_panel(0, 0, "Waiting"))
-    laid.start.click(None, None, laid.panel, js=f"() => {waiting}")
     # A fine-tuning may have ended since.
     tab.select(lambda: gr.update(choices=model_choices(service)), None, laid.model, **QUIET)
     laid.picker.look_again_with(tab.select)

@@ -25,6 +25,7 @@ from florence_demo.serving.conversation import (
 from florence_demo.serving.questions import Asked, Press, summary
 from florence_demo.serving.showing import shown
 from florence_demo.tasks import TASKS
+from florence_demo.ui.conversation import stopper
 from tests.fakes import FakeEngines
 
 CAPTION = Asked("Caption")
@@ -159,6 +160,16 @@ def test_a_question_that_waited_too_long_is_not_asked():
     ask(talk, 2)
     assert ask(talk, 1) == []
     assert len(titles(talk)) == 1
+
+
+def test_a_question_that_comes_after_its_stop_is_not_asked():
+    service = Service(AppConfig(model="nano"), FakeEngines())
+    name = "n" * 24
+    stopper(service)(Press(name, "page", 2))
+    talk = service.conversations.find(name)
+    assert ask(talk, 1) == []
+    assert titles(talk) == []
+    assert ask(talk, 3) != []
 
 
 def test_two_pages_of_one_browser_do_not_end_each_others_questions():

@@ -237,6 +237,7 @@ def test_stop_is_there_while_something_runs_and_leaves_the_focus_beside_it(page,
     try:
         ask(page)
         expect(stop).to_be_visible()
+        assert slow.started.wait(20), "one that is still on its way is never begun"
         stop.focus()
         page.keyboard.press("Enter")
         assert slow.stopped.wait(10)

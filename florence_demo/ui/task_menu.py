@@ -48,6 +48,8 @@ class TaskMenu(gr.HTML):
             suited=list(suited),
             **kwargs,
         )
+        # Of an attribute that is none gradio makes an event, and would send that with an update.
+        self.suited = list(suited)
 
     def preprocess(self, payload: Any) -> str:
         """Return the task's name.

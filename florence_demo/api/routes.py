@@ -14,7 +14,6 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -25,6 +24,7 @@ from starlette.types import Message, Send
 
 from florence_demo.api.problems import problem_of, status_of
 from florence_demo.api.schema import MOST_PICTURES, Problem
+from florence_demo.api.steps import drawn
 from florence_demo.api.verbs import Verbs, signature_of, verbs
 from florence_demo.bounded_json import parse_json
 from florence_demo.errors import InputError, plain
@@ -199,7 +199,7 @@ def _endpoint(
             given = await arguments.read(request)
             steps = getattr(who, name)(**given)
             if STREAM in request.headers.get("accept", ""):
-                return Events(_events(_drawn(steps, threads)), media_type=STREAM)
+                return Events(_events(drawn(steps, threads)), media_type=STREAM)
             return await _whole(request, steps, threads)
         except Refused:  # the door's own, which it raises while a form is read
             raise
@@ -232,26 +232,13 @@ class Events(StreamingResponse):
 
 async def _whole(request: Request, steps: Iterator[Any], threads: CapacityLimiter) -> Response:
     """Return the answer at once, or nothing to who has left meanwhile."""
-    async with aclosing(_drawn(steps, threads)) as drawn:
-        async for each in drawn:
+    async with aclosing(drawn(steps, threads)) as found:
+        async for each in found:
             if not isinstance(each, News):
                 return JSONResponse(each)
             if await request.is_disconnected():
                 break
     return Response(status_code=204)
-
-
-async def _drawn(steps: Iterator[Any], threads: CapacityLimiter) -> AsyncGenerator[Any]:
-    """Yield a verb's steps; who leaves ends its work."""
-    end = object()
-    try:
-        while True:
-            each = await anyio.to_thread.run_sync(next, steps, end, limiter=threads)
-            if each is end:
-                return
-            yield each
-    finally:
-        steps.close()  # type: ignore[attr-defined]
 
 
 async def _events(steps: AsyncGenerator[Any]) -> AsyncGenerator[str]:

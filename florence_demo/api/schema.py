@@ -6,15 +6,10 @@ Knows types and their descriptions, from which the documentation of all doors is
 
 from __future__ import annotations
 
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NotRequired,  # pydantic asks for this one before 3.12
-)
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic asks for this one before 3.12
 
 MOST_QUESTIONS = 64
 """Pictures times tasks of one call of ``ask_many``."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
-import anyio.to_thread
 from anyio import CapacityLimiter
 
 from florence_demo.api.problems import problem_of
+from florence_demo.api.steps import drawn
 from florence_demo.api.verbs import Verbs, signature_of, verbs
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.serving.answering import News
@@ -92,16 +92,13 @@ def _tool(
         request = ctx.request_context.request
         scope = request.scope if request else {}
         who = Verbs(service, scope.get(VISITOR, ""), scope.get(KEYED, False))
-        steps = getattr(who, name)(**given)
         try:
-            while True:
-                each = await anyio.to_thread.run_sync(next, steps, limiter=threads)
-                if not isinstance(each, News):
-                    return each
+            async with aclosing(drawn(getattr(who, name)(**given), threads)) as found:
+                async for each in found:
+                    if not isinstance(each, News):
+                        return each
         except Exception as exc:
             raise ToolError(problem_of(exc)["detail"]) from exc
-        finally:
-            steps.close()
 
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=Context)
     parameters = [

@@ -8,9 +8,9 @@ there is no answer, then the answer; closing it ends the work.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from PIL import Image
 
@@ -39,6 +39,7 @@ from florence_demo.api.schema import (
     Warmth,
     Words,
 )
+from florence_demo.api.steps import Steps
 from florence_demo.engine.question import Question, regions_given
 from florence_demo.engine.request import Options
 from florence_demo.errors import FlorenceDemoError, InputError
@@ -50,10 +51,6 @@ from florence_demo.serving.own_models import model_of, own_names
 from florence_demo.serving.scratch import AGE
 from florence_demo.tasks import TASKS, Task, task_named
 from florence_demo.training.learned import questions_learned
-
-_T = TypeVar("_T")
-Steps = Iterator[News | _T]
-"""News, then the answer."""
 
 Length = Literal["short", "longer", "paragraph"]
 _CAPTIONS = {"short": "caption", "longer": "detailed_caption", "paragraph": "more_detailed_caption"}

@@ -17,9 +17,9 @@ from gradio_client.utils import python_type_to_json_schema
 from florence_demo.api.problems import NotAllowed
 from florence_demo.api.routes import Arguments
 from florence_demo.api.schema import MOST_PICTURES, PictureText
-from florence_demo.api.verbs import Steps, Verbs, signature_of, verbs
+from florence_demo.api.steps import answer_of
+from florence_demo.api.verbs import Verbs, signature_of, verbs
 from florence_demo.errors import InputError
-from florence_demo.serving.answering import News
 from florence_demo.serving.asking import Service
 from florence_demo.serving.gate import KEYED, visitor_of
 from florence_demo.ui.components import SafeImage, own_file
@@ -84,11 +84,6 @@ def _handler(
     handler.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": answer}
     handler.__name__ = name
     return handler
-
-
-def answer_of(steps: Steps[Any]) -> Any:
-    """Return a verb's answer, whatever it tells on the way."""
-    return next(each for each in steps if not isinstance(each, News))
 
 
 def _found(upload: SafeImage, file: Any) -> Any:

@@ -11,13 +11,13 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from florence_demo.api.schema import Answer
+from florence_demo.api.steps import answer_of
 from florence_demo.api.verbs import Verbs, verbs
 from florence_demo.errors import CheckpointError
 from florence_demo.models.catalogue import ASSETS
 from florence_demo.pictures.room import ROOM
 from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.programs import answer_of
 from tests.fakes import FakeEngines
 
 

@@ -78,22 +78,29 @@ def browser(chromium):
         opened.close()
 
 
-@pytest.fixture
-def page(browser, address):
-    """A fresh page; any error on its console fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    opened = context.new_page()
+@contextmanager
+def opened(browser, address: str, size: tuple[int, int]):
+    """Open the page in a window of its own; any error on its console fails the test."""
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+    page = context.new_page()
     errors: list[str] = []
-    opened.on("pageerror", lambda e: errors.append(str(e)))
-    opened.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    opened.set_default_timeout(20_000)
-    opened.goto(address)
-    opened.get_by_role("button", name="Ask", exact=True).first.wait_for()
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.set_default_timeout(20_000)
+    page.goto(address)
+    page.get_by_role("button", name="Ask", exact=True).first.wait_for()
     # What the browser remembers is brought back once; what is set before then may be set again.
-    opened.wait_for_function("window.fdLoaded?.['fd-ask']")
-    yield opened
+    page.wait_for_function("window.fdLoaded?.['fd-ask']")
+    yield page
     context.close()
     assert [error for error in errors if not LEFT.search(error)] == []
+
+
+@pytest.fixture
+def page(browser, address):
+    """A fresh page."""
+    with opened(browser, address, (1400, 1000)) as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import pytest
 from playwright.sync_api import expect
 
 from florence_demo.tasks import TASKS
+from tests.browser.conftest import opened
 from tests.browser.test_page import ask, choose, upload
 
 pytestmark = pytest.mark.browser
@@ -22,16 +21,12 @@ WINDOWS = {
 SMALL = {name: size for name, size in WINDOWS.items() if size[0] < 760}
 
 
-@contextmanager
-def opened(browser, address, size):
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]})
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    page.goto(address)
-    page.get_by_role("button", name="Ask", exact=True).first.wait_for()
-    page.wait_for_function("window.fdLoaded?.['fd-ask']")
-    yield page
-    context.close()
+def at_rest(page) -> None:
+    """Wait for the end of a scrolling: ten frames at one place."""
+    page.wait_for_function(
+        "() => { const same = window.seenAt === scrollY; window.seenAt = scrollY;"
+        " window.sameFor = same ? (window.sameFor || 0) + 1 : 0; return window.sameFor > 9; }"
+    )
 
 
 def bottom(locator) -> float:
@@ -70,6 +65,7 @@ def test_an_answer_comes_into_sight_and_the_bar_hides_nothing(
         bar = page.get_by_role("button", name="Ask", exact=True).first
         found = page.locator(".fd-stage").first if task == "od" else answer.locator(".fd-sentence")
         expect(found).to_be_in_viewport(ratio=1)
+        at_rest(page)
         assert bottom(found) <= bar.bounding_box()["y"]
         assert bottom(bar) <= size[1]
 

@@ -2,7 +2,8 @@
 
 Knows visitors, places and how long questions took of late. Does not know what is asked. A free
 place goes to the visitor with the fewest questions in work, and among equals to the one whose turn
-is longest ago; each visitor's own questions go in their order.
+is longest ago; each visitor's own questions go in their order. Who comes anew goes before who has
+just had a turn, and after all who wait longer: a stream of newcomers keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class FairQueue:
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[Place]] = {}
         self._working: Counter[str] = Counter()
-        self._turns: dict[str, int] = {}  # the last one of each
+        self._turns: dict[str, int] = {}  # the last one of each who waits or is in work
         self._turn = 0
         self._seconds = _USUAL
         self._closed = False
@@ -118,6 +119,7 @@ class FairQueue:
             if waiting >= self.most:
                 raise Busy(waiting, self.estimate(waiting))
             self._waiting.setdefault(visitor, deque()).append(place)
+            self._turns.setdefault(visitor, self._turn - 1)  # just before the last that began
             self._fill()
         return place
 
@@ -164,7 +166,7 @@ class FairQueue:
         return sum(map(len, self._waiting.values()))
 
     def _rank(self, visitor: str) -> tuple[int, int]:
-        return self._working[visitor], self._turns.get(visitor, 0)
+        return self._working[visitor], self._turns[visitor]
 
     def _fill(self) -> None:
         while self._waiting and self._working.total() < self.at_once:
@@ -173,23 +175,24 @@ class FairQueue:
             if not self._waiting[visitor]:
                 del self._waiting[visitor]
             self._working[visitor] += 1
-            self._turns[visitor] = self._turn = self._turn + 1
+            self._turns[visitor] = self._turn = self._turn + 2
             place._began = self._clock()
             place._turn.set()
 
     def _leave(self, place: Place) -> None:
+        visitor = place.visitor
         with self._lock:
             if place._began is None:
-                line = self._waiting.get(place.visitor, deque())
+                line = self._waiting.get(visitor, deque())
                 if place in line:
                     line.remove(place)
                 if not line:
-                    self._waiting.pop(place.visitor, None)
-                return
-            took = self._clock() - place._began
-            self._seconds += _WEIGHT * (took - self._seconds)
-            self._working[place.visitor] -= 1
-            self._working += Counter()  # forgets who has nothing in work
-            self._fill()
-            if place.visitor not in self._waiting and place.visitor not in self._working:
-                del self._turns[place.visitor]
+                    self._waiting.pop(visitor, None)
+            else:
+                took = self._clock() - place._began
+                self._seconds += _WEIGHT * (took - self._seconds)
+                self._working[visitor] -= 1
+                self._working += Counter()  # forgets who has nothing in work
+                self._fill()
+            if visitor not in self._waiting and visitor not in self._working:
+                self._turns.pop(visitor, None)

@@ -66,7 +66,8 @@ def address(engines, tmp_path_factory):
         yield at
 
 
-@pytest.fixture(scope="session")
+# Ended with these tests: Playwright keeps an event loop running, beside which no other test has its own.
+@pytest.fixture(scope="package")
 def browser(chromium):
     from playwright.sync_api import expect, sync_playwright
 

@@ -65,6 +65,21 @@ def test_fifty_questions_of_one_do_not_keep_another_waiting():
     assert one.wait(0)
 
 
+def test_newcomers_without_end_keep_nobody_waiting():
+    """Who waits and had a turn before goes before all who come later and never had one."""
+    queue = FairQueue(1)
+    works, waits, *line = entered(queue, "aab")
+    works.__exit__()
+    for newcomer in "cdefgh":
+        line += entered(queue, newcomer)
+        working = next(each for each in line if each.wait(0))
+        line.remove(working)
+        working.__exit__()
+        if waits.wait(0):
+            break
+    assert newcomer == "c", "b was there before, and no other"
+
+
 @pytest.mark.parametrize("index", [0, 1, 3], ids=["in work", "first who waits", "last"])
 def test_who_leaves_gives_the_place_back(index):
     queue = FairQueue(1)

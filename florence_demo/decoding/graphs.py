@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,6 +96,14 @@ class Beginning:
         return replace(self, hidden=self.hidden[at : at + 1], mask=self.mask[at : at + 1])
 
 
+class _Replays(NamedTuple):
+    """Hold how answers begin, all or one of them, and a step, each as one launch."""
+
+    begin_all: Callable[[], None]
+    begin_one: Callable[[], None]
+    advance: Callable[[], None]
+
+
 class Buffers:
     """Hold answers at fixed addresses, and how they begin and go on there.
 
@@ -116,10 +125,9 @@ class Buffers:
         self._limits = torch.ones_like(self._order)
         self._hidden = like.new_zeros(size.batch, size.length, like.shape[1])
         self._mask = torch.ones(size.batch, size.length, dtype=torch.long, device=like.device)
-        self._captured = False
-        self._begin_all: Callable[[], None] = partial(self._begin, size.batch)
-        self._begin_one: Callable[[], None] = partial(self._begin, 1)
-        self.advance: Callable[[], None] = self._advance
+        # No method of ours is kept here: buffers that hold themselves, ten megabytes and more of
+        # them an answer, would stay until the collector of cycles comes.
+        self._replays: _Replays | None = None
 
     def capture(self, capture: Capture) -> None:
         """Make beginning and going on repeatable.
@@ -127,9 +135,17 @@ class Buffers:
         Raises:
             RuntimeError: That cannot be captured here.
         """
-        begin, advance = capture(self._begin_all), capture(self._advance)
-        self._begin_one = capture(self._begin_one) if self.size.batch > 1 else begin
-        self._begin_all, self.advance, self._captured = begin, advance, True
+        every = capture(partial(self._begin, self.size.batch))
+        advance = capture(self._advance)
+        one = capture(partial(self._begin, 1)) if self.size.batch > 1 else every
+        self._replays = _Replays(every, one, advance)
+
+    def advance(self) -> None:
+        """Take a step."""
+        if self._replays is None:
+            self._advance()
+        else:
+            self._replays.advance()
 
     def begin(self, rows: list[int], new: Beginning, *, alone: bool) -> None:
         """Let answers begin.
@@ -142,20 +158,20 @@ class Buffers:
         count = len(rows)
         for row in rows:
             self.search.pick.begin(row, new.options.seed)
-        if not self._captured:
+        if self._replays is None:
             self._take_in(rows, new)
             self._begin(count)
         elif alone:
             self._rows.copy_(self._order)
             self._take_in(None, new)
-            self._begin_all()
+            self._replays.begin_all()
         else:
             for at, row in enumerate(rows):
                 self._take_in([row], new.row(at))
-                self._begin_one()
+                self._replays.begin_one()
         if alone:
             self.search.done[count:] = True
-        if self._hidden.device.type == "cpu" and not self._captured:
+        if self._hidden.device.type == "cpu" and self._replays is None:
             self.cache.leave_mask_out()
 
     def _take_in(self, rows: list[int] | None, new: Beginning) -> None:

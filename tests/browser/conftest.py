@@ -66,7 +66,7 @@ def address(engines, tmp_path_factory):
         yield at
 
 
-# Ended with these tests: Playwright keeps an event loop running, beside which no other test has its own.
+# Ended with these tests: it keeps an event loop running, beside which no other test has its own.
 @pytest.fixture(scope="package")
 def browser(chromium):
     from playwright.sync_api import expect, sync_playwright

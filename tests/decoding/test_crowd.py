@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 
-from florence_demo.decoding import graphs
+from florence_demo.decoding import graphs, group
 from florence_demo.decoding.decoder import Decoder
 from florence_demo.decoding.rules import DecodeOptions
 from florence_demo.decoding.step import take_step
@@ -88,6 +90,24 @@ def test_who_comes_later_does_not_wait_for_the_longest(beams, kept):
     assert [crowd.got[name] for name in ("long", "short", "several")] == alone
     assert crowd.order.index("short") < crowd.order.index("long")
     assert not decoder._crowd._groups
+
+
+def test_nothing_of_an_answer_waits_for_the_collector_of_cycles(monkeypatch):
+    made: weakref.WeakSet[graphs.Buffers] = weakref.WeakSet()
+
+    class Noted(graphs.Buffers):
+        def __init__(self, *args) -> None:
+            super().__init__(*args)
+            made.add(self)
+
+    monkeypatch.setattr(group, "Buffers", Noted)
+    decoder = make(kept=False)
+    gc.disable()
+    try:
+        decoder.decode(*questions(2, 0, torch.float64), SHORT, on_step=lambda *_: len(made) == 1)
+        assert not made
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["rows leave", "buffers stay"])

@@ -54,6 +54,8 @@ class Person:
 
     def __init__(self, address: str, number: int, told: Told) -> None:
         self.number, self.told, self.asked = number, told, 0
+        self.tab = ""
+        self._event: int | None = None
         self.random = random.Random(number)
         self.size = (320 + number, 240 + number % 7)
         self.picture = _picture(self.size, number)
@@ -119,23 +121,33 @@ class Person:
         return "the stream ended"
 
     async def through_the_page(self, words: str) -> Any:
-        """Ask as the page does: upload, join the queue, wait."""
+        """Ask as the page does: upload, join the queue, wait; who leaves closes the tab."""
+        tab, self.tab = self.tab or f"tab{self.number}x{self.asked}", ""
         files = {"files": ("picture.png", self.picture, "image/png")}
         path = (await self.http.post("/gradio_api/upload", files=files)).json()[0]
         picture = {"path": path, "meta": {"_type": "gradio.FileData"}}
         search = (3, 64, False, 1, 0, False)
-        data = [picture, "caption_to_phrase_grounding", words, None, "nano", *search]
-        answer = await self.http.post("/gradio_api/call/page_ask", json={"data": data})
+        data = [picture, "caption_to_phrase_grounding", words, None, "nano", *search, None]
+        question = {"data": data, "fn_index": await self._page_ask(), "session_hash": tab}
+        answer = await self.http.post("/gradio_api/queue/join", json=question)
         if answer.status_code != 200:
             return _said(answer)
-        event = answer.json()["event_id"]
-        async with self.http.stream("GET", f"/gradio_api/call/page_ask/{event}") as answer:
-            async for name, values in _events(answer):
-                if name == "error":
-                    return str(values)
-                if name == "complete":
-                    return {"prompt": str(values[0].get("question"))}
-        return "the stream ended"
+        found: Any = "the stream ended"
+        async with self.http.stream("GET", f"/gradio_api/queue/data?session_hash={tab}") as answer:
+            async for _, told in _events(answer):
+                if told["msg"] == "process_completed":
+                    found = told["output"].get("error") or {
+                        "prompt": told["output"]["data"][0].get("question")
+                    }
+        self.tab = tab
+        return found
+
+    async def _page_ask(self) -> int:
+        """Return the number of the page's event that asks, as the page looks it up."""
+        if self._event is None:
+            events = (await self.http.get("/config")).json()["dependencies"]
+            self._event = next(each["id"] for each in events if each["api_name"] == "page_ask")
+        return self._event
 
 
 async def _events(answer: httpx.Response) -> AsyncIterator[tuple[str, Any]]:

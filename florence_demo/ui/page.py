@@ -35,6 +35,7 @@ from florence_demo.ui.handlers import OurFault, message
 from florence_demo.ui.languages import for_launch, mark, mark_config, plain
 from florence_demo.ui.many_tab import build_many_tab
 from florence_demo.ui.programs import connect_programs
+from florence_demo.ui.sessions import SESSIONS, Sessions
 from florence_demo.ui.settings import connect_settings
 from florence_demo.ui.theme import CSS_FILES, HEADER, theme
 
@@ -45,22 +46,6 @@ QUEUE = 256
 
 _THREADS = 2 * QUEUE
 """Threads for events: each question that waits keeps one."""
-
-SESSIONS = 500
-"""Sessions whose answers are kept."""
-
-
-class _Nothing(dict[int, dict[str, Any]]):
-    """Keep nothing, where gradio would keep all that a session sent, for links that are closed."""
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-    def __missing__(self, key: int) -> dict[str, Any]:
-        return {}
-
-    def __setitem__(self, key: int, value: dict[str, Any]) -> None:
-        return
 
 
 class Page(gr.Blocks):
@@ -76,8 +61,6 @@ class Page(gr.Blocks):
         self, block_fn: Any, inputs: list[Any], state: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """Turn what a browser sent into what handlers take; most of it is checked here first."""
-        if state is not None:
-            state.config_values = _Nothing()
         try:
             _refuse_addresses(block_fn, inputs)
             return await super().preprocess_data(block_fn, inputs, state, *args, **kwargs)
@@ -139,6 +122,8 @@ class Page(gr.Blocks):
 
     @asynccontextmanager
     async def _open_gate(self, app: Any) -> AsyncIterator[None]:
+        app.state_holder = Sessions()
+        app.state_holder.set_blocks(self)
         # Here, because gradio puts its own middleware before any that it is handed: the gate
         # would come after the one that greets foreign origins.
         beside = Beside(app.middleware_stack, self.service)

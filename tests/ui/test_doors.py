@@ -19,7 +19,7 @@ from florence_demo.errors import InputError
 from florence_demo.serving.asking import Service
 from florence_demo.serving.scratch import AGE
 from florence_demo.ui import AppConfig, build_app
-from florence_demo.ui.page import SESSIONS
+from florence_demo.ui.sessions import SESSIONS
 from tests.fakes import FakeEngine, FakeEngines
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,6 +234,15 @@ def test_a_session_keeps_nothing_of_what_was_sent(server, picture):
     kept = holder.session_data["long"]
     assert list(kept.config_values.items()) == []
     assert holder.capacity == SESSIONS
+
+
+def test_of_a_programs_call_no_session_stays(server, picture):
+    before = dict(server.app.app.state_holder.session_data)
+    given = {"data": question({"path": server.upload(picture)})}
+    event = server.http.post("/gradio_api/call/page_ask", json=given).json()["event_id"]
+    with server.http.stream("GET", f"/gradio_api/call/page_ask/{event}") as stream:
+        assert any(line == "event: complete" for line in stream.iter_lines())
+    assert dict(server.app.app.state_holder.session_data) == before
 
 
 def test_another_sites_page_is_kept_out(server):

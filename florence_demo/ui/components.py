@@ -9,6 +9,7 @@ write values with ``textContent``. The one exception is the overlay, which ``out
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -201,10 +202,11 @@ class Skeleton(gr.HTML):
     """
 
     def __init__(self, html: str, script: str, **kwargs: Any) -> None:
+        # Gradio makes each page's component anew when it changes: they share what they are made of.
         super().__init__(
             value={},
-            html_template=html,
-            js_on_load=script,
+            html_template=sys.intern(html),
+            js_on_load=sys.intern(script),
             apply_default_css=False,
             **kwargs,
         )

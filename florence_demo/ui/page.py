@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -46,6 +48,14 @@ QUEUE = 256
 
 _THREADS = 2 * QUEUE
 """Threads for events: each question that waits keeps one."""
+
+
+_NO_STATISTICS = {
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(sys.maxsize),
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+}
+"""Gradio's own of events, ten thousand of them in a new table at each event's end: ours are at
+``/metrics``."""
 
 
 class Page(gr.Blocks):
@@ -175,6 +185,7 @@ def build_app(config: AppConfig | None = None, service: Service | None = None) -
     config = service.config
     if config.mcp:
         check_tools()
+    os.environ.update(_NO_STATISTICS)
     # Visitors' pictures go after an hour.
     app = Page(service, title=TITLE, delete_cache=(600, 3600), analytics_enabled=False)
     with app:

@@ -245,6 +245,17 @@ def test_of_a_programs_call_no_session_stays(server, picture):
     assert dict(server.app.app.state_holder.session_data) == before
 
 
+def test_gradio_keeps_no_statistics_of_events(server, picture):
+    given = {"data": question({"path": server.upload(picture)})}
+    for _ in range(2):
+        event = server.http.post("/gradio_api/call/page_ask", json=given).json()["event_id"]
+        with server.http.stream("GET", f"/gradio_api/call/page_ask/{event}") as stream:
+            assert any(line == "event: complete" for line in stream.iter_lines())
+    queue = server.app._queue
+    assert len(queue.event_analytics) == 1
+    assert queue.cached_event_analytics_summary == {"functions": {}}
+
+
 def test_another_sites_page_is_kept_out(server):
     for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}):
         for method, path in (("GET", "/config"), ("POST", "/gradio_api/call/page_ask")):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from florence_demo.decoding.linears import pack_linear
+from florence_demo import machine
+from florence_demo.decoding.linears import FEW, ByRows, pack_linear
 
 WEIGHTS = {
     "fp16 numbers": lambda w: w.half().float(),
@@ -20,24 +21,54 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("change", WEIGHTS.values(), ids=WEIGHTS.keys())
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-@pytest.mark.parametrize("many", [True, False], ids=["many rows", "few rows"])
-def test_packed_is_plain(change, bias, many):
+def made(change, bias) -> list[nn.Linear]:
     torch.manual_seed(0)
     parts = [nn.Linear(48, width, bias=bias) for width in (33, 16)]
     for part in parts:
         part.weight.data = change(part.weight.data)
         if bias:
             part.bias.data = part.bias.data.to(part.weight.dtype)
-    rows = torch.randn(7, 48).to(parts[0].weight.dtype)
+    return parts
+
+
+def error(got, expected) -> float:
+    scale = expected.abs().amax(0, keepdim=True).clamp(min=1e-30)
+    return float(((got - expected) / scale).abs().max())
+
+
+@pytest.mark.parametrize("change", WEIGHTS.values(), ids=WEIGHTS.keys())
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("many", [True, False], ids=["many rows", "few rows"])
+@pytest.mark.parametrize("count", [FEW, FEW + 3])
+def test_packed_is_plain(change, bias, many, count, monkeypatch):
+    monkeypatch.setattr(machine, "has_amx", lambda: True)
+    parts = made(change, bias)
+    rows = torch.randn(count, 48).to(parts[0].weight.dtype)
     with torch.inference_mode():
         expected = torch.cat([part(rows) for part in parts], dim=1)
         got = pack_linear(parts, many=many)(rows)
     assert got.dtype == expected.dtype
-    tolerance = 1e-2 if expected.dtype == torch.bfloat16 else 2e-6
-    scale = expected.abs().amax(0, keepdim=True).clamp(min=1e-30)
-    assert float(((got - expected) / scale).abs().max()) < tolerance
+    assert error(got, expected) < (1e-2 if rows.dtype == torch.bfloat16 else 2e-6)
+
+
+def test_without_amx_bf16_stays_bf16(monkeypatch):
+    monkeypatch.setattr(machine, "has_amx", lambda: False)
+    assert not isinstance(pack_linear(made(lambda w: w.bfloat16(), True)), ByRows)
+
+
+def test_with_amx_the_number_format_follows_the_count_of_rows(monkeypatch):
+    """bf16 weights are computed with in fp32 for few rows, with no error but the last rounding."""
+    monkeypatch.setattr(machine, "has_amx", lambda: True)
+    linear = pack_linear(made(lambda w: w.bfloat16(), True))
+    if not isinstance(linear, ByRows):
+        assert "fbgemm" not in torch.backends.quantized.supported_engines
+        return  # bf16 throughout, as the test above holds
+    few = torch.randn(FEW, 48).bfloat16()
+    exact = torch.cat([part.float()(few.float()) for part in made(lambda w: w.bfloat16(), True)], 1)
+    assert error(linear.few(few.float()), exact) < 2e-6
+    assert torch.equal(linear(few), linear.few(few.float()).bfloat16())
+    more = torch.randn(FEW + 1, 48).bfloat16()
+    assert torch.equal(linear(more), linear.many(more))
 
 
 def test_bias_of_one_part_alone():

@@ -97,14 +97,8 @@ def fast_bf16() -> bool:
     import torch
 
     # Present since torch 2.4, and private: where they are missing we stay with fp32.
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()) or has_amx()
-
-
-def has_amx() -> bool:
-    """Return whether the processor multiplies tiles of bf16 (AMX)."""
-    import torch
-
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in checks)
 
 
 def matmul_gflops(dtype: str = "float32", size: int = 1024) -> float:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from florence_demo import machine
 from florence_demo.errors import CheckpointError
 
 Linear = Callable[[Tensor], Tensor]
@@ -50,7 +49,7 @@ def pack_linear(parts: Sequence[nn.Linear], *, plain: bool = False, many: bool =
         return PlainLinear(weight, bias)
     packed = _pack_half(weight, bias, split=not many)
     packed = packed or (None if many else _pack_mkldnn(weight, bias)) or PlainLinear(weight, bias)
-    if weight.dtype == torch.bfloat16 and not many and machine.has_amx():
+    if weight.dtype == torch.bfloat16 and not many:
         exact = None if bias is None else bias.float()
         few = _pack_half(weight.float(), exact, split=False)
         return packed if few is None else ByRows(few, packed)
@@ -91,9 +90,9 @@ def _pack_half(weight: Tensor, bias: Tensor | None, *, split: bool) -> Linear | 
 
 FEW = 4
 """Rows up to which weights read once as fp16, computed with in fp32, are quicker than bf16's own
-products on a processor with AMX: a step of base took 20.5 ms so and 28.0 ms in bf16 for three rows,
-52 and 27 ms for nine. With AVX512-BF16 alone the two are as quick for three rows, within what was
-measured (18.6 and 20.0 ms on two threads, 16.8 and 18.8 ms on one)."""
+products. A step of base on a processor with AVX512-BF16, two threads: three rows 13.5 ms so, 15.4 in
+bf16 (one thread: 16.3 and 20.3), nine rows 24.3 and 19.2. With AMX, where the formats were measured
+one by one: three rows 20.5 and 28.0, nine 52 and 27."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from florence_demo import machine
 from florence_demo.decoding.linears import FEW, ByRows, pack_linear
 
 WEIGHTS = {
@@ -40,8 +39,7 @@ def error(got, expected) -> float:
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("many", [True, False], ids=["many rows", "few rows"])
 @pytest.mark.parametrize("count", [FEW, FEW + 3])
-def test_packed_is_plain(change, bias, many, count, monkeypatch):
-    monkeypatch.setattr(machine, "has_amx", lambda: True)
+def test_packed_is_plain(change, bias, many, count):
     parts = made(change, bias)
     rows = torch.randn(count, 48).to(parts[0].weight.dtype)
     with torch.inference_mode():
@@ -51,14 +49,8 @@ def test_packed_is_plain(change, bias, many, count, monkeypatch):
     assert error(got, expected) < (1e-2 if rows.dtype == torch.bfloat16 else 2e-6)
 
 
-def test_without_amx_bf16_stays_bf16(monkeypatch):
-    monkeypatch.setattr(machine, "has_amx", lambda: False)
-    assert not isinstance(pack_linear(made(lambda w: w.bfloat16(), True)), ByRows)
-
-
-def test_with_amx_the_number_format_follows_the_count_of_rows(monkeypatch):
+def test_the_number_format_follows_the_count_of_rows():
     """bf16 weights are computed with in fp32 for few rows, with no error but the last rounding."""
-    monkeypatch.setattr(machine, "has_amx", lambda: True)
     linear = pack_linear(made(lambda w: w.bfloat16(), True))
     if not isinstance(linear, ByRows):
         assert "fbgemm" not in torch.backends.quantized.supported_engines

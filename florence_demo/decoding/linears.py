@@ -90,9 +90,9 @@ def _pack_half(weight: Tensor, bias: Tensor | None, *, split: bool) -> Linear | 
 
 FEW = 4
 """Rows up to which weights read once as fp16, computed with in fp32, are quicker than bf16's own
-products. A step of base on a processor with AVX512-BF16, two threads: three rows 13.5 ms so, 15.4 in
-bf16 (one thread: 16.3 and 20.3), nine rows 24.3 and 19.2. With AMX, where the formats were measured
-one by one: three rows 20.5 and 28.0, nine 52 and 27."""
+products. A step of base on a processor with AVX512-BF16, two threads: three rows 13.5 ms so, 15.4
+in bf16 (one thread: 16.3 and 20.3), nine rows 24.3 and 19.2. With AMX, where the formats were
+measured one by one: three rows 20.5 and 28.0, nine 52 and 27."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,6 +78,7 @@ def _pack_half(weight: Tensor, bias: Tensor | None, *, split: bool) -> Linear | 
         high = (weight * scale).half().float()
         if torch.equal(high, weight * scale):
             scaled = pack(high, bias)
+            run(weight.new_zeros(1, weight.shape[1]), scaled)
             return lambda rows: run(rows / scale, scaled)
         if not split:
             return None

@@ -236,21 +236,23 @@ def test_a_session_keeps_nothing_of_what_was_sent(server, picture):
     assert holder.capacity == SESSIONS
 
 
-def test_of_a_programs_call_no_session_stays(server, picture):
-    before = dict(server.app.app.state_holder.session_data)
+def called(server, picture) -> None:
+    """Ask as a program does, and wait for the answer."""
     given = {"data": question({"path": server.upload(picture)})}
     event = server.http.post("/gradio_api/call/page_ask", json=given).json()["event_id"]
     with server.http.stream("GET", f"/gradio_api/call/page_ask/{event}") as stream:
         assert any(line == "event: complete" for line in stream.iter_lines())
+
+
+def test_of_a_programs_call_no_session_stays(server, picture):
+    before = dict(server.app.app.state_holder.session_data)
+    called(server, picture)
     assert dict(server.app.app.state_holder.session_data) == before
 
 
 def test_gradio_keeps_no_statistics_of_events(server, picture):
-    given = {"data": question({"path": server.upload(picture)})}
-    for _ in range(2):
-        event = server.http.post("/gradio_api/call/page_ask", json=given).json()["event_id"]
-        with server.http.stream("GET", f"/gradio_api/call/page_ask/{event}") as stream:
-            assert any(line == "event: complete" for line in stream.iter_lines())
+    called(server, picture)
+    called(server, picture)
     queue = server.app._queue
     assert len(queue.event_analytics) == 1
     assert queue.cached_event_analytics_summary == {"functions": {}}

@@ -61,6 +61,10 @@ def test_the_number_format_follows_the_count_of_rows():
     assert torch.equal(linear(few), linear.few(few.float()).bfloat16())
     more = torch.randn(FEW + 1, 48).bfloat16()
     assert torch.equal(linear(more), linear.many(more))
+    # The two may round to the same numbers: which was asked tell those that do not.
+    asked = ByRows(few=torch.zeros_like, many=torch.ones_like)
+    assert torch.equal(asked(few), torch.zeros_like(few))
+    assert torch.equal(asked(more), torch.ones_like(more))
 
 
 def test_bias_of_one_part_alone():

@@ -6,6 +6,7 @@ there are. What a page or a frame is, is known in ``pictures`` alone; this is wh
 
 from __future__ import annotations
 
+import atexit
 import functools
 import threading
 import zipfile
@@ -174,6 +175,14 @@ class _InOrder:
         self._coming: Iterator[tuple[int, Image.Image]] = iter(())
         self._last = 0
         self._passed: dict[int, Image.Image] = {}
+        # What is open as the program ends would be closed when half of it is gone already.
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Let go of the file that is open."""
+        with self._lock:
+            self._which, self._coming = None, iter(())
+            self._passed.clear()
 
     def read(self, place: Place) -> Image.Image:
         """Return a picture.

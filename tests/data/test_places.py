@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from florence_demo.data import places
 from florence_demo.data.places import Place, entries_of
 from florence_demo.errors import FlorenceDemoError, InputError
+from tests import document_makers as make
 
 
 def _png(red: int = 1) -> bytes:
@@ -157,3 +159,21 @@ def test_a_damaged_page_is_told_of_itself_alone(opened):
         _red("page", 21)
     with pytest.raises(InputError, match="no frame 3"):
         _red("frame", 3)
+
+
+_ENDING = """
+import atexit, sys
+import psutil
+atexit.register(lambda: print("at the end", len(psutil.Process().children())))
+from florence_demo.data.places import Place
+Place("page", sys.argv[1], number=1).read()
+print("before", len(psutil.Process().children()))
+"""
+
+
+def test_a_file_left_open_is_closed_before_the_program_is_taken_apart(tmp_path):
+    page = make.filled((0, 0, 0), (0, 0, 9, 9))
+    (tmp_path / "a.pdf").write_bytes(make.document([page] * 3, (36, 36)))
+    command = [sys.executable, "-c", _ENDING, tmp_path / "a.pdf"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == ("before 1\nat the end 0\n", "")

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -82,16 +84,26 @@ def browser(chromium):
 @contextmanager
 def opened(browser, address: str, size: tuple[int, int]):
     """Open the page in a window of its own; any error on its console fails the test."""
+    from playwright.sync_api import TimeoutError
+
     context = browser.new_context(viewport={"width": size[0], "height": size[1]})
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda e: errors.append(str(e)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    coming: dict[Any, float] = {}
+    page.on("request", lambda request: coming.setdefault(request, monotonic()))
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda request: coming.pop(request, None))
     page.set_default_timeout(20_000)
     page.goto(address)
     page.get_by_role("button", name="Ask", exact=True).first.wait_for()
     # What the browser remembers is brought back once; what is set before then may be set again.
-    page.wait_for_function("window.fdLoaded?.['fd-ask']")
+    try:
+        page.wait_for_function("window.fdLoaded?.['fd-ask']")
+    except TimeoutError as exc:
+        waiting = [f"{monotonic() - at:.0f} s: {r.url} {r.post_data}" for r, at in coming.items()]
+        raise AssertionError("\n".join(["the page was not loaded", *waiting, *errors])) from exc
     yield page
     context.close()
     assert [error for error in errors if not LEFT.search(error)] == []

@@ -74,7 +74,7 @@ def browser(chromium):
     from playwright.sync_api import expect, sync_playwright
 
     # A machine that does other things too is slow, not wrong.
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield opened
@@ -95,7 +95,7 @@ def opened(browser, address: str, size: tuple[int, int]):
     page.on("request", lambda request: coming.setdefault(request, monotonic()))
     for end in ("requestfinished", "requestfailed"):
         page.on(end, lambda request: coming.pop(request, None))
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     page.goto(address)
     page.get_by_role("button", name="Ask", exact=True).first.wait_for()
     # What the browser remembers is brought back once; what is set before then may be set again.

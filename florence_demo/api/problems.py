@@ -10,6 +10,7 @@ import logging
 from florence_demo.api.schema import Problem
 from florence_demo.errors import CheckpointError, DatasetError, FlorenceDemoError, InputError
 from florence_demo.files import is_disk_full
+from florence_demo.serving.counts import TooOften
 from florence_demo.serving.fair_queue import Busy
 from florence_demo.serving.logs import our_fault
 
@@ -22,6 +23,7 @@ class NotAllowed(FlorenceDemoError):
 
 _KINDS: tuple[tuple[type[Exception], str, int], ...] = (
     (Busy, "busy", 503),
+    (TooOften, "too_often", 429),
     (NotAllowed, "not_allowed", 403),
     (InputError, "bad_input", 400),
     (CheckpointError, "no_model", 422),

@@ -31,7 +31,6 @@ from florence_demo.errors import InputError, plain
 from florence_demo.serving.answering import News
 from florence_demo.serving.asking import Service
 from florence_demo.serving.bodies import BODY, Refused
-from florence_demo.serving.gate import KEYED, VISITOR
 
 THREADS = 512
 """Questions over plain HTTP that may be in work or wait at a time: each keeps a thread."""
@@ -193,7 +192,7 @@ def _endpoint(
 ) -> Callable[..., Any]:
     async def endpoint(request: Request) -> Response:
         scope = request.scope
-        who = Verbs(service, scope.get(VISITOR, ""), scope.get(KEYED, False))
+        who = Verbs.of(service, scope)
         steps: Iterator[Any] | None = None
         try:
             given = await arguments.read(request)

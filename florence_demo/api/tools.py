@@ -19,7 +19,7 @@ from florence_demo.api.verbs import Verbs, signature_of, verbs
 from florence_demo.errors import FlorenceDemoError
 from florence_demo.serving.answering import News
 from florence_demo.serving.asking import Service
-from florence_demo.serving.gate import KEYED, VISITOR, Asgi
+from florence_demo.serving.gate import Asgi
 
 PATH = "/mcp"
 THREADS = 64
@@ -91,7 +91,7 @@ def _tool(
     async def tool(ctx: Context, **given: Any) -> Any:
         request = ctx.request_context.request
         scope = request.scope if request else {}
-        who = Verbs(service, scope.get(VISITOR, ""), scope.get(KEYED, False))
+        who = Verbs.of(service, scope)
         try:
             async with aclosing(drawn(getattr(who, name)(**given), threads)) as found:
                 async for each in found:

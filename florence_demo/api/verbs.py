@@ -8,7 +8,7 @@ there is no answer, then the answer; closing it ends the work.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -47,6 +47,7 @@ from florence_demo.models.catalogue import MODELS, ModelSpec
 from florence_demo.prediction import Prediction
 from florence_demo.serving.answering import Answered, Caller, News
 from florence_demo.serving.asking import Service
+from florence_demo.serving.gate import FURTHER, KEYED, VISITOR
 from florence_demo.serving.own_models import model_of, own_names
 from florence_demo.serving.scratch import AGE
 from florence_demo.tasks import TASKS, Task, task_named
@@ -64,11 +65,23 @@ class Verbs:
         service: Answers.
         visitor: Who asks.
         operator: Whether it is known to be the operator's program: it may give up a model.
+        further: Counts so many questions more than the one that was admitted; raises TooOften.
     """
 
     service: Service
     visitor: str = ""
     operator: bool = False
+    further: Callable[[int], None] | None = None
+
+    @classmethod
+    def of(cls, service: Service, scope: Mapping[str, Any]) -> Verbs:
+        """Return what answers the caller of a request, whose scope the door has written in."""
+        return cls(
+            service,
+            visitor=scope.get(VISITOR, ""),
+            operator=bool(scope.get(KEYED)),
+            further=scope.get(FURTHER),
+        )
 
     def ask(
         self,
@@ -101,6 +114,8 @@ class Verbs:
         """Answer several tasks about several pictures; what fails says why, the others go on."""
         options = Options.given(max_new_tokens, num_beams)
         chosen = self._several(pictures, tasks)
+        if self.further is not None:
+            self.further(len(pictures) * len(chosen) - 1)
         rows: list[OneOfMany] = []
         image: Image.Image | None = None
         for number, picture in enumerate(pictures):

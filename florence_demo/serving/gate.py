@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
@@ -49,6 +50,8 @@ REQUEST_ID = "florence_demo.request_id"
 """Where it keeps the request's name."""
 KEYED = "florence_demo.keyed"
 """Where it keeps whether a key of ours came with it."""
+FURTHER = "florence_demo.further"
+"""Where it keeps what counts so many questions more than the one that every request is."""
 _REFUSED = "florence_demo.refused"
 
 _HOST = re.compile(
@@ -313,6 +316,7 @@ class Gate:
         visitor, rules = scope[VISITOR], self.rules
         most = rules.key_questions_a_minute if scope.get(KEYED) else rules.questions_a_minute
         self._count(self._asked, visitor, most)
+        scope[FURTHER] = partial(self._asked.take, visitor, most)
         # Those of the page's line, and those over plain HTTP, which are their open requests.
         waiting, held = Counter(self._programs), Counter[str]()
         for who, size in self.in_work():

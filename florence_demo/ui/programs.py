@@ -21,7 +21,7 @@ from florence_demo.api.steps import answer_of
 from florence_demo.api.verbs import Verbs, signature_of, verbs
 from florence_demo.errors import InputError
 from florence_demo.serving.asking import Service
-from florence_demo.serving.gate import KEYED, visitor_of
+from florence_demo.serving.gate import KEYED
 from florence_demo.ui.components import SafeImage, own_file
 from florence_demo.ui.handlers import friendly
 
@@ -68,7 +68,7 @@ def _handler(
         for key in {"picture", "pictures"} & given.keys():
             given[key] = _found(upload, given[key])
         given = arguments.checked(given)
-        who = Verbs(service, visitor_of(request), bool(scope.get(KEYED)))
+        who = Verbs.of(service, scope)
         return answer_of(getattr(who, name)(**given))
 
     parameters = [

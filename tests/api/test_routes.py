@@ -475,6 +475,22 @@ def test_questions_a_minute_are_bounded(config, headers):
     assert asked[2].headers["retry-after"]
 
 
+def test_each_question_of_many_counts():
+    client = client_of(questions_a_minute=5)
+    asked = {"pictures": [PICTURE, PICTURE], "tasks": ["od", "ocr"]}
+    assert client.post("/v1/ask_many", json=asked).status_code == 200
+    refused = client.post("/v1/ask_many", json=asked)  # the fifth, and three more
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_often")
+    assert "Only 5 questions" in refused.json()["detail"]
+    assert refused.headers["retry-after"]
+    client = client_of(questions_a_minute=3)
+    streamed = client.post("/v1/ask_many", json=asked, headers={"accept": "text/event-stream"})
+    assert '"too_often"' in streamed.text
+    # What was too much is not held against the next one, only the request itself.
+    statuses = [client.post("/v1/detect", json={"picture": PICTURE}).status_code for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
 def test_giving_up_a_model_is_the_operators_on_a_public_server():
     public = client_of(public=True)
     told = public.post("/v1/unload", json={"model": "nano"})

@@ -18,7 +18,8 @@ from florence_demo.api.routes import build_routes
 from florence_demo.api.tools import PATH, build_tools
 from florence_demo.api.verbs import verbs
 from florence_demo.serving.asking import Service
-from florence_demo.serving.gate import Asgi, Receive, Scope, Send
+from florence_demo.serving.gate import Asgi, Receive, Scope
+from florence_demo.serving.guarded import Send
 
 _OURS = re.compile(r"/(?:v1/.*|docs(?:/.*)?|healthz|readyz|metrics)")
 

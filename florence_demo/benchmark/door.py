@@ -21,7 +21,8 @@ from florence_demo.models.catalogue import ASSETS
 from florence_demo.pictures.decoder import open_own
 from florence_demo.serving.asking import Service
 from florence_demo.serving.config import AppConfig
-from florence_demo.serving.gate import Gate, Receive, Scope, Send
+from florence_demo.serving.gate import Gate, Receive, Scope
+from florence_demo.serving.guarded import Send
 from florence_demo.tasks import TASKS
 
 _TASK = "caption"

@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-
-import orjson
 
 from florence_demo.serving.addresses import Scope as Scope
 from florence_demo.serving.addresses import bound, host_name, route, shown, visitor_at
@@ -32,14 +30,13 @@ from florence_demo.serving.bodies import (
     replayed,
 )
 from florence_demo.serving.counts import Counts
-from florence_demo.serving.keys import CODES, Keys
+from florence_demo.serving.guarded import REFUSED, Guarded, Message, Send, security_headers
+from florence_demo.serving.keys import Keys
 from florence_demo.serving.logs import new_request, our_fault
 
 log = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 VISITOR = "florence_demo.visitor"
@@ -52,7 +49,6 @@ KEYED = "florence_demo.keyed"
 """Where it keeps whether a key of ours came with it."""
 FURTHER = "florence_demo.further"
 """Where it keeps what counts so many questions more than the one that every request is."""
-_REFUSED = "florence_demo.refused"
 
 _HOST = re.compile(
     r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9.])?)(?::\d{1,5})?"
@@ -129,6 +125,7 @@ class Gate:
         room: Returns the bytes that uploads may still take of the disk.
         stumbles: What is raised behind over a question that makes no sense.
         closed: Returns why nothing is taken any more in a sentence, "" while it is.
+        refused: Hears the status of each request that is answered here.
     """
 
     app: Asgi
@@ -137,6 +134,7 @@ class Gate:
     room: Callable[[], int] = lambda: 1 << 62
     stumbles: tuple[type[Exception], ...] = (TypeError, ValueError, LookupError)
     closed: Callable[[], str] = lambda: ""
+    refused: Callable[[int], None] = lambda status: None
     _open: dict[str, int] = field(default_factory=dict)
     _asked: Counts = field(default_factory=Counts)
     _uploaded: Counts = field(default_factory=Counts)
@@ -147,6 +145,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         self._keys = Keys(self.rules.keys, self.rules.login)
+        self._security = security_headers(self.rules.frames)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on."""
@@ -164,7 +163,7 @@ class Gate:
         address = self._visitor(scope, headers)
         scope[VISITOR] = visitor = key or address
         named = (b"x-request-id", scope[REQUEST_ID].encode())
-        guarded = _Guarded(send, [*self._security_headers(), named], scope)
+        guarded = Guarded(send, [*self._security, named], scope)
         self._open[visitor] = self._open.get(visitor, 0) + 1
         try:
             self._admit(scope, headers, visitor)
@@ -177,6 +176,7 @@ class Gate:
                     receive = await self._body(scope, headers, receive, take)
                 await self._behind(scope, receive, guarded)
         except Refused as exc:
+            self.refused(exc.status)
             await guarded.refuse(exc)
         finally:
             self._open[visitor] -= 1
@@ -200,7 +200,7 @@ class Gate:
             if not self._programs[visitor]:
                 del self._programs[visitor]
 
-    async def _behind(self, scope: Scope, receive: Receive, guarded: _Guarded) -> None:
+    async def _behind(self, scope: Scope, receive: Receive, guarded: Guarded) -> None:
         """Hand a request on; where the app fails, it is told in a sentence."""
         try:
             await self.app(scope, receive, guarded)
@@ -341,24 +341,6 @@ class Gate:
         if most and counts.add(visitor) > most:
             raise Refused(429, "That was very often within a minute: wait a little, then go on.")
 
-    def _security_headers(self) -> list[tuple[bytes, bytes]]:
-        frames = " ".join(self.rules.frames) or "'none'"
-        # gradio's page runs scripts in its markup, and compiles its templates.
-        policy = (
-            "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:;"
-            " style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
-            " media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:;"
-            " worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self';"
-            f" frame-ancestors {frames}"
-        )
-        found = [
-            (b"content-security-policy", policy.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"same-origin"),
-            (b"cross-origin-resource-policy", b"same-site"),
-        ]
-        return found if self.rules.frames else [*found, (b"x-frame-options", b"DENY")]
-
 
 def visitor_of(request: Any) -> str:
     """Return who asks, as the gate found it, or "" where there was no gate.
@@ -388,55 +370,7 @@ def mark_refused(request: Any) -> None:
     """
     inner = getattr(request, "request", None)
     if inner is not None:
-        inner.scope[_REFUSED] = True
-
-
-class _Guarded:
-    """Send an answer with our headers in the place of any like them."""
-
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]], scope: Scope) -> None:
-        self._send, self._headers, self._scope = send, headers, scope
-        self.started, self._failed = False, False
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            # What starlette says before it raises what happened.
-            self._failed = message["status"] == 500 and _is_plain(message)
-        if self._failed:
-            return
-        if message["type"] == "http.response.start":
-            self.started = True
-            ours = {name for name, _ in self._headers}
-            kept = [(n, v) for n, v in message.get("headers", ()) if n.lower() not in ours]
-            message = {**message, "headers": [*kept, *self._headers]}
-            if message["status"] == 500 and self._scope.get(_REFUSED):
-                message["status"] = 400
-        await self._send(message)
-
-    async def refuse(self, refused: Refused) -> None:
-        """Answer with a sentence, under the names that gradio's page and clients look for."""
-        if self.started:
-            raise ConnectionError(refused.sentence)
-        told = {"detail": refused.sentence, "error": refused.sentence}
-        if refused.status in CODES:
-            told["code"] = CODES[refused.status]
-        body = orjson.dumps(told)
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        if refused.status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        if refused.status in (429, 503):
-            headers.append((b"retry-after", b"10"))
-        self._failed = False
-        await self({"type": "http.response.start", "status": refused.status, "headers": headers})
-        await self({"type": "http.response.body", "body": body})
-
-
-def _is_plain(start: Message) -> bool:
-    kind = dict(start.get("headers", ())).get(b"content-type", b"")
-    return bool(kind.startswith(b"text/plain"))
+        inner.scope[REFUSED] = True
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from florence_demo.engine.tally import Tally
 from florence_demo.machine import device_memory
+from florence_demo.serving.keys import CODES
 from florence_demo.serving.watching import Ended, label_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,12 @@ class Metrics(Tally):
         )
         self._errors = Counter(
             "florence_errors", "What ended questions, by its kind.", ("kind",), registry=registry
+        )
+        self._refused = Counter(
+            "florence_refused",
+            "Requests that the door answered itself.",
+            ("code",),
+            registry=registry,
         )
         self._batches = Histogram(
             "florence_batch_size",
@@ -114,6 +121,11 @@ class Metrics(Tally):
             self._seconds.labels(q.task, q.model).observe(q.seconds)
             self._tokens.labels(q.model).inc(q.tokens)
             self._written.append((self._clock(), q.tokens))
+
+    def refused(self, status: int) -> None:
+        """Hear that the door refused a request, by HTTP's status."""
+        if status >= 400:
+            self._refused.labels(CODES.get(status, "other")).inc()
 
     def batch(self, size: int) -> None:
         """Hear that so many questions' pictures were looked at together."""

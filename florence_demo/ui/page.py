@@ -145,6 +145,7 @@ class Page(gr.Blocks):
             self.service.room,
             (TypeError, ValueError, LookupError, FnIndexInferError),
             lambda: ENDING if health.ending else "",
+            self.service.metrics.refused,
         )
         async with beside.working():
             yield

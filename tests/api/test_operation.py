@@ -56,6 +56,21 @@ def test_a_server_tells_whether_it_is_alive_and_ready():
         assert found.headers["cache-control"] == "no-store"
 
 
+def test_what_the_door_refuses_is_counted_by_its_word():
+    service = Service(AppConfig(model="nano", api_keys=(KEY,)), FakeEngines())
+    gate = Gate(Beside(page, service), service.config.rules(), refused=service.metrics.refused)
+    there = httpx.ASGITransport(gate, client=("127.0.0.1", 5))
+    assert ask(there, "/v1/models").status_code == 401
+    assert ask(there, "/nowhere").status_code == 404
+    assert ask(there, "/healthz").status_code == 200
+    lines = [line for line in service.metrics.text().decode().splitlines() if "refused" in line]
+    counted = [line for line in lines if not line.startswith("#")]
+    assert sorted(counted) == [
+        'florence_refused_total{code="no_key"} 1.0',
+        'florence_refused_total{code="no_such_address"} 1.0',
+    ]
+
+
 def test_health_needs_no_key_and_is_told_by_a_head_too():
     _, there = door(api_keys=(KEY,))
     assert ask(there, "/healthz").status_code == 200

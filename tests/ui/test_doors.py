@@ -377,3 +377,8 @@ def test_a_killed_app_leaves_nothing(tmp_path, picture):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_what_is_refused_is_counted(server):
+    assert server.http.get("/nowhere").status_code == 404
+    assert 'florence_refused_total{code="no_such_address"}' in server.http.get("/metrics").text

@@ -97,8 +97,11 @@ def _tool(
                 async for each in found:
                     if not isinstance(each, News):
                         return each
+                    if request and await request.is_disconnected():
+                        break
         except Exception as exc:
             raise ToolError(problem_of(exc)["detail"]) from exc
+        raise ToolError("Whoever asked has left.")
 
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=Context)
     parameters = [

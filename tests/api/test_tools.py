@@ -19,7 +19,7 @@ from florence_demo.api.tools import Missing
 from florence_demo.api.verbs import verbs
 from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
-from tests.fakes import FakeEngines
+from tests.fakes import FakeEngines, SlowEngine
 
 NEWEST = {
     "2026-07-28": ("auto", MODERN_PROTOCOL_VERSIONS),
@@ -34,9 +34,14 @@ def picture() -> str:
 
 
 @pytest.fixture(scope="module")
-def address():
+def engines():
+    return FakeEngines()
+
+
+@pytest.fixture(scope="module")
+def address(engines):
     config = AppConfig(model="nano", mcp=True, api_keys=("right",))
-    app = build_app(config, Service(config, FakeEngines()))
+    app = build_app(config, Service(config, engines))
     _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
     yield f"{url}mcp"
     app.close()
@@ -75,6 +80,21 @@ def test_a_tool_answers(address, mode, versions):
     found = with_client(address, mode, work)
     assert not found.is_error
     assert [row["label"] for row in found.structured_content["detections"]] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(("mode", "versions"), NEWEST.values(), ids=NEWEST)
+def test_who_leaves_ends_the_work(address, engines, monkeypatch, mode, versions):
+    slow = SlowEngine()
+    monkeypatch.setattr(engines, "engine", slow)
+
+    async def work(client):
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "detect", {"picture": picture()})
+            assert await anyio.to_thread.run_sync(slow.started.wait, 20)
+            group.cancel_scope.cancel()
+
+    with_client(address, mode, work)
+    assert slow.stopped.wait(8), "it goes on for ten seconds where nobody stops it"
 
 
 BAD = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import anyio.to_thread
@@ -15,9 +16,15 @@ Steps = Iterator[News | _T]
 """News, then the answer; closing it ends the work."""
 
 
-def answer_of(steps: Steps[Any]) -> Any:
-    """Return a verb's answer, whatever it tells on the way."""
-    return next(each for each in steps if not isinstance(each, News))
+def answer_of(steps: Steps[Any], has_left: Callable[[], bool] = lambda: False) -> Any:
+    """Return a verb's answer, whatever it tells on the way, or None to who has left meanwhile."""
+    with closing(steps):  # type: ignore[type-var]
+        for each in steps:
+            if not isinstance(each, News):
+                return each
+            if has_left():
+                break
+    return None
 
 
 async def drawn(steps: Steps[Any], threads: CapacityLimiter) -> AsyncGenerator[Any]:

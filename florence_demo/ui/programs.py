@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import gradio as gr
 from gradio.components.api_component import Api
+from gradio.context import LocalContext
 from gradio_client.utils import python_type_to_json_schema
 
 from florence_demo.api.problems import NotAllowed
@@ -69,7 +70,7 @@ def _handler(
             given[key] = _found(upload, given[key])
         given = arguments.checked(given)
         who = Verbs.of(service, scope)
-        return answer_of(getattr(who, name)(**given))
+        return answer_of(getattr(who, name)(**given), _leaving())
 
     parameters = [
         p.replace(annotation=_bare(p.annotation), kind=p.POSITIONAL_OR_KEYWORD)
@@ -84,6 +85,18 @@ def _handler(
     handler.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": answer}
     handler.__name__ = name
     return handler
+
+
+def _leaving() -> Callable[[], bool]:
+    """Return what says whether nobody waits for the running event's answer any more."""
+    name, blocks = LocalContext.event_id.get(None), LocalContext.blocks.get(None)
+    queue: Any = getattr(blocks, "_queue", None)
+    event = queue and queue.event_ids_to_events.get(name)
+    if event is None:
+        return lambda: False
+    waited_for = queue.pending_event_ids_session
+    # The first where a connection is lost, the second where the caller has said so.
+    return lambda: not event.alive or name not in waited_for.get(event.session_hash, ())
 
 
 def _found(upload: SafeImage, file: Any) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
+from pathlib import Path
 
+import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -18,7 +21,7 @@ from florence_demo.models.catalogue import ASSETS
 from florence_demo.pictures.room import ROOM
 from florence_demo.serving.asking import Service
 from florence_demo.ui import AppConfig, build_app
-from tests.fakes import FakeEngines
+from tests.fakes import FakeEngines, SlowEngine
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +161,33 @@ def test_where_there_are_keys_one_is_needed(picture):
             Client(url, verbose=False).predict(picture=picture, api_name="/detect")
         keyed = Client(url, verbose=False, headers={"X-API-Key": "right"})
         assert keyed.predict(picture=picture, api_name="/detect")["task"] == "od"
+    finally:
+        app.close()
+
+
+def _cancelled(url, picture, started):
+    job = Client(url, verbose=False).submit(picture=picture, api_name="/detect")
+    assert started.wait(20)
+    job.cancel()
+
+
+def _cut_off(url, picture, started):
+    sent = base64.b64encode(Path(picture["path"]).read_bytes()).decode()
+    asked = {"data": [f"data:image/png;base64,{sent}", "", "", ""]}
+    name = httpx.post(f"{url}gradio_api/call/detect", json=asked).json()["event_id"]
+    with httpx.stream("GET", f"{url}gradio_api/call/detect/{name}"):
+        assert started.wait(20)
+
+
+@pytest.mark.parametrize("leave", [_cancelled, _cut_off])
+def test_who_leaves_ends_the_work(picture, leave):
+    slow = SlowEngine()
+    config = AppConfig(model="nano")
+    app = build_app(config, Service(config, FakeEngines(slow)))
+    _, url, _ = app.serve(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1")
+    try:
+        leave(url, picture, slow.started)
+        assert slow.stopped.wait(8), "it goes on for ten seconds where nobody stops it"
     finally:
         app.close()
 

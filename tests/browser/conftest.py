@@ -82,31 +82,38 @@ def browser(chromium):
 
 
 @contextmanager
+def quiet(page) -> Iterator[list[str]]:
+    """Fail where the page's console told an error meanwhile; the errors so far are given."""
+    errors: list[str] = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    yield errors
+    page.context.close()
+    assert [error for error in errors if not LEFT.search(error)] == []
+
+
+@contextmanager
 def opened(browser, address: str, size: tuple[int, int]):
     """Open the page in a window of its own; any error on its console fails the test."""
     from playwright.sync_api import TimeoutError
 
     context = browser.new_context(viewport={"width": size[0], "height": size[1]})
     page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda e: errors.append(str(e)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     coming: dict[Any, float] = {}
     page.on("request", lambda request: coming.setdefault(request, monotonic()))
     for end in ("requestfinished", "requestfailed"):
         page.on(end, lambda request: coming.pop(request, None))
     page.set_default_timeout(60_000)
-    page.goto(address)
-    page.get_by_role("button", name="Ask", exact=True).first.wait_for()
-    # What the browser remembers is brought back once; what is set before then may be set again.
-    try:
-        page.wait_for_function("window.fdLoaded?.['fd-ask']")
-    except TimeoutError as exc:
-        waiting = [f"{monotonic() - at:.0f} s: {r.url} {r.post_data}" for r, at in coming.items()]
-        raise AssertionError("\n".join(["the page was not loaded", *waiting, *errors])) from exc
-    yield page
-    context.close()
-    assert [error for error in errors if not LEFT.search(error)] == []
+    with quiet(page) as errors:
+        page.goto(address)
+        page.get_by_role("button", name="Ask", exact=True).first.wait_for()
+        # What the browser remembers is brought back once; what is set before may be set again.
+        try:
+            page.wait_for_function("window.fdLoaded?.['fd-ask']")
+        except TimeoutError as exc:
+            waiting = [f"{monotonic() - t:.0f} s: {r.url} {r.post_data}" for r, t in coming.items()]
+            raise AssertionError("\n".join(["the page was not loaded", *waiting, *errors])) from exc
+        yield page
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import expect
 
 from florence_demo.ui.languages import tables
+from tests.browser.conftest import quiet
 
 pytestmark = pytest.mark.browser
 
@@ -30,12 +32,12 @@ def opened(browser, address: str, **context):
     """A page of its own in some theme, language or size."""
     made = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **context})
     page = made.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     theme = context.get("color_scheme", "light")
-    page.goto(f"{address}?__theme={theme}")
-    page.locator(".fd-example").first.wait_for()
-    yield page
-    made.close()
+    with quiet(page):
+        page.goto(f"{address}?__theme={theme}")
+        page.locator(".fd-example").first.wait_for()
+        yield page
 
 
 def open_tab(page, tab: str) -> None:
@@ -311,6 +313,19 @@ def test_a_message_is_in_the_language_of_the_page(browser, address):
         expect(page.get_by_test_id("toast-text")).to_have_text(
             tables()["fr"]["There is no picture yet: upload one, or press an example."]
         )
+
+
+@pytest.mark.parametrize("lang", ["de", "fr", "es", "zh"])
+def test_another_picture_clears_the_answer_in_every_language(browser, address, lang, tmp_path):
+    Image.new("RGB", (300, 400), "navy").save(tmp_path / "other.png")
+    with opened(browser, address, locale=lang) as page:
+        page.wait_for_function("window.fdLoaded?.['fd-ask']")
+        rows = page.locator(".fd-answer .fd-table tbody tr")
+        page.locator(".fd-example").nth(1).click()
+        expect(rows.first).to_be_visible()
+        page.locator("input[type=file]").first.set_input_files(tmp_path / "other.png")
+        expect(rows.first).to_be_hidden()
+        expect(page.get_by_text("300 × 400").first).to_be_visible()
 
 
 def test_what_the_server_draws_anew_is_in_the_language_too(browser, address):

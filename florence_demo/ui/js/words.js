@@ -78,6 +78,7 @@ window.fd = (() => {
     return typeof alone === 'number' ? number(alone) : alone;
   };
   const say = (words, values) => {
+    if (!words) return '';
     if (!values && !has(words)) return language === 'en' ? words : recognized(words);
     return fill(form(words, values || {}), values || {});
   };

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,10 @@ class Detections:
             tuple(self.polygons[i] for i in index),
             *(None if values is None else values[index] for values in scores),
         )
+
+    def named(self, name: str) -> Detections:
+        """Return the detections, those without a name with this one, which was asked for."""
+        return replace(self, labels=tuple(label or name.strip() for label in self.labels))
 
     @classmethod
     def from_json(cls, rows: Sequence[dict[str, Any]]) -> Detections:

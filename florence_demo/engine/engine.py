@@ -408,7 +408,7 @@ class Engine:
         request = job.request
         pieces = self._cut(generated.ids, generated.logprobs)
         decoded = request.task.answer.decode(pieces, request.image.size)
-        found = decoded.detections
+        found = decoded.detections.named(request.text if request.task.needs == "text" else "")
         rated = self._confidence.rate(request.task, found) if self._confidence else None
         text = decoded.text or (request.text if request.task.after else "")
         course = Course(

@@ -21,12 +21,13 @@ from florence_demo.engine.feature_cache import FeatureCache, fingerprint
 from florence_demo.engine.pieces import Cutter
 from florence_demo.engine.request import Options, Request, Stopped
 from florence_demo.errors import CheckpointError, InputError
-from florence_demo.models.catalogue import MODELS, spec_at
+from florence_demo.models.catalogue import ASSETS, MODELS, spec_at
 from florence_demo.models.loading import load_model
 from florence_demo.serving import engines as engine_cache
 from florence_demo.serving.engines import EngineCache
 from florence_demo.tasks import TASKS, task_named
 
+HELDOUT = ASSETS / "heldout"
 QUICK = Options(max_new_tokens=24, num_beams=1)
 
 
@@ -82,6 +83,13 @@ def test_features_are_forgotten_when_they_exceed_their_room(nano, monkeypatch):
     for seed in range(3):
         nano.predict(picture(seed), TASKS["caption"], options=QUICK)
     assert len(nano._features._kept) == 1
+
+
+def test_what_is_cut_out_has_the_name_that_was_asked_for(nano):
+    scene = Image.open(HELDOUT / "001.webp").convert("RGB")
+    found = nano.predict(scene, TASKS["referring_expression_segmentation"], "the bell")
+    assert found.detections.labels == ("the bell",)
+    assert found.parsed["<REFERRING_EXPRESSION_SEGMENTATION>"]["labels"] == [""]  # Florence's own
 
 
 def test_a_cut_off_answer_says_so(nano):

@@ -47,6 +47,9 @@ from florence_demo.ui.pickers import QUIET
 _AT_A_TIME = 200
 """Cards sent to the browser in one go."""
 _EVERY = 1.5
+_CANCEL, _DELETE = "Cancel and delete", "Delete these answers"
+_KEPT = "-"
+_SURELY = f"name => confirm(fd.say('Delete all answers of this job?')) ? name : '{_KEPT}'"
 """Seconds between two looks at a job."""
 
 
@@ -141,7 +144,7 @@ def _laid_out(service: Service, jobs: Jobs) -> _Tab:
             with gr.Row():
                 pause = gr.Button("Pause", size="sm", visible=False)
                 resume = gr.Button("Go on", size="sm", variant="primary", visible=False)
-                cancel = gr.Button("Cancel and delete", size="sm", variant="stop", visible=False)
+                cancel = gr.Button(_CANCEL, size="sm", variant="stop", visible=False)
             gallery = Gallery()
             with gr.Row(equal_height=True, visible=False, elem_classes="fd-save") as saving:
                 kind = gr.Dropdown(
@@ -229,6 +232,8 @@ def _connect_rest(jobs: Jobs, tab: _Tab, opening: gr.Tab) -> None:
 
     @friendly
     def cancel(name: str | None) -> tuple[Any, ...]:
+        if name == _KEPT:
+            return tuple(gr.skip() for _ in (tab.name, *tab.outputs))
         job = jobs.find(name)
         if job:
             jobs.cancel(job)
@@ -250,7 +255,9 @@ def _connect_rest(jobs: Jobs, tab: _Tab, opening: gr.Tab) -> None:
     opening.select(again, tab.name, tab.outputs, **QUIET)
     tab.pause.click(acting(jobs.pause), seen, tab.outputs, api_visibility="private")
     tab.resume.click(acting(jobs.resume), seen, tab.outputs, api_visibility="private")
-    tab.cancel.click(cancel, tab.name, [tab.name, *tab.outputs], api_visibility="private")
+    tab.cancel.click(
+        cancel, tab.name, [tab.name, *tab.outputs], api_visibility="private", js=_SURELY
+    )
 
 
 def _connect_opening(
@@ -319,7 +326,7 @@ def _look(jobs: Jobs, job: Job, sent: int) -> tuple[Any, ...]:
         _status(jobs, job),
         gr.update(visible=job.live, interactive=not job.asked_to_stop.is_set()),
         gr.update(visible=job.state in (PAUSED, FAILED)),
-        gr.update(visible=True),
+        gr.update(visible=True, value=_CANCEL if job.live else _DELETE),
         gr.update(interactive=not job.live),
         gr.update(visible=bool(job.cards)),
         value if cards or not start else gr.skip(),
@@ -337,7 +344,7 @@ def _status(jobs: Jobs, job: Job) -> dict[str, Any]:
     return {
         "state": job.state,
         "share": round(100 * (1 if ended else done / total if total else 0), 1),
-        "done": done,
+        "done": done - told.failed,
         "total": total,
         "failed": told.failed,
         "before": jobs.ahead_of(job) if job.state == WAITING else 0,

@@ -103,7 +103,8 @@ def test_axe_finds_nothing_serious_in_answers(browser, address, theme, picture):
         expect(panel.locator(".fd-tile")).to_have_count(1)
         expect(panel.get_by_text("Done")).to_be_visible()
         assert findings(page) == []
-        panel.get_by_role("button", name="Cancel and delete").click()
+        page.once("dialog", lambda dialog: dialog.accept())
+        panel.get_by_role("button", name="Delete these answers").click()
         expect(panel.locator(".fd-tile")).to_have_count(0)
 
 

@@ -28,14 +28,15 @@ def answered(page, pictures):
     expect(panel.get_by_text("10 pictures", exact=True)).to_be_visible()
     yield panel
     # The address is the same in all tests, and one visitor has one job at a time.
-    cancel = panel.get_by_role("button", name="Cancel and delete")
-    if cancel.is_visible():
-        cancel.click()
-        expect(cancel).to_be_hidden()
+    delete = panel.get_by_role("button", name="Delete these answers")
+    if delete.is_visible():
+        page.once("dialog", lambda dialog: dialog.accept())
+        delete.click()
+        expect(delete).to_be_hidden()
 
 
 def test_answers_arrive_as_cards(page, answered):
-    expect(answered.get_by_text("10 of 10 answered")).to_be_visible()
+    expect(answered.get_by_text("9 of 10 answered")).to_be_visible()
     expect(answered.get_by_text("1 failed")).to_be_visible()
     first = answered.get_by_role("button", name="sea 0.png: 3 objects: 2 × cat, car")
     expect(first).to_be_visible()
@@ -43,6 +44,19 @@ def test_answers_arrive_as_cards(page, answered):
     bad = answered.locator(".fd-bad")
     expect(bad).to_have_count(1)
     expect(bad).to_contain_text("broken.jpg")
+
+
+def test_answers_are_deleted_once_that_is_meant(page, answered):
+    delete = answered.get_by_role("button", name="Delete these answers")
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    delete.click()
+    expect(answered.get_by_text("Done")).to_be_visible()
+    assert asked == ["Delete all answers of this job?"]
+    expect(answered.locator(".fd-tile")).to_have_count(10)
+    page.once("dialog", lambda dialog: dialog.accept())
+    delete.click()
+    expect(answered.locator(".fd-tile")).to_have_count(0)
 
 
 def test_cards_are_searched_and_names_switched_off(page, answered):

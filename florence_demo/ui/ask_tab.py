@@ -43,7 +43,7 @@ from florence_demo.ui.conversation import (
     stopper,
 )
 from florence_demo.ui.correcting import close_editor, connect_correcting
-from florence_demo.ui.handlers import caller_of, friendly, friendly_stream, press
+from florence_demo.ui.handlers import WHY, caller_of, friendly, friendly_stream, press
 from florence_demo.ui.model_offer import connect_offer
 from florence_demo.ui.pickers import QUIET
 from florence_demo.ui.pointing import connect_pointing
@@ -56,16 +56,13 @@ _BEGIN = (
 _STOPPED = "(shown) => shown && shown.busy ? {hint: 'Stopped.', asked: shown.asked} : undefined"
 # Where a question was refused before it began, the message says why; it goes after a while, this
 # stays. One that was ended has no message.
-_REFUSED = """
-async shown => {
+_REFUSED = f"""
+async shown => {{
   if (!shown || !shown.busy) return undefined;
-  await new Promise(done => setTimeout(done));
-  const told = [...document.querySelectorAll('[data-testid=toast-body]:not([data-told])')];
-  told.forEach(each => { each.dataset.told = ''; });
-  const why = told.at(-1)?.querySelector('.toast-text')?.textContent.trim();
+  const why = await ({WHY})();
   if (!why) return undefined;
-  return {hint: 'Not answered. Nothing is lost.', notices: [why], asked: shown.asked};
-}
+  return {{hint: 'Not answered. Nothing is lost.', notices: [why], asked: shown.asked}};
+}}
 """
 
 _MODEL: dict[str, Any] = {

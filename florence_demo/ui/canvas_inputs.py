@@ -16,6 +16,7 @@ import gradio as gr
 from florence_demo.engine.closely import can_look_closely
 from florence_demo.tasks import TASKS
 from florence_demo.ui.components import Canvas, SafeImage
+from florence_demo.ui.handlers import WHY
 from florence_demo.ui.pickers import QUIET
 from florence_demo.ui.task_menu import TaskMenu
 
@@ -39,6 +40,13 @@ _SWITCH = """
 }
 """
 _AWAY = "() => [null, {}, {}]"
+# What is no picture does not stay: it would be in the way of the one before, and of every question.
+_NOT_TAKEN = f"""
+async () => {{
+  const why = await ({WHY})();
+  return [null, {{}}, {{hint: 'This file was not taken.', notices: why ? [why] : []}}];
+}}
+"""
 _BROUGHT = "(canvas) => canvas.brought || null"
 
 
@@ -82,7 +90,9 @@ class CanvasInputs:
         brought = self.canvas.bring(None, self.canvas, self.picture, js=_BROUGHT).then(
             read, self.picture, shown, **QUIET
         )
-        for event in (arrived, gone, brought):
+        empty = [self.picture, *shown]
+        refused = [each.failure(None, None, empty, js=_NOT_TAKEN) for each in (arrived, brought)]
+        for event in (arrived, gone, brought, *refused):
             self.switch_after(event.then)
         return [self.picture.input, self.canvas.away, self.canvas.bring]
 

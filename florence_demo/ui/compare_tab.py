@@ -5,7 +5,6 @@ Knows components and their values. Asking and matching are ``serving.compare``'s
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from florence_demo.ui.components import (
     Skeleton,
     read_script,
 )
-from florence_demo.ui.handlers import caller_of, friendly, friendly_stream
+from florence_demo.ui.handlers import WHY, caller_of, friendly, friendly_stream
 from florence_demo.ui.numbers import Slider
 from florence_demo.ui.pickers import QUIET, model_choices
 from florence_demo.ui.task_menu import TaskMenu
@@ -123,11 +122,11 @@ def build_compare_tab(service: Service, tab: gr.Tab) -> CompareTab:
         show_progress_on=columns,
         show_progress="minimal",
     )
-    running.failure(None, columns, columns, js=_ended("Not answered: the message says why."))
+    running.failure(None, columns, columns, js=_REFUSED)
     # What is still being answered is not about another picture.
     for event in arrivals:
         event(None, None, None, cancels=[running], queue=False)
-    stopped = _ended("Stopped.")
+    stopped = _ended("'Stopped.'")
     laid.stop.click(None, columns, columns, js=stopped, cancels=[running], queue=False)
     # A fine-tuning may have ended since.
     tab.select(lambda: gr.update(choices=model_choices(service)), None, laid.models, **QUIET)
@@ -180,13 +179,20 @@ _BEGUN = "() => ({busy: true, hint: 'Asking …'})"
 
 
 def _ended(hint: str) -> str:
-    """Return the script for an end without all answers: those that came stay."""
-    told = json.dumps(hint)
+    """Return the script for an end without all answers: those that came stay.
+
+    Args:
+        hint: A script's expression for what is said.
+    """
     return (
-        "(shown) => !shown || !shown.busy ? shown : {...shown, busy: false,"
-        f" hint: {told}, columns: (shown.columns || []).map(c => c.cost.weights || c.problem ? c :"
-        f" {{...c, busy: false, problem: {told}}})}}"
+        "async shown => { if (!shown || !shown.busy) return shown;"
+        f" const hint = {hint};"
+        " return {...shown, busy: false, hint, columns: (shown.columns || []).map("
+        "c => c.cost.weights || c.problem ? c : {...c, busy: false, problem: hint})}; }"
     )
+
+
+_REFUSED = _ended(f"await ({WHY})() || 'Not answered. Nothing is lost.'")
 
 
 def _prepared(service: Service) -> Callable[..., tuple[Any, ...]]:

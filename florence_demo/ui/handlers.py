@@ -30,6 +30,18 @@ _LONGEST = 600
 _AS_TEXT = str.maketrans({"<": "‹", ">": "›"})
 
 
+WHY = """
+async () => {
+  await new Promise(done => setTimeout(done));
+  const told = [...document.querySelectorAll('[data-testid=toast-text]:not([data-told])')];
+  told.forEach(each => { each.dataset.told = ''; });
+  return told.at(-1)?.textContent.trim();
+}
+"""
+"""Return, in the browser, what the last message says that nobody asked for yet; several of one kind
+share a frame."""
+
+
 class OurFault(gr.Error):
     """Say that something of ours failed, whatever the person did."""
 

@@ -295,6 +295,28 @@ _DROP = """
 """
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["at first", "after an answer"])
+def test_a_file_that_is_no_picture_is_not_in_the_way(page, picture, tmp_path, before):
+    (tmp_path / "words.png").write_text("hello")
+    answer = page.get_by_role("region", name="Answer").first
+    if before:
+        upload(page, picture)
+        choose(page, "od")
+        ask(page)
+        expect(answer.locator("tbody tr")).to_have_count(3)
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "words.png")
+    expect(answer.get_by_text("This file was not taken.")).to_be_visible()
+    expect(answer.get_by_text("This file is not a picture that can be read")).to_be_visible()
+    expect(page.locator(".fd-stage img").first).to_be_hidden()
+    ask(page)
+    expect(answer.get_by_text("Not answered. Nothing is lost.")).to_be_visible()
+    expect(answer.get_by_text("There is no picture yet")).to_be_visible()
+    upload(page, picture)
+    choose(page, "od")
+    ask(page)
+    expect(answer.locator("tbody tr")).to_have_count(3)
+
+
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_another_picture_is_dropped_or_pasted_on_the_one_before(page, picture, tmp_path, kind):
     upload(page, picture)

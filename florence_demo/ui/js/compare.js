@@ -69,7 +69,8 @@ const sync = () => {
   list.replaceChildren();
   columns.forEach(draw);
   root.setAttribute('aria-busy', String(Boolean(value.busy)));
-  hint.textContent = columns.length ? '' : fd.say(value.hint || BEGIN);
+  const said = [value.hint || BEGIN, ...(value.notices || [])].map(words => fd.say(words));
+  hint.textContent = columns.length ? '' : said.join(' ');
   legend.hidden = !columns.some(column => column.words.length);
   if (busy && !value.busy) fd.tell(value.hint || 'All answers are there.');
   busy = Boolean(value.busy);

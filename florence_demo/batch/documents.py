@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from florence_demo.batch.answers import Export, mirrored
 from florence_demo.codec import QUADS
 from florence_demo.data.batches import Row
+from florence_demo.data.formats import NOTHING
 from florence_demo.data.places import DPI
 from florence_demo.errors import DatasetError, FlorenceDemoError, plain
 from florence_demo.output.film import drawn
@@ -34,22 +35,34 @@ class _Sheet:
 
 
 def write_text(export: Export) -> None:
-    """Write a .txt a picture or document, its pages apart by a form feed."""
+    """Write a .txt a picture or document, its pages apart by a form feed.
+
+    Raises:
+        DatasetError: No answer has words.
+    """
     _write_words(export, ".txt", to_text, "\n\f\n")
 
 
 def write_markdown(export: Export) -> None:
-    """Write an .md a picture or document, its pages apart by a rule."""
+    """Write an .md a picture or document, its pages apart by a rule.
+
+    Raises:
+        DatasetError: No answer has words.
+    """
     _write_words(export, ".md", to_markdown, "\n\n---\n\n")
 
 
 def _write_words(
     export: Export, ending: str, words: Callable[[Prediction], str], between: str
 ) -> None:
+    found = False
     for name, sheets in _together(export, _spoken):
+        found = True
         said = between.join(words(sheet.answer).strip() for sheet in sheets)
         text = f"{said}\n".encode("utf-8", "backslashreplace")
         export.place(name, ending).write_bytes(text)
+    if not found:
+        raise DatasetError(NOTHING.format("answers in words"))
 
 
 def write_pdfs(export: Export) -> None:

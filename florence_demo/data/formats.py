@@ -49,7 +49,7 @@ def _of_pictures(
     def pictures(rows: Sequence[Example], folder: Path) -> Path:
         found = annotated_of(rows)
         if not any(map(has, found)):
-            raise DatasetError(_NOTHING.format(held))
+            raise DatasetError(NOTHING.format(held))
         return write(found, folder)
 
     return pictures
@@ -63,11 +63,12 @@ def _spoken(rows: Sequence[Example], folder: Path) -> Path:
     """Write those rows that answer in words as conversations."""
     told = [row for row in rows if row.answer]
     if not told:
-        raise DatasetError(_NOTHING.format("answers in words"))
+        raise DatasetError(NOTHING.format("answers in words"))
     return write_llava(told, folder)
 
 
-_NOTHING = "Nothing was written: this format holds {}, and there are none: choose another format."
+NOTHING = "Nothing was written: this format holds {}, and there are none: choose another format."
+"""What is said where a format has no place for anything that there is."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ def theme() -> gr.themes.Base:
         body_background_fill_dark="*neutral_950",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_300",
         link_text_color="*primary_700",
         link_text_color_hover="*primary_800",
         link_text_color_visited="*primary_700",

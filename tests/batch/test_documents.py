@@ -111,7 +111,14 @@ def test_what_stays_keeps_its_number(done):
 
 
 @pytest.mark.parametrize(
-    ("name", "problem"), [("pdf", "ocr_with_region"), ("film", "no video")], ids=str
+    ("name", "problem"),
+    [
+        ("pdf", "ocr_with_region"),
+        ("film", "no video"),
+        ("text", "answers in words"),
+        ("markdown", "answers in words"),
+    ],
+    ids=str,
 )
 def test_what_is_no_document_is_told(tmp_path, name, problem):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")

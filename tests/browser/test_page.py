@@ -308,6 +308,7 @@ def test_a_file_that_is_no_picture_is_not_in_the_way(page, picture, tmp_path, be
     expect(answer.get_by_text("This file was not taken.")).to_be_visible()
     expect(answer.get_by_text("This file is not a picture that can be read")).to_be_visible()
     expect(page.locator(".fd-stage img").first).to_be_hidden()
+    expect(page.get_by_test_id("toast-text").filter(visible=True)).to_have_count(1)
     ask(page)
     expect(answer.get_by_text("Not answered. Nothing is lost.")).to_be_visible()
     expect(answer.get_by_text("There is no picture yet")).to_be_visible()

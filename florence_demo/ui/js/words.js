@@ -119,11 +119,21 @@ window.fd = (() => {
   };
   choose();
   new MutationObserver(choose).observe(page, {attributes: true, attributeFilter: ['lang']});
+  // One message is one, also where several parts of the page stumble over the same file.
+  const once = text => {
+    const item = text.closest('.toast-message-item'), body = text.closest('[data-testid=toast-body]');
+    const others = [...(body ? body.querySelectorAll('.toast-message-item') : [])]
+      .filter(other => other !== item && other.style.display !== 'none');
+    if (!item || !others.some(other => other.textContent === item.textContent)) return;
+    const beside = item.previousElementSibling || item.nextElementSibling;
+    [item, beside].forEach(each => { if (each) each.style.display = 'none'; });
+  };
   const arrived = node => {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
     [node, ...node.querySelectorAll(`${OURS}, ${GRADIOS}`)].forEach(each => {
       if (each.matches(OURS)) walk(each);
       else if (each.matches(GRADIOS)) turn(each.getAttributeNode('aria-label'));
+      if (each.matches('.toast-message-text')) once(each);
     });
   };
   new MutationObserver(changes => {

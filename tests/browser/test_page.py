@@ -312,6 +312,7 @@ def test_a_file_that_is_no_picture_is_not_in_the_way(page, picture, tmp_path, be
     ask(page)
     expect(answer.get_by_text("Not answered. Nothing is lost.")).to_be_visible()
     expect(answer.get_by_text("There is no picture yet")).to_be_visible()
+    expect(page.locator(".fd-surface .wrap.minimal .error").filter(visible=True)).to_have_count(0)
     upload(page, picture)
     choose(page, "od")
     ask(page)

@@ -55,14 +55,10 @@ def write_markdown(export: Export) -> None:
 def _write_words(
     export: Export, ending: str, words: Callable[[Prediction], str], between: str
 ) -> None:
-    found = False
-    for name, sheets in _together(export, _spoken):
-        found = True
+    for name, sheets in _together(export, _spoken, NOTHING.format("answers in words")):
         said = between.join(words(sheet.answer).strip() for sheet in sheets)
         text = f"{said}\n".encode("utf-8", "backslashreplace")
         export.place(name, ending).write_bytes(text)
-    if not found:
-        raise DatasetError(NOTHING.format("answers in words"))
 
 
 def write_pdfs(export: Export) -> None:
@@ -71,9 +67,11 @@ def write_pdfs(export: Export) -> None:
     Raises:
         DatasetError: No answer says where its text stands.
     """
-    found = False
-    for name, sheets in _together(export, _read):
-        found = True
+    task = TASKS["ocr_with_region"]
+    nothing = (
+        f"Nothing was written: a searchable PDF needs the answers of “{task.title}” ({task.name})."
+    )
+    for name, sheets in _together(export, _read, nothing):
         pages = (
             (image, sheet.answer, (image.width * 72 / DPI, image.height * 72 / DPI))
             for sheet in sheets
@@ -84,12 +82,6 @@ def write_pdfs(export: Export) -> None:
             write_searchable(pages, export.place(name, ending))
         except FlorenceDemoError as exc:
             export.problems.append(f"{plain(name)}: {exc}")
-    if not found:
-        task = TASKS["ocr_with_region"]
-        raise DatasetError(
-            f"Nothing was written: a searchable PDF needs the answers of “{task.title}”"
-            f" ({task.name})."
-        )
 
 
 def write_films(export: Export) -> None:
@@ -98,9 +90,8 @@ def write_films(export: Export) -> None:
     Raises:
         DatasetError: There is no film among the pictures.
     """
-    found = False
-    for name, sheets in _together(export, _placed, films=True):
-        found = True
+    nothing = "Nothing was written: there is no video among the pictures."
+    for name, sheets in _together(export, _placed, nothing, films=True):
         file = Path(sheets[0].row["place"]["path"])
         frames = ((f.seconds, f.picture) for f in open_frames(file, "1", limits=FILM_LIMITS))
         answers = ((sheet.at, sheet.answer) for sheet in sheets)
@@ -113,23 +104,26 @@ def write_films(export: Export) -> None:
             told = (str(exc),)
             target.unlink(missing_ok=True)
         export.problems += [f"{plain(name)}: {each}" for each in told]
-    if not found:
-        raise DatasetError("Nothing was written: there is no video among the pictures.")
 
 
 Choose = Callable[[list[Prediction]], Prediction | None]
 
 
 def _together(
-    export: Export, choose: Choose, *, films: bool = False
+    export: Export, choose: Choose, nothing: str, *, films: bool = False
 ) -> Iterator[tuple[PurePosixPath, list[_Sheet]]]:
     """Yield each document, film or picture with its answers in order.
 
     Args:
         export: What is written from.
         choose: Of a row's answers the one that is written, or None.
+        nothing: What is said where there is none at all.
         films: Films and nothing else; otherwise all but films.
+
+    Raises:
+        DatasetError: There is none at all.
     """
+    found = False
     groups: dict[str, list[_Sheet]] = {}
     for row in export.rows():
         if (row.get("frame") is not None) != films:
@@ -138,6 +132,7 @@ def _together(
         answer = choose(answers)
         if answer is None:
             continue
+        found = True
         at = float(row["time"]) if films else float(row.get("page", 0))
         sheet = _Sheet(row, at, answer)
         if films or row.get("page"):
@@ -148,6 +143,8 @@ def _together(
         sheets.sort(key=lambda sheet: sheet.at)
         whole = {name: v for name, v in sheets[0].row.items() if name not in ("page", "frame")}
         yield mirrored(whole), sheets
+    if not found:
+        raise DatasetError(nothing)
 
 
 def _spoken(answers: list[Prediction]) -> Prediction | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.conftest import quiet
 from tests.browser.test_page import choose, upload
 
 pytestmark = pytest.mark.browser
@@ -47,13 +48,13 @@ def phone(browser, address, picture):
     size = {"width": 390, "height": 844}
     context = browser.new_context(viewport=size, has_touch=True, is_mobile=True)
     page = context.new_page()
-    page.set_default_timeout(20_000)
-    page.goto(address)
-    page.get_by_role("button", name="Ask", exact=True).first.wait_for()
-    page.wait_for_function("window.fdLoaded?.['fd-ask']")
-    upload(page, picture)
-    yield page
-    context.close()
+    page.set_default_timeout(60_000)
+    with quiet(page):
+        page.goto(address)
+        page.get_by_role("button", name="Ask", exact=True).first.wait_for()
+        page.wait_for_function("window.fdLoaded?.['fd-ask']")
+        upload(page, picture)
+        yield page
 
 
 def middle(page) -> tuple[float, float]:

@@ -47,10 +47,11 @@ from florence_demo.ui.pickers import QUIET
 _AT_A_TIME = 200
 """Cards sent to the browser in one go."""
 _EVERY = 1.5
+"""Seconds between two looks at a job."""
 _CANCEL, _DELETE = "Cancel and delete", "Delete these answers"
 _KEPT = "-"
+"""What stands for a job's name, and is none, where its answers are not to be deleted after all."""
 _SURELY = f"name => confirm(fd.say('Delete all answers of this job?')) ? name : '{_KEPT}'"
-"""Seconds between two looks at a job."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from florence_demo.output.overlay import overlay
 from florence_demo.output.reading_order import pieces_of
 from florence_demo.output.tags import color_of
 from florence_demo.prediction import Prediction
+from florence_demo.tasks import TASKS
 
 
 def show(found: Prediction, engine: Engine) -> dict[str, Any]:
@@ -27,9 +28,12 @@ def shown(found: Prediction) -> dict[str, Any]:
     """Return what the answer's pane shows of an answer, whoever gave it."""
     sure, read = found.detections.scores, has_lines(found)
     names, into = name_groups(found.detections), merges_of(found)
+    task = TASKS[found.task]
+    asked = task.asked(found.prompt, found.size)[0] if task.needs == "text" else ""
     rows = [
         {
             "label": label,
+            "asked": asked,
             "sure": None if sure is None else float(sure[i]),
             "box": [float(v) for v in found.detections.xyxy[i]],
             "color": color_of(label),

@@ -71,7 +71,7 @@ const drawRow = (body, row, index, calibrated) => {
   const name = make('td', '', '', line);
   const swatch = make('i', '', '', name);
   swatch.style.background = row.color;
-  name.append(row.label || fd.say('(no name)'));
+  name.append(row.label || row.asked || fd.say('(no name)'));
   const sure = make('td', '', '', line);
   if (row.sure == null) sure.textContent = '–';
   // Numbers of a model that nobody measured only compare: they say neither high nor low.

@@ -19,12 +19,13 @@ const copy = async text => {
     area.remove();
   }
 };
-// What is read out of a drawn answer: its things are called by their tags or, without, their names.
+// What is read out of a drawn answer: its things are called by their tags, what has none as it was
+// asked for.
 const nameThings = (layer, rows = []) => {
   layer.firstElementChild?.setAttribute('aria-label', fd.say('What was found'));
   layer.querySelectorAll('.fd-item').forEach(node => {
     if (node.querySelector('.fd-label')) return;
-    node.setAttribute('aria-label', rows[node.dataset.index]?.label || fd.say('one place'));
+    node.setAttribute('aria-label', rows[node.dataset.index]?.asked || fd.say('one place'));
   });
 };
 // A question in the page's language: its title is ours, what it is about a person's.

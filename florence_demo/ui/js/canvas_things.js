@@ -48,7 +48,7 @@ const pick = (of, index, keys, from) => {
   if (of === drawn) tell('fd-pick', {index});
   look(row.box);
   const sure = of.calibrated && row.sure != null;
-  const what = (row.label || fd.say('Number {n}', {n: index + 1}))
+  const what = (row.label || row.asked || fd.say('Number {n}', {n: index + 1}))
     + (sure ? `, ${howSure(row.sure)}` : '');
   menu.querySelector('b').textContent = what;
   menu.querySelector('b').title = sure ? exactly(row.sure) : '';

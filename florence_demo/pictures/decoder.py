@@ -44,8 +44,8 @@ PLUGINS = {
 _FEATURES = {"WEBP": "webp", "AVIF": "avif", "JPEG2000": "jpg_2000"}
 _OWN_FORMATS = ("PNG", "JPEG", "WEBP")
 
-MAX_SIDE = 100_000
-"""Longest side in pixels: Pillow keeps 12 bytes a row beside the pixels."""
+MAX_SIDE = 65_500
+"""Longest side in pixels: what is let in must go out as a JPEG again, which can have no more."""
 
 OK, TOO_MANY_PIXELS, NO_DECODER, DAMAGED, NO_ROOM = 0, 3, 4, 5, 6
 """How the program ends."""

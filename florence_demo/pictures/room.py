@@ -1,6 +1,6 @@
 """Room for large pictures: so many of their pixels are open at once, and who comes next waits.
 
-Knows pixels and seconds. Does not know who asks. A picture of 40 megapixels takes 120 MB as long
+Knows pixels and seconds. Does not know who asks. A picture of 65 megapixels takes 260 MB as long
 as anybody looks at it; a crowd of them would take all there is.
 """
 

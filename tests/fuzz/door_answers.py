@@ -19,6 +19,7 @@ from PIL import Image
 from florence_demo.codec import Piece, lex
 from florence_demo.output.export import Parcel
 from florence_demo.output.overlay import overlay
+from florence_demo.pictures.decoder import MAX_SIDE
 from florence_demo.prediction import Prediction
 from florence_demo.serving.taking_home import FORMATS
 from florence_demo.tasks import TASKS
@@ -145,7 +146,7 @@ def _packed(
 
 
 _ANSWERS = ("TEXT", "BOXES", "PHRASES", "POLYGONS", "QUADS", "BOXES_OR_POLYGONS")
-_LARGE = (6300, 6300)
+_LARGE = (8060, 8060)
 
 
 def corpus() -> dict[str, Callable[[], bytes]]:
@@ -194,7 +195,7 @@ def inputs(draw: Draw) -> bytes:
         ("<poly>", "</poly>", "<sep>", "<and>", "</s>", "<s>", "<pad>", "<unk>", "<loc_")
     )
     raw = "".join(draw(st.lists(st.one_of(words, places, places, tags), max_size=20)))
-    side = st.one_of(st.integers(1, 1000), st.sampled_from([1, 2, 2500, 1_000_000]))
+    side = st.one_of(st.integers(1, 1000), st.sampled_from([1, 2, 2500, MAX_SIDE]))
     width = draw(side)
     height = draw(st.integers(1, max(1, min(1000, 5_000_000 // width))))
     model = draw(words)

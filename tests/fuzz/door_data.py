@@ -314,12 +314,12 @@ def _pictures() -> dict[str, Callable[[], bytes]]:
         return make
 
     found: dict[str, Callable[[], bytes]] = {}
-    large = hostile()["PNG of 39 megapixels"]
+    large = hostile()["PNG of 64 megapixels"]
     for name, picture in hostile().items():
         if name.startswith(chosen):
             for kind in ("jsonl", "captions"):
                 found[f"{kind} of {name}"] = packed(kind, picture, None)
-    found["2,000 rows of 39 megapixels"] = packed("jsonl", large, _lines(*[_JSONL[0]] * 2000))
+    found["2,000 rows of 64 megapixels"] = packed("jsonl", large, _lines(*[_JSONL[0]] * 2000))
     return found
 
 

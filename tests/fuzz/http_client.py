@@ -65,8 +65,10 @@ def send(
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as connection:
         # It may answer and close before it has heard all.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.sendall(head.encode("utf-8", "surrogatepass"))
-            for piece in body:
+            pieces = iter(body)
+            # In one go, or what a server that closes at once has said is lost with the rest.
+            connection.sendall(head.encode("utf-8", "surrogatepass") + next(pieces, b""))
+            for piece in pieces:
                 connection.sendall(piece)
         reply = http.client.HTTPResponse(connection, method=method if method == "HEAD" else "POST")
         try:

@@ -240,7 +240,7 @@ def _at_once() -> dict[str, Maker]:
         return packed(sent, *[_unheard(UPLOADED)] * 16, question(file_at(PICTURE)))
 
     return {
-        f"39 megapixels in {name} 16 times at once": lambda make=make: asked(make)
+        f"64 megapixels in {name} 16 times at once": lambda make=make: asked(make)
         for name, make in kinds.items()
     }
 

@@ -14,8 +14,8 @@ from PIL import Image
 SIZE = (37, 23)
 """Size of the honest pictures: found again in a header, whatever the header's form."""
 
-LARGE = (6300, 6300)
-"""As large as a picture may be: 39.7 megapixels."""
+LARGE = (8060, 8060)
+"""As large as a picture may be: 64.96 megapixels."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 

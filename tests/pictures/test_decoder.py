@@ -115,7 +115,7 @@ def test_numbers_with_alpha_lie_on_white() -> None:
     assert [rgb.getpixel((x, 0)) for x in (0, 1)] == [(255, 0, 0), (255, 255, 255)]
 
 
-@pytest.mark.parametrize("size", [(200, 51), (100_001, 1), (1, 100_001)], ids=str)
+@pytest.mark.parametrize("size", [(200, 51), (65_501, 1), (1, 65_501)], ids=str)
 def test_a_picture_has_a_size_at_most(size: tuple[int, int]) -> None:
     with pytest.raises(TooManyPixels) as caught:
         check_pixels(size, 10_000 if size[0] == 200 else 10**9)

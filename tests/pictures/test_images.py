@@ -20,8 +20,10 @@ from PIL import Image, features
 from florence_demo.errors import InputError
 from florence_demo.files import disk_full_told
 from florence_demo.pictures import images
+from florence_demo.pictures.decoder import MAX_SIDE
 from florence_demo.pictures.images import (
     ImageLimits,
+    as_jpeg,
     display_copy,
     open_image,
     save_picture,
@@ -230,8 +232,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "avif of its header": (LYING_AVIF[:60], "damaged or cut off"),
     "header only": (GOOD[:20], "damaged|not a picture"),
     "flipped bits": (GOOD[:200] + b"\xff" * (len(GOOD) - 200), "damaged or cut off"),
-    "large": (png_header(8000, 5001), r"\(8000 x 5001\).*40 megapixels"),
-    "bomb": (png_header(30000, 30000), "40 megapixels"),
+    "large": (png_header(8000, 8126), r"\(8000 x 8126\).*65 megapixels"),
+    "bomb": (png_header(30000, 30000), "65 megapixels"),
     "icon that lies": (icon_that_lies(), "not a picture"),
     "eps with a preview": (b"\xc5\xd0\xd3\xc6" + bytes(60), "not a picture"),
     "avif that lies": (LYING_AVIF, "damaged or cut off"),
@@ -239,7 +241,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "hundreds of scans": (of_scans(201), "too many passes"),
     "segments without end": (with_segments(JPEG, segment(0xE5) * 100_001), "damaged"),
     "chunks without end": (with_chunks(GOOD, chunk(b"teXt") * 100_001), "damaged"),
-    "too long": (png_header(1, 100_001), r"too long \(1 x 100001\)"),
+    "too long": (png_header(1, 65_501), r"too long \(1 x 65501\)"),
     "too many bytes": (io.BytesIO(bytes(50_000_001)), "50 MB"),
     "missing": ("no/such/picture.png", "does not exist"),
     "folder": (Path(), "folder"),
@@ -255,9 +257,23 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "array of a strange shape": (np.zeros((4, 4, 2)), "shape"),
     "array of nothing": (np.zeros((0, 4)), "no pixels"),
     "array of words": (np.array([["a", "b"]]), "numbers"),
-    "array too large": (np.broadcast_to(np.uint8(0), (10_000, 10_000)), "40 megapixels"),
-    "picture too large": (Image.new("1", (8000, 5001)), "40 megapixels"),
+    "array too large": (np.broadcast_to(np.uint8(0), (10_000, 10_000)), "65 megapixels"),
+    "picture too large": (Image.new("1", (8000, 8126)), "65 megapixels"),
 }
+
+
+PHONES = {"48 megapixels": (8064, 6048), "50": (8192, 6144), "64": (9280, 6944)}
+
+
+@pytest.mark.parametrize("name", PHONES)
+def test_a_phones_largest_picture_is_let_in(name: str) -> None:
+    """Only the header is read: decoding takes half a second and 300 MB."""
+    assert upright_size(png_header(*PHONES[name])) == PHONES[name]
+
+
+@pytest.mark.parametrize("size", [(MAX_SIDE, 1), (1, MAX_SIDE)], ids=str)
+def test_the_longest_picture_goes_out_again_as_a_jpeg(size: tuple[int, int]) -> None:
+    assert open_image(as_jpeg(open_image(encoded(Image.new("RGB", size), "PNG")))).size == size
 
 
 @pytest.mark.parametrize("name", REFUSED)

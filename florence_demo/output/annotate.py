@@ -7,13 +7,14 @@ import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
 from florence_demo.output.tags import (
     anchors_of,
     captions_of,
-    color_of,
+    colors_of,
     kind_of,
     large_first,
     places_of,
@@ -24,7 +25,11 @@ from florence_demo.prediction import Detections, Prediction, bounds
 
 
 def annotate(
-    image: Image.Image, found: Prediction | Detections, *, scores: bool = False
+    image: Image.Image,
+    found: Prediction | Detections,
+    *,
+    scores: bool = False,
+    held: dict[str, str] | None = None,
 ) -> Image.Image:
     """Return a copy of a picture with everything that was found drawn on it, at full resolution.
 
@@ -32,6 +37,7 @@ def annotate(
         image: The original picture.
         found: What was found, in this picture's pixels.
         scores: Write the score beside the label where there is one.
+        held: Colours that names have already, extended: for pictures that follow one another.
     """
     found = found.detections if isinstance(found, Prediction) else found
     canvas = image.copy() if image.mode == "RGB" else image.convert("RGB")
@@ -39,27 +45,40 @@ def annotate(
         return canvas
     side = math.sqrt(canvas.width * canvas.height)
     line = max(2, round(side / 400))
-    order = large_first(found)
+    order, colors = large_first(found), colors_of(found.labels, held)
     draw = ImageDraw.Draw(canvas)
     for i in sorted(order, key=lambda i: not found.polygons[i]):  # no mask over a box's line
         if found.polygons[i]:
-            _draw_rings(canvas, found, i, line)
+            _draw_rings(canvas, found, i, line, rgb(colors[i]))
         else:
-            _draw_box(draw, found, i, line)
+            _draw_box(draw, found, i, line, rgb(colors[i]))
     captions = captions_of(found, scores=scores)
-    _write_tags(draw, found, [(i, captions[i]) for i in order if captions[i]], side)
+    tagged = [_Tag(i, captions[i], colors[i]) for i in order if captions[i]]
+    _write_tags(draw, found, tagged, side)
     return canvas
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, found: Detections, index: int, line: int) -> None:
-    color = rgb(color_of(found.labels[index]))
+class _Tag(NamedTuple):
+    """Hold what is written at a place: which one, the words and their colour."""
+
+    at: int
+    caption: str
+    color: str
+
+
+_Rgb = tuple[int, int, int]
+
+
+def _draw_box(
+    draw: ImageDraw.ImageDraw, found: Detections, index: int, line: int, color: _Rgb
+) -> None:
     shade = tuple(v // 4 for v in color)  # a dark rim keeps the line visible on its own colour
     x1, y1, x2, y2 = found.xyxy[index].round().tolist()
     draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=shade, width=line + 2)
     draw.rectangle((x1, y1, x2, y2), outline=color, width=line)
 
 
-def _draw_rings(canvas: Image.Image, found: Detections, index: int, line: int) -> None:
+def _draw_rings(canvas: Image.Image, found: Detections, index: int, line: int, color: _Rgb) -> None:
     """Lay an instance's colour over it, touching only its own rectangle."""
     corners = bounds(found.polygons[index])
     left, top = (max(0, math.floor(v) - line) for v in corners[:2])
@@ -75,11 +94,11 @@ def _draw_rings(canvas: Image.Image, found: Detections, index: int, line: int) -
     # the areas after all lines: what is left of the lines goes around the union of the parts
     for ring in rings:
         draw.polygon(ring, fill=20 if kind_of(found, index) == "quad" else 96)
-    canvas.paste(rgb(color_of(found.labels[index])), (left, top, right, bottom), mask)
+    canvas.paste(color, (left, top, right, bottom), mask)
 
 
 def _write_tags(
-    draw: ImageDraw.ImageDraw, found: Detections, tagged: list[tuple[int, str]], side: float
+    draw: ImageDraw.ImageDraw, found: Detections, tagged: list[_Tag], side: float
 ) -> None:
     """Write the captions, all after all shapes, so that no line crosses a word."""
     width, height = draw.im.size
@@ -87,19 +106,18 @@ def _write_tags(
     tall, pad = round(letter * 1.4), round(letter * 0.35)
     room = min(width, max(letter * 6, width * 0.45)) - 2 * pad
     texts = []
-    for _, caption in tagged:
-        font = _font(letter, any(c >= "\u2e80" for c in caption))
-        texts.append((_shorten(caption, font.getlength, room), font))
+    for tag in tagged:
+        font = _font(letter, any(c >= "\u2e80" for c in tag.caption))
+        texts.append((_shorten(tag.caption, font.getlength, room), font))
     tags = [(font.getlength(text) + 2 * pad, float(tall)) for text, font in texts]
-    anchors = anchors_of(found, [i for i, _ in tagged], tags, (width, height))
+    anchors = anchors_of(found, [tag.at for tag in tagged], tags, (width, height))
     places = places_of(anchors, tags, (width, height))
-    for (i, _), (text, font), (wide, _), place in zip(tagged, texts, tags, places, strict=True):
-        color = color_of(found.labels[i])
+    for tag, (text, font), (wide, _), place in zip(tagged, texts, tags, places, strict=True):
         x, y = round(place.x), round(place.y)
         corners = (x, y, min(x + math.ceil(wide), width) - 1, y + tall - 1)
-        draw.rounded_rectangle(corners, radius=round(letter * 0.22), fill=rgb(color))
+        draw.rounded_rectangle(corners, radius=round(letter * 0.22), fill=rgb(tag.color))
         middle = y + tall / 2
-        draw.text((x + pad, middle), text, fill=text_color(color), font=font, anchor="lm")
+        draw.text((x + pad, middle), text, fill=text_color(tag.color), font=font, anchor="lm")
 
 
 def _shorten(text: str, measure: Callable[[str], float], room: float) -> str:

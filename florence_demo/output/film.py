@@ -23,7 +23,7 @@ def drawn(
 ) -> Iterator[tuple[float, Image.Image]]:
     """Yield each frame with the last answer before it drawn on it.
 
-    A label keeps its colour through the whole video: it is the label's own.
+    A label keeps its colour through the whole video.
 
     Args:
         frames: When each is shown, in seconds, rising; and its picture.
@@ -33,8 +33,10 @@ def drawn(
     """
     coming = iter(answers)
     now: Answer | None = None
+    held: dict[str, str] = {}
     after = next(coming, None)
     for seconds, picture in frames:
         while after and after[0] <= seconds + 1e-6:
             now, after = after, next(coming, None)
-        yield seconds, annotate(picture, now[1], scores=scores) if now else picture
+        drawn_on = annotate(picture, now[1], scores=scores, held=held) if now else picture
+        yield seconds, drawn_on

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 
 from florence_demo.output.reading_order import order_of
 from florence_demo.output.tags import (
@@ -17,7 +18,7 @@ from florence_demo.output.tags import (
     anchors_of,
     area_of,
     captions_of,
-    color_of,
+    colors_of,
     kind_of,
     large_first,
     places_of,
@@ -97,8 +98,8 @@ def overlay(
     order = _read_first(found) if lined else large_first(found)
     captions = captions_of(found, scores=scores)
     view = f'viewBox="0 0 {size[0]} {size[1]}" preserveAspectRatio="none" aria-hidden="true"'
-    outlines = {i: _path(found, i) for i in order}
-    areas, lines = _shapes(found, outlines)
+    outlines, colors = {i: _path(found, i) for i in order}, colors_of(found.labels)
+    areas, lines = _shapes(found, outlines, colors)
     unit = size[0] / _PAGE_WIDTH
     widths = [min(_PAGE_WIDEST, len(captions[i]) * _PAGE_LETTER + 12) for i in order]
     tags = [(width * unit, _PAGE_TAG * unit) for width in widths]
@@ -106,13 +107,12 @@ def overlay(
     places = places_of(anchors, tags, size)
     items = []
     for i, anchor, place in zip(order, anchors, places, strict=True):
-        color = color_of(found.labels[i])
         spoken = _escape(captions[i] or "one place")
         at = _position(anchor, size, place)
         label = f'<span class="fd-label" style="{at}">{spoken}</span>' if captions[i] else ""
         items.append(
             f'<div class="fd-item" tabindex="0" role="img" aria-label="{spoken}" data-index="{i}"'
-            f' style="--c:{color};--t:{text_color(color)}">'
+            f' style="--c:{colors[i]};--t:{text_color(colors[i])}">'
             f'<svg {view}><path class="fd-hit" d="{outlines[i]}"/>'
             f"{_line(found, i) if lined else ''}</svg>{label}</div>"
         )
@@ -124,14 +124,15 @@ def overlay(
     )
 
 
-def _shapes(found: Detections, outlines: dict[int, str]) -> tuple[str, str]:
+def _shapes(found: Detections, outlines: dict[int, str], colors: Sequence[str]) -> tuple[str, str]:
     """Return the paths of areas, then those of boxes, in the order to draw in."""
     areas: list[str] = []
     lines: list[str] = []
     for i, outline in outlines.items():
-        kind, color = kind_of(found, i), color_of(found.labels[i])
+        kind = kind_of(found, i)
         shape = (
-            f'<path class="fd-shape fd-{kind}" data-shape="{i}" style="--c:{color}" d="{outline}"/>'
+            f'<path class="fd-shape fd-{kind}" data-shape="{i}" style="--c:{colors[i]}"'
+            f' d="{outline}"/>'
         )
         (lines if kind == "box" else areas).append(shape)
     return "".join(areas), "".join(lines)

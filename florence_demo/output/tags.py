@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,9 +31,34 @@ _LONGEST = 160  # characters of a label that are shown; the table beside the pic
 
 
 def color_of(label: str) -> str:
-    """Return the colour of a label, "#rrggbb", the same everywhere and on every run."""
-    name = " ".join(label.split()).casefold()
-    return PALETTE[zlib.crc32(name.encode("utf-8", "replace"), _SEED) % len(PALETTE)]
+    """Return a label's own colour, "#rrggbb", the same everywhere and on every run."""
+    return PALETTE[_own(_name(label))]
+
+
+def colors_of(labels: Sequence[str], held: dict[str, str] | None = None) -> list[str]:
+    """Return the colour of each label: its own, or the next free one where another has that.
+
+    Of as many names as there are colours no two look the same; any more keep their own colour.
+
+    Args:
+        labels: Of one answer; what comes first keeps its colour.
+        held: Colours that names have already, extended: for answers that follow one another.
+    """
+    held = {} if held is None else held
+    for name in map(_name, labels):
+        if name not in held and len(held) < len(PALETTE):
+            own, taken = _own(name), set(held.values())
+            turns = (PALETTE[(own + step) % len(PALETTE)] for step in range(len(PALETTE)))
+            held[name] = next(color for color in turns if color not in taken)
+    return [held.get(_name(label)) or color_of(label) for label in labels]
+
+
+def _name(label: str) -> str:
+    return " ".join(label.split()).casefold()
+
+
+def _own(name: str) -> int:
+    return zlib.crc32(name.encode("utf-8", "replace"), _SEED) % len(PALETTE)
 
 
 def text_color(background: str) -> str:

@@ -31,9 +31,20 @@ _STRANGERS = OwnLimits(rows=500, picture_bytes=64 << 20)
 
 
 def form_of(found: Prediction) -> dict[str, Any]:
-    """Return what an editor must know of an answer: its form, and the picture's size."""
+    """Return what an editor must know of an answer: its form, the picture's size, the box asked.
+
+    Raises:
+        InputError: It answers several questions at once.
+    """
     task = _plain(TASKS[found.task])
-    return {"kind": _kind(task), "named": task.named, "size": list(found.size)}
+    _check_one_question(found, task)
+    _, region = TASKS[found.task].asked(found.prompt, found.size)
+    return {
+        "kind": _kind(task),
+        "named": task.named,
+        "size": list(found.size),
+        "asked": region and list(region),
+    }
 
 
 def editable(found: Prediction) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from florence_demo.output.export import has_lines, words_of
 from florence_demo.output.filtering import merges_of, name_groups
 from florence_demo.output.overlay import overlay
 from florence_demo.output.reading_order import pieces_of
-from florence_demo.output.tags import color_of
+from florence_demo.output.tags import colors_of
 from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS
 
@@ -28,6 +28,7 @@ def shown(found: Prediction) -> dict[str, Any]:
     """Return what the answer's pane shows of an answer, whoever gave it."""
     sure, read = found.detections.scores, has_lines(found)
     names, into = name_groups(found.detections), merges_of(found)
+    colors = colors_of(found.detections.labels)
     task = TASKS[found.task]
     asked = task.asked(found.prompt, found.size)[0] if task.needs == "text" else ""
     rows = [
@@ -36,7 +37,7 @@ def shown(found: Prediction) -> dict[str, Any]:
             "asked": asked,
             "sure": None if sure is None else float(sure[i]),
             "box": [float(v) for v in found.detections.xyxy[i]],
-            "color": color_of(label),
+            "color": colors[i],
             # A line of text is no name of a kind of thing.
             "name": None if read or not label.strip() else names[i],
             "into": into[i],

@@ -20,9 +20,9 @@ _EDITED = JsonLimits(max_bytes=1 << 20, max_values=50_000, max_depth=6)
 class AnswerEditor(Skeleton):
     """Let a person change an answer: its words, or its places and their names.
 
-    Its value holds ``picture`` (a file), ``size``, ``kind`` and ``named`` as ``correcting.form_of``
-    tells them, ``id``, which is another one for each answer, and ``edited``: the answer as a JSON
-    text, changed by every change. It is empty where nothing is edited.
+    Its value holds ``picture`` (a file), ``size``, ``kind``, ``named`` and ``asked`` as
+    ``correcting.form_of`` tells them, ``id``, which is another one for each answer, and ``edited``:
+    the answer as a JSON text, changed by every change. It is empty where nothing is edited.
     """
 
     def __init__(self, uid: str, **kwargs: Any) -> None:

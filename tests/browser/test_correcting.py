@@ -102,6 +102,20 @@ def test_words_are_put_right(shown, tmp_path):
     )[-1].items()
 
 
+def test_the_box_that_was_asked_about_stays_in_sight(page, picture):
+    upload(page, picture)
+    choose(page, "region_to_category")
+    stage = page.locator(".fd-stage").first
+    expect(stage).to_be_visible()
+    drag(page, stage, (0.25, 0.25), (0.75, 0.75))
+    ask(page)
+    expect(page.locator(".fd-meta").first).to_contain_text("fake")
+    editing = editor(page)
+    asked, stage = (editing.locator(at).bounding_box() for at in (".fd-edit-asked", "img"))
+    where = (asked["x"] - stage["x"]) / stage["width"], asked["width"] / stage["width"]
+    assert where == pytest.approx((0.25, 0.5), abs=0.03)
+
+
 def test_what_is_not_added_leaves_the_answer(shown):
     page = shown("od", "olive")
     editing = editor(page)

@@ -15,7 +15,7 @@ from PIL import Image
 from florence_demo.output import annotate as annotate_module
 from florence_demo.output.annotate import annotate
 from florence_demo.output.overlay import OVERLAY_CSS, overlay
-from florence_demo.output.tags import PALETTE, color_of, places_of, text_color
+from florence_demo.output.tags import PALETTE, color_of, colors_of, places_of, text_color
 from florence_demo.prediction import Detections, Prediction
 
 SIZE = (400, 300)
@@ -81,6 +81,35 @@ def test_a_label_has_the_same_colour_on_every_run() -> None:
 
 def test_case_and_spaces_do_not_change_a_colour() -> None:
     assert color_of("  Traffic  LIGHT ") == color_of("traffic light")
+
+
+OF_ONE_COLOUR = ("dog", "sheep")
+
+
+def test_as_many_names_as_there_are_colours_are_told_apart() -> None:
+    names = [f"name {n}" for n in range(len(PALETTE))]
+    assert len({color_of(name) for name in names}) < len(names)
+    assert len(set(colors_of([*names, "Name  0", "another"]))) == len(names)
+    assert colors_of(["name 3", "NAME 3", "name 3"]) == [color_of("name 3")] * 3
+
+
+def test_names_keep_their_colours_from_picture_to_picture() -> None:
+    first, same = OF_ONE_COLOUR
+    held: dict[str, str] = {}
+    together = colors_of([first, same], held)
+    assert together[0] == color_of(first)
+    assert together[1] != together[0]
+    assert colors_of([same], held) == together[1:]
+    assert colors_of([same]) == [color_of(same)]
+
+
+def test_page_and_picture_show_each_name_in_a_colour_of_its_own() -> None:
+    found = boxes((50, 80, 150, 260), (200, 80, 300, 260), labels=OF_ONE_COLOUR)
+    one, other = colors_of(OF_ONE_COLOUR)
+    drawn = annotate(Image.new("RGB", SIZE, GREY), found)
+    assert (at(drawn, 100, 260), at(drawn, 250, 260)) == (rgb(one), rgb(other))
+    shown = overlay(found, SIZE)
+    assert [shown.count(f'"--c:{color}') for color in (one, other)] == [2, 2]
 
 
 @pytest.mark.parametrize("color", PALETTE)

@@ -64,6 +64,17 @@ def test_an_answer_to_several_questions_is_no_row(task, text, regions):
     found = ask(FakeEngine(), Question(IMAGE, TASKS[task], text, regions))
     with pytest.raises(InputError, match="ask for one name, or about one box"):
         corrected(IMAGE, found, editable(found))
+    with pytest.raises(InputError, match="ask for one name, or about one box"):
+        form_of(found)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_editor_knows_the_box_that_was_asked_about(name):
+    asked = form_of(answer(name))["asked"]
+    if TASKS[name].asks == "region":
+        np.testing.assert_allclose(asked, (40, 30, 200, 150), atol=0.5)
+    else:
+        assert asked is None
 
 
 BOX = {"label": "cat", "box": [10, 20, 110, 220]}

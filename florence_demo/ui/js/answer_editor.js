@@ -48,6 +48,7 @@ const drawShapes = () => {
   const [w, h] = state.size;
   layer.setAttribute('viewBox', `0 0 ${w} ${h}`);
   layer.replaceChildren();
+  if (state.asked) node('path', layer, {d: path({box: state.asked}), class: 'fd-edit-asked'});
   state.things.forEach((thing, i) => {
     const kind = i === chosen ? 'fd-edit-shape fd-on' : 'fd-edit-shape';
     node('path', layer, {d: path(thing), class: kind, 'data-index': i});

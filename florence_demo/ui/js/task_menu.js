@@ -35,6 +35,7 @@ const show = name => {
 const pick = entry => {
   own = meant(entry);
   if (own === props.value) return;
+  fd.left = props.value;
   props.value = own;
   show(own);
   trigger('input');

@@ -40,7 +40,8 @@ def tables() -> dict[str, dict[str, Any]]:
 
 def for_launch() -> dict[str, Any]:
     """Return what ``launch`` must be told: the tables, and the scripts that use them."""
-    scripts = "".join(f"<script>{read_script(name)}</script>" for name in ("words.js", "keys.js"))
+    names = ("words.js", "keys.js", "picture_files.js")
+    scripts = "".join(f"<script>{read_script(name)}</script>" for name in names)
     return {"i18n": gr.I18n(**tables()), "head": scripts}
 
 

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from florence_demo.models.catalogue import MODELS
 from florence_demo.tasks import TASKS, questions_of
 from tests.fakes import SlowEngine
+from tests.picture_makers import HEIC
 
 pytestmark = pytest.mark.browser
 
@@ -307,14 +308,23 @@ def test_the_picture_goes_and_another_comes(page, picture):
 
 
 _DROP = """
-([kind, bytes]) => {
+([kind, bytes, name, type]) => {
   const data = new DataTransfer();
-  data.items.add(new File([new Uint8Array(bytes)], 'other.png', {type: 'image/png'}));
+  data.items.add(new File([new Uint8Array(bytes)], name, {type}));
+  if (kind === 'choose') {
+    const input = document.querySelector('input[type=file]');
+    input.files = data.files;
+    input.dispatchEvent(new Event('change', {bubbles: true}));
+    return;
+  }
   const at = document.querySelector('.fd-canvas');
   if (kind === 'drop') at.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true}));
   else document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}));
 }
 """
+
+
+_HEIC_TOO = re.compile(r"image/\*,\.heic")
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["at first", "after an answer"])
@@ -349,11 +359,34 @@ def test_another_picture_is_dropped_or_pasted_on_the_one_before(page, picture, t
     answer = page.get_by_role("region", name="Answer").first
     expect(answer.locator("tbody tr")).to_have_count(3)
     Image.new("RGB", (90, 70), "navy").save(tmp_path / "other.png")
-    page.evaluate(_DROP, [kind, list((tmp_path / "other.png").read_bytes())])
+    data = list((tmp_path / "other.png").read_bytes())
+    page.evaluate(_DROP, [kind, data, "other.png", "image/png"])
     expect(answer.get_by_text("90 × 70 pixels")).to_be_visible()
     expect(page.locator(".fd-stage .fd-item")).to_have_count(0)
     ask(page)
     expect(answer.locator("tbody tr")).to_have_count(3)
+
+
+@pytest.mark.parametrize("kind", ["choose", "drop"])
+def test_a_heic_is_taken_where_the_system_does_not_know_what_it_is(page, picture, kind):
+    """As on Windows: such a file comes without a type."""
+    if kind == "drop":
+        upload(page, picture)
+    page.evaluate(_DROP, [kind, list(HEIC), "IMG_0001.HEIC", ""])
+    answer = page.get_by_role("region", name="Answer").first
+    expect(answer.get_by_text("24 × 16 pixels")).to_be_visible()
+    if kind == "choose":
+        page.get_by_role("button", name="Remove the picture").first.click()
+        expect(page.locator("input[type=file]").first).to_have_attribute("accept", _HEIC_TOO)
+
+
+@pytest.mark.parametrize("kind", ["choose", "drop"])
+def test_a_document_is_told_where_it_can_be_asked(page, picture, kind):
+    if kind == "drop":
+        upload(page, picture)
+    page.evaluate(_DROP, [kind, list(b"%PDF-1.7"), "invoice.pdf", "application/pdf"])
+    said = "invoice.pdf is no picture: choose a JPEG, PNG, WebP or HEIC. Documents"
+    expect(page.get_by_text(said).first).to_be_visible()
 
 
 def test_the_picture_is_zoomed_and_comes_back_whole(page, picture):

@@ -62,6 +62,8 @@ GRADIOS = {
     "Error", "Upload file", "Capture from camera", "Paste from clipboard", "More tabs",
     "Click to upload or drop files", "Drop an image file here to upload", "Reset to default value",
     "Empty value", "number input for {}", "range slider for {}",
+    "Invalid file type: {}. Only image/* allowed.", "Invalid file types: {}. Only image/* allowed.",
+    "Invalid file type: {}. Only {} allowed.", "Invalid file types: {}. Only {} allowed.",
 }  # fmt: skip
 """Those that gradio has in English alone."""
 

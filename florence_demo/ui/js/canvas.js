@@ -146,8 +146,12 @@ element.addEventListener('click', event => {
 
 // -- another picture: dropped, pasted, or the way back to the upload
 const bring = async file => {
-  if (!file || !file.type.startsWith('image/')) return;
+  if (!file) return;
   hint.hidden = false;
+  if (!file.type.startsWith('image/')) {
+    hint.textContent = fd.say('Invalid file type: {file}. Only image/* allowed.', {file: file.name});
+    return;
+  }
   hint.textContent = file.name ? fd.say('Reading {file} …', {file: file.name}) : fd.say('Reading the picture …');
   const {path, url} = await upload(file);
   props.value = {...value(), brought: {path, url, orig_name: file.name, meta: {_type: 'gradio.FileData'}}};

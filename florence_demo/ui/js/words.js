@@ -63,6 +63,9 @@ window.fd = (() => {
   });
   const recognized = sentence => {
     if (has(sentence)) return form(sentence, {});
+    return formed(sentence) ?? alone(sentence);
+  };
+  const formed = sentence => {
     forms ||= Object.keys(tables[language] || {}).filter(words => words.includes('{'))
       .sort((a, b) => b.length - a.length).map(pattern);
     for (const {words, names, shape} of forms) {
@@ -74,12 +77,16 @@ window.fd = (() => {
       });
       return fill(form(words, values), values);
     }
-    const alone = part(sentence);
-    return typeof alone === 'number' ? number(alone) : alone;
+    return null;
+  };
+  const alone = sentence => {
+    const found = part(sentence);
+    return typeof found === 'number' ? number(found) : found;
   };
   const say = (words, values) => {
     if (!words) return '';
-    if (!values && !has(words)) return language === 'en' ? words : recognized(words);
+    // In English a sentence stays as it is, but for those of gradio that are said in ours.
+    if (!values && !has(words)) return language === 'en' ? formed(words) ?? words : recognized(words);
     return fill(form(words, values || {}), values || {});
   };
 

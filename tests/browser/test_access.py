@@ -316,6 +316,17 @@ def test_a_message_is_in_the_language_of_the_page(browser, address):
         )
 
 
+def test_what_is_copied_is_what_stands_there(browser, address):
+    with opened(browser, address, locale="de-DE") as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.wait_for_function("window.fdLoaded?.['fd-ask']")
+        page.locator(".fd-example").nth(1).click()
+        expect(page.locator(".fd-sentence").first).to_contain_text("Dinge")
+        page.get_by_role("button", name="Kopieren", exact=True).first.click()
+        said = page.locator(".fd-sentence").first.inner_text()
+        assert page.evaluate("navigator.clipboard.readText()") == said
+
+
 @pytest.mark.parametrize("lang", ["de", "fr", "es", "zh"])
 def test_another_picture_clears_the_answer_in_every_language(browser, address, lang, tmp_path):
     Image.new("RGB", (300, 400), "navy").save(tmp_path / "other.png")

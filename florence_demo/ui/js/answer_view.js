@@ -54,7 +54,7 @@ document.addEventListener('fd-keep', ({detail}) => {
 });
 const wordsOf = value => {
   const {pieces = [], rows = []} = value;
-  if (!pieces.length) return value.words || value.sentence || '';
+  if (!pieces.length) return value.words || textOf(value);
   return joined(pieces, i => (gone.has(i) ? '' : rows[i].label.split(/\s+/).join(' ').trim()));
 };
 find('.fd-copy').addEventListener('click', async () => {

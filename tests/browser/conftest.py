@@ -27,7 +27,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-LEFT = re.compile(r"AbortError: signal is aborted|Connection errored out")
+LEFT = re.compile(r"AbortError: (signal is|BodyStreamBuffer was) aborted|Connection errored out")
 """What gradio's own scripts say of a connection when a page is left in the middle of an answer."""
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 

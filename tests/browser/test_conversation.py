@@ -89,6 +89,19 @@ def test_an_earlier_card_is_picked_and_drawn_again(page, picture):
     expect(page.get_by_label("Download as").first).to_have_value("Annotated picture (PNG)")
 
 
+def test_no_card_is_the_one_that_is_looked_at_beside_another_picture(page, picture, tmp_path):
+    upload(page, picture)
+    ask_for(page, "caption", "A fake answer")
+    said = cards(page).first.get_by_text("A fake answer")
+    expect(said).to_be_hidden()
+    upload_another(page, tmp_path)
+    expect(opened(cards(page).first)).not_to_have_attribute("aria-current", "true")
+    expect(said).to_be_visible()
+    opened(cards(page).first).click()
+    expect(opened(cards(page).first)).to_have_attribute("aria-current", "true")
+    expect(answer(page).get_by_text("A fake answer")).to_be_visible()
+
+
 def test_an_answer_says_its_question_whatever_is_chosen_next(page, picture):
     upload(page, picture)
     choose(page, "open_vocabulary_detection")

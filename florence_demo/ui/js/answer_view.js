@@ -117,8 +117,8 @@ const sync = () => {
   if (value.asked && value.asked === last.asked && value.busy && !last.busy) return;
   if (value.asked) last = value;
   gone = new Set();
-  const {overlay = '', rows = [], pieces = [], task, calibrated, busy} = value;
-  tell('fd-overlay', {overlay, rows, pieces, task, calibrated, busy});
+  const {overlay = '', rows = [], pieces = [], task, calibrated, busy, question} = value;
+  tell('fd-overlay', {overlay, rows, pieces, task, calibrated, busy, question});
   write(value);
   find('.fd-sentence').classList.toggle('fd-quiet', !value.sentence);
   // Stop goes: who pressed it by keys goes on beside it.

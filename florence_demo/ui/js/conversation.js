@@ -108,6 +108,12 @@ const sync = () => {
   if (held) focusOn(list.querySelector(`[data-id="${held[0]}"] .${held[1]}`));
 };
 
+// Another picture takes the answer out of sight: then no card is the one that is looked at.
+document.addEventListener('fd-overlay', ({detail}) => {
+  const here = element.closest('.fd-surface')?.querySelector(`#fd-ask-${detail.uid}`);
+  if (here && !detail.question) list.querySelector('[aria-current]')?.removeAttribute('aria-current');
+});
+
 const isHere = picture => {
   const canvas = element.closest('.fd-surface')?.querySelector('.fd-canvas:not([hidden]) img');
   return Boolean(picture && canvas && canvas.getAttribute('src') === picture.copy.url);

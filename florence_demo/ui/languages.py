@@ -27,6 +27,10 @@ _SPOKEN = ("label", "info", "placeholder", "submit_btn")
 _SPEAKS = ("button", "downloadbutton", "markdown")
 """Kinds of components whose value is words of ours, and nobody's data."""
 
+_NAME = re.compile(r"[a-z0-9_./-]+")
+"""Words that could be the name of a model, a folder or a choice: Gradio, which translates such values
+as if they were words, is not told of these."""
+
 _MARK = re.compile(r"__i18n__(\{[^}]*\})")
 
 
@@ -40,9 +44,17 @@ def tables() -> dict[str, dict[str, Any]]:
 
 def for_launch() -> dict[str, Any]:
     """Return what ``launch`` must be told: the tables, and the scripts that use them."""
-    names = ("words.js", "keys.js", "picture_files.js")
-    scripts = "".join(f"<script>{read_script(name)}</script>" for name in names)
-    return {"i18n": gr.I18n(**tables()), "head": scripts}
+    told, kept = (
+        {each: {w: said for w, said in table.items() if bool(_NAME.fullmatch(w)) is names}
+         for each, table in tables().items()}
+        for names in (False, True)
+    )  # fmt: skip
+    files = ("words.js", "keys.js", "picture_files.js")
+    scripts = [f"window.fdNames = {json.dumps(kept)}", *map(read_script, files)]
+    return {
+        "i18n": gr.I18n(**told),
+        "head": "".join(f"<script>{script}</script>" for script in scripts),
+    }
 
 
 def mark_config(config: Any) -> Any:
@@ -69,7 +81,8 @@ def mark(props: dict[str, Any], kind: str) -> None:
 def marked(words: Any) -> Any:
     """Return words of ours so that Gradio translates them, anything else as it is."""
     ours = isinstance(words, str) and isinstance(tables()["de"].get(words), str)
-    return str(gr.I18n()(words)) if ours and "{" not in words and "}" not in words else words
+    ours = ours and not set("{}") & set(words) and not _NAME.fullmatch(words)
+    return str(gr.I18n()(words)) if ours else words
 
 
 def ours(words: str, tag: str = "span", kind: str = "") -> str:

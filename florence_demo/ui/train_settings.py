@@ -28,7 +28,7 @@ from florence_demo.ui.numbers import Number, number_of
 from florence_demo.ui.pickers import model_choices
 from florence_demo.ui.run_words import MODES
 
-STEPS, PASSES = "steps", "passes over the data"
+STEPS, PASSES = "in_steps", "in_passes"  # no words of the page: gradio would translate them
 _MODES: list[tuple[str, Mode]] = [(title, mode) for mode, title in MODES.items()]
 _STEPS = replace(BOUNDS["epochs"], most=MOST)
 _SHOWN_STEPS = 200
@@ -173,7 +173,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "counted_in",
         lambda _, value: gr.Radio(
-            [STEPS, PASSES], value=value, label="Counted in", scale=2, min_width=200
+            [("Steps", STEPS), ("Passes over the data", PASSES)],
+            value=value,
+            label="Counted in",
+            scale=2,
+            min_width=200,
         ),
         lambda config: STEPS if config.steps else PASSES,
         lambda *_: {},  # the length is read with it

@@ -316,6 +316,15 @@ def test_a_message_is_in_the_language_of_the_page(browser, address):
         )
 
 
+def test_what_is_chosen_is_chosen_in_another_language_too(browser, address):
+    with opened(browser, address, locale="de-DE") as page:
+        open_tab(page, "finetune")
+        for name in ("Demo: Formulare", "Schritte"):
+            expect(page.get_by_role("radio", name=name, exact=True)).to_be_checked()
+        # A model, or a folder, may be called as one of the page's words.
+        assert page.evaluate("fd.say('forms')") == "Formulare"
+
+
 def test_what_is_copied_is_what_stands_there(browser, address):
     with opened(browser, address, locale="de-DE") as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])

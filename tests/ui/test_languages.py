@@ -24,7 +24,7 @@ from florence_demo.serving.asking import Service, load_examples
 from florence_demo.training.config import TrainConfig
 from florence_demo.ui import AppConfig, build_app
 from florence_demo.ui.checkpoint_card import NOTHING, Now, checkpoint_card, nothing_card
-from florence_demo.ui.languages import LANGUAGES, WORDS, mark, marked, plain, tables
+from florence_demo.ui.languages import LANGUAGES, WORDS, for_launch, mark, marked, plain, tables
 from florence_demo.ui.report_panel import (
     failed_panel,
     progress_panel,
@@ -217,6 +217,19 @@ def _shape(words: str) -> re.Pattern[str]:
 
 def _has(shapes: list[re.Pattern[str]], words: str) -> bool:
     return any(shape.fullmatch(words) for shape in shapes)
+
+
+def test_no_value_is_one_of_the_words_that_gradio_knows(config):
+    """It takes such a value for words too, and gives it in another language another name."""
+    words = set(for_launch()["i18n"].translations["de"])
+    assert {"Data", "Steps"} <= words
+    assert not words & {"forms", "upload", "steps", "nano", "my-data"}
+    for component in config["components"]:
+        props = component["props"]
+        if component["type"] in ("button", "downloadbutton", "markdown"):
+            continue
+        values = [props.get("value"), *(choice[1] for choice in props.get("choices") or ())]
+        assert not words & {value for value in values if isinstance(value, str)}, component["type"]
 
 
 def test_every_word_of_the_components_is_in_the_tables(config):

@@ -8,7 +8,8 @@
 //     has its values in it already is found by its form.
 //   fd.number(value), fd.tell(words): a number as one writes it; words for who hears the page.
 window.fd = (() => {
-  const tables = (window.gradio_config && window.gradio_config.i18n_translations) || {};
+  const tables = {...((window.gradio_config && window.gradio_config.i18n_translations) || {})};
+  Object.entries(window.fdNames).forEach(([each, words]) => { tables[each] = {...tables[each], ...words}; });
   const OURS = '[data-words], [data-testid=toast-text], .toast-title-row';
   const AMOUNT = /^(\d[\d,]*)(\.\d+)?(%| (?:[kMGT]?B|s|min|h|million|(?:second|minute|hour|day)s?))?$/;
   // Gradio has words of its own in English alone, most of them for who hears the page.

@@ -7,11 +7,11 @@ Knows which rows are pages of one document or frames of one film. How a PDF or a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from florence_demo.batch.answers import Export, mirrored
-from florence_demo.codec import QUADS
+from florence_demo.codec import QUADS, TEXT
 from florence_demo.data.batches import Row
 from florence_demo.data.formats import NOTHING
 from florence_demo.data.places import DPI
@@ -21,42 +21,56 @@ from florence_demo.output.reading_order import to_markdown, to_text
 from florence_demo.output.searchable import write_searchable
 from florence_demo.pictures.film import save_film
 from florence_demo.pictures.frames import FILM_LIMITS, BrokenOff, open_frames
-from florence_demo.prediction import Prediction
+from florence_demo.prediction import Detections, Prediction
 from florence_demo.tasks import TASKS
 
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Hold one page of a document, or one frame of a film, with its answer."""
+    """Hold one page of a document, or one frame of a film, with its answers, one at least."""
 
     row: Row
     at: float
-    answer: Prediction
+    answers: list[Prediction]
 
 
 def write_text(export: Export) -> None:
     """Write a .txt a picture or document, its pages apart by a form feed.
 
+    Where a picture has several answers in words each stands below what was asked.
+
     Raises:
         DatasetError: No answer has words.
     """
-    _write_words(export, ".txt", to_text, "\n\f\n")
+    _write_words(export, ".txt", to_text, "{}:", "\n\f\n")
 
 
 def write_markdown(export: Export) -> None:
     """Write an .md a picture or document, its pages apart by a rule.
 
+    Where a picture has several answers in words each has a heading.
+
     Raises:
         DatasetError: No answer has words.
     """
-    _write_words(export, ".md", to_markdown, "\n\n---\n\n")
+    _write_words(export, ".md", to_markdown, "## {}\n", "\n\n---\n\n")
 
 
 def _write_words(
-    export: Export, ending: str, words: Callable[[Prediction], str], between: str
+    export: Export, ending: str, words: Callable[[Prediction], str], heading: str, between: str
 ) -> None:
+    def said_by(answer: Prediction) -> str:
+        read = TASKS[answer.task].answer is QUADS  # names of things are no lines of text
+        return words(answer if read else replace(answer, detections=Detections.empty())).strip()
+
+    def page(answers: list[Prediction]) -> str:
+        if len(answers) == 1:
+            return said_by(answers[0])
+        said = ((TASKS[answer.task].title, said_by(answer)) for answer in answers)
+        return "\n\n".join(f"{heading.format(title)}\n{text}" for title, text in said if text)
+
     for name, sheets in _together(export, _spoken, NOTHING.format("answers in words")):
-        said = between.join(words(sheet.answer).strip() for sheet in sheets)
+        said = between.join(page(sheet.answers) for sheet in sheets)
         text = f"{said}\n".encode("utf-8", "backslashreplace")
         export.place(name, ending).write_bytes(text)
 
@@ -73,7 +87,7 @@ def write_pdfs(export: Export) -> None:
     )
     for name, sheets in _together(export, _read, nothing):
         pages = (
-            (image, sheet.answer, (image.width * 72 / DPI, image.height * 72 / DPI))
+            (image, sheet.answers[0], (image.width * 72 / DPI, image.height * 72 / DPI))
             for sheet in sheets
             if (image := export.open(sheet.row)) is not None
         )
@@ -94,7 +108,7 @@ def write_films(export: Export) -> None:
     for name, sheets in _together(export, _placed, nothing, films=True):
         file = Path(sheets[0].row["place"]["path"])
         frames = ((f.seconds, f.picture) for f in open_frames(file, "1", limits=FILM_LIMITS))
-        answers = ((sheet.at, sheet.answer) for sheet in sheets)
+        answers = ((sheet.at, sheet.answers[0]) for sheet in sheets)
         target = export.place(name, "" if name.suffix.lower() == ".mp4" else ".mp4")
         try:
             told = save_film(drawn(frames, answers), target, sound_of=file)
@@ -106,7 +120,7 @@ def write_films(export: Export) -> None:
         export.problems += [f"{plain(name)}: {each}" for each in told]
 
 
-Choose = Callable[[list[Prediction]], Prediction | None]
+Choose = Callable[[list[Prediction]], list[Prediction]]
 
 
 def _together(
@@ -116,7 +130,7 @@ def _together(
 
     Args:
         export: What is written from.
-        choose: Of a row's answers the one that is written, or None.
+        choose: Of a row's answers those that are written.
         nothing: What is said where there is none at all.
         films: Films and nothing else; otherwise all but films.
 
@@ -129,12 +143,12 @@ def _together(
         if (row.get("frame") is not None) != films:
             continue
         answers = [export.prediction(a) for a in row["answers"].values() if "error" not in a]
-        answer = choose(answers)
-        if answer is None:
+        chosen = choose(answers)
+        if not chosen:
             continue
         found = True
         at = float(row["time"]) if films else float(row.get("page", 0))
-        sheet = _Sheet(row, at, answer)
+        sheet = _Sheet(row, at, chosen)
         if films or row.get("page"):
             groups.setdefault(row["source"], []).append(sheet)
         else:
@@ -147,14 +161,19 @@ def _together(
         raise DatasetError(nothing)
 
 
-def _spoken(answers: list[Prediction]) -> Prediction | None:
-    """Return what was read where that was asked, or else the first answer in words."""
-    return _read(answers) or next((a for a in answers if a.text), None)
+def _spoken(answers: list[Prediction]) -> list[Prediction]:
+    """Return what was read or said; names of things are neither."""
+    return [a for a in answers if TASKS[a.task].answer in (QUADS, TEXT) or _described(a)]
 
 
-def _read(answers: list[Prediction]) -> Prediction | None:
-    return next((a for a in answers if TASKS[a.task].answer is QUADS), None)
+def _described(answer: Prediction) -> bool:
+    """Return whether an answer says in words what it found, and where."""
+    return bool(TASKS[answer.task].after)
 
 
-def _placed(answers: list[Prediction]) -> Prediction | None:
-    return next((a for a in answers if len(a.detections)), answers[0] if answers else None)
+def _read(answers: list[Prediction]) -> list[Prediction]:
+    return [a for a in answers if TASKS[a.task].answer is QUADS][:1]
+
+
+def _placed(answers: list[Prediction]) -> list[Prediction]:
+    return [a for a in answers if len(a.detections)][:1] or answers[:1]

@@ -28,8 +28,8 @@ _SPEAKS = ("button", "downloadbutton", "markdown")
 """Kinds of components whose value is words of ours, and nobody's data."""
 
 _NAME = re.compile(r"[a-z0-9_./-]+")
-"""Words that could be the name of a model, a folder or a choice: Gradio, which translates such values
-as if they were words, is not told of these."""
+"""Words that could be the name of a model, a folder or a choice: Gradio, which translates such
+values as if they were words, is not told of these."""
 
 _MARK = re.compile(r"__i18n__(\{[^}]*\})")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from florence_demo.data.batches import ROWS_FILE, rows_in
 from florence_demo.errors import DatasetError
 from florence_demo.pictures.frames import open_frames
 from florence_demo.prediction import Detections, Prediction
+from florence_demo.tasks import TASKS
 from tests.batch.job import Answers, draw, job, model
 from tests.document_makers import document, filled
 from tests.film_makers import RATE, film
@@ -72,6 +74,30 @@ def test_a_document_is_one_text_in_the_order_of_its_pages(done):
     folder, _ = export(done, "markdown")
     assert (folder / "letters ü.pdf.md").read_text("utf-8").count("---") == 2
     assert (folder / "00000.png.md").is_file()
+
+
+class Says(Reads):
+    """Say something about the picture too."""
+
+    @staticmethod
+    def _answer(request, text: str) -> Prediction:
+        found = Reads._answer(request, text)
+        said = "A grey picture." if request.task.name == "caption" else found.text
+        return replace(found, text=said)
+
+
+@pytest.mark.parametrize(("kind", "heading"), [("text", "{}:\n"), ("markdown", "## {}\n\n")])
+def test_no_answer_in_words_is_left_out(tmp_path, kind, heading):
+    draw(tmp_path / "in", 1)
+    tasks = ("caption", "od", "ocr_with_region")
+    run(job(tmp_path / "in", tmp_path / "out", tasks=tasks), model(Says()))
+    folder, _ = export(tmp_path / "out", kind)
+    (file,) = folder.iterdir()
+    said, read = (heading.format(TASKS[name].title) for name in ("caption", "ocr_with_region"))
+    text = file.read_text("utf-8")
+    assert text.startswith(f"{said}A grey picture.\n\n{read}")
+    assert "shade" in text
+    assert "ball" not in text
 
 
 def test_a_document_becomes_searchable(done):

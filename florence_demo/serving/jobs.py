@@ -104,6 +104,7 @@ class Job:
     cards: list[dict[str, Any]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list, repr=False)
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
+    passed_over: tuple[str, ...] = ()
     packing: threading.Lock = field(default_factory=threading.Lock)
     seen: float = field(default_factory=time.monotonic)
 
@@ -158,8 +159,8 @@ class Jobs:
         try:
             given = config(folder / "in", folder / "out")
             given.asked()
-            take_files(files, folder / "in", self._limits_now())
-            job = Job(secrets.token_urlsafe(18), visitor, given, spec)
+            passed_over = take_files(files, folder / "in", self._limits_now())
+            job = Job(secrets.token_urlsafe(18), visitor, given, spec, passed_over=passed_over)
             with self._lock:
                 # Another one may have come while the files were taken.
                 self._check_alone(visitor)
@@ -305,8 +306,11 @@ class Jobs:
             shutil.rmtree(job.folder, ignore_errors=True)
 
 
-def take_files(files: Sequence[Path], folder: Path, limits: JobLimits) -> None:
+def take_files(files: Sequence[Path], folder: Path, limits: JobLimits) -> tuple[str, ...]:
     """Copy uploaded files into a job's folder under their own names; zips are unpacked.
+
+    Returns:
+        The names of the files that are no pictures, documents or films, and hold none.
 
     Raises:
         InputError: They are too large, none of them is a picture, a document or a film, or a zip is
@@ -314,8 +318,10 @@ def take_files(files: Sequence[Path], folder: Path, limits: JobLimits) -> None:
     """
     folder.mkdir(parents=True)
     left, taken = limits.file_bytes, 0  # what is linked takes no room, but counts
+    passed_over = []
     too_large = InputError(f"The files are too large together. {limits.sentence()}")
     for file in files:
+        before = taken
         if file.suffix.lower() in ARCHIVES:
             inner = _free(folder / file.stem)
             with opened_zip(file, 10 * limits.pictures + 100, InputError) as (archive, entries):
@@ -334,11 +340,14 @@ def take_files(files: Sequence[Path], folder: Path, limits: JobLimits) -> None:
                 raise too_large
             _put(file, _free(folder / file.name))
             taken += 1
+        if taken == before:
+            passed_over.append(plain(file.name))
     if not taken:
         names = ", ".join(plain(file.name) for file in files[:3])
         raise InputError(
             f"There is no picture, PDF or video in {names}: put pictures in, or a zip of them."
         )
+    return tuple(passed_over)
 
 
 def _put(file: Path, target: Path) -> None:

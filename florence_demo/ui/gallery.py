@@ -45,7 +45,7 @@ _STATUS = (
     " answers come here one after another; you may leave the page meanwhile.</p>"
     '<div class="fd-job-is" hidden><p class="fd-job-said"></p><div class="fd-meter"'
     ' role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-label="Answered"><i></i></div>'
-    '<p class="fd-job-problem"></p></div></div>'
+    '<p class="fd-job-problem"></p><p class="fd-job-passed fd-note"></p></div></div>'
 )
 
 
@@ -53,8 +53,9 @@ class JobStatus(Skeleton):
     """Say how far a job is.
 
     Its value holds ``state``, ``share`` (0 to 100), ``done``, ``total``, ``failed``, ``before``
-    (jobs of others), ``speed`` (pictures a second), ``left`` and ``seconds``, ``problem``; or
-    ``gone`` where a job is no longer there, or nothing.
+    (jobs of others), ``speed`` (pictures a second), ``left`` and ``seconds``, ``problem``,
+    ``passed`` (names of files that are no pictures); or ``gone`` where a job is no longer there,
+    or nothing.
     """
 
     def __init__(self, **kwargs: Any) -> None:

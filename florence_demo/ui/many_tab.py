@@ -51,6 +51,15 @@ _EVERY = 1.5
 _CANCEL, _DELETE = "Cancel and delete", "Delete these answers"
 _KEPT = "-"
 """What stands for a job's name, and is none, where its answers are not to be deleted after all."""
+_NONE = "none"
+"""What stands for a job's name where there is none any more; a browser does not remember None."""
+# Nothing but the answers is lost: what is to be asked next stays as it is.
+_ANEW = f"""
+(name, job, ...asked) => [
+  job.done && !confirm(fd.say('The answers of the job before go: they are not kept. Start?'))
+    ? '{_KEPT}' : name,
+  job, ...asked]
+"""
 _SURELY = f"name => confirm(fd.say('Delete all answers of this job?')) ? name : '{_KEPT}'"
 
 
@@ -176,6 +185,8 @@ def _connect_start(service: Service, jobs: Jobs, tab: _Tab) -> None:
 
     @friendly
     def start(
+        before: str | None,
+        _: Any,
         files: list[Path] | None,
         tasks: list[str],
         words: str,
@@ -185,6 +196,8 @@ def _connect_start(service: Service, jobs: Jobs, tab: _Tab) -> None:
         beams: float,
         request: gr.Request,
     ) -> tuple[Any, ...]:
+        if before == _KEPT:
+            return tuple(gr.skip() for _ in (tab.name, *tab.outputs))
         spec = service.check_model(model)
         options = Options.given(Options().max_new_tokens, beams)
         wordy = any(name in _WORDY for name in tasks or ())
@@ -204,11 +217,14 @@ def _connect_start(service: Service, jobs: Jobs, tab: _Tab) -> None:
             )
 
         job = jobs.start(files or [], config, spec, visitor_of(request))
+        gone = jobs.find(before)
+        if gone:
+            jobs.cancel(gone)
         return job.name, *_look(jobs, job, 0)
 
     tab.start.click(
-        start, tab.asked, [tab.name, *tab.outputs], api_visibility="private",
-        show_progress_on=tab.status, show_progress="minimal",
+        start, [tab.name, tab.status, *tab.asked], [tab.name, *tab.outputs], js=_ANEW,
+        api_visibility="private", show_progress_on=tab.status, show_progress="minimal",
     )  # fmt: skip
 
 
@@ -216,7 +232,7 @@ def _connect_rest(jobs: Jobs, tab: _Tab, opening: gr.Tab) -> None:
     @friendly
     def look(name: str | None, sent: int) -> tuple[Any, ...]:
         job = jobs.find(name)
-        return _look(jobs, job, sent) if job else _nothing(bool(name))
+        return _look(jobs, job, sent) if job else _nothing(name not in (None, _NONE))
 
     @friendly
     def again(name: str | None) -> tuple[Any, ...]:
@@ -238,7 +254,7 @@ def _connect_rest(jobs: Jobs, tab: _Tab, opening: gr.Tab) -> None:
         job = jobs.find(name)
         if job:
             jobs.cancel(job)
-        return None, *_nothing(False)
+        return _NONE, *_nothing(False)
 
     @friendly
     def download(name: str | None, kind: str) -> str:
@@ -353,4 +369,5 @@ def _status(jobs: Jobs, job: Job) -> dict[str, Any]:
         "left": (total - done) / speed if speed and total and total > done else 0,
         "seconds": told.seconds if ended else 0,
         "problem": as_text(job.problem),
+        "passed": list(job.passed_over),
     }

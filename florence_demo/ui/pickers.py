@@ -24,7 +24,7 @@ from florence_demo.models.catalogue import ASSETS, MODELS
 from florence_demo.serving.asking import Service
 from florence_demo.serving.own_models import own_names
 from florence_demo.ui.components import SafeFiles
-from florence_demo.ui.handlers import friendly
+from florence_demo.ui.handlers import WHY, friendly
 
 LATEST: dict[str, Any] = {"trigger_mode": "always_last"}
 """For events that tell of a value: gradio drops one that comes while the one before is answered,
@@ -180,6 +180,17 @@ def _connect_choice(picker: DataPicker, around: _Around) -> None:
     around.again.click(look_again, None, picker.folder, api_visibility="private")
 
 
+# Why an upload was not taken stays where it is: a message goes before all of it is read.
+_WHY = f"""
+async () => {{
+  const told = document.createElement('p');
+  told.className = 'fd-note fd-refused';
+  told.textContent = await ({WHY})() || '';
+  return told.outerHTML;
+}}
+"""
+
+
 def _connect_upload(picker: DataPicker, around: _Around, api: str, upload_note: str) -> None:
     outputs = [picker.uploaded, around.note]
     taken = around.files.upload(
@@ -192,6 +203,7 @@ def _connect_upload(picker: DataPicker, around: _Around, api: str, upload_note: 
         concurrency_id="data uploads",
         **LATEST,
     )
+    taken.failure(None, None, around.note, js=_WHY)
     nothing = (None, upload_note)
     # An upload that is removed while it is read does not come back when it has been.
     around.files.clear(lambda: nothing, None, outputs, cancels=taken, **QUIET)

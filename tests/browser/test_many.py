@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.picture_makers import encoded, red
+
 pytestmark = pytest.mark.browser
 
 
@@ -57,6 +59,38 @@ def test_answers_are_deleted_once_that_is_meant(page, answered):
     page.once("dialog", lambda dialog: dialog.accept())
     delete.click()
     expect(answered.locator(".fd-tile")).to_have_count(0)
+    page.reload()
+    page.get_by_role("tab", name="Many pictures").click()
+    expect(page.get_by_text("Put pictures in, choose what to ask").first).to_be_visible()
+    expect(page.get_by_text("Your last job is no longer here.")).to_be_hidden()
+
+
+def test_answers_are_replaced_once_that_is_meant(page, answered):
+    said = []
+
+    def answer(dialog):
+        said.append(dialog.message)
+        if len(said) == 1:
+            dialog.dismiss()
+        else:
+            dialog.accept()
+
+    page.on("dialog", answer)
+    start = answered.get_by_role("button", name="Start", exact=True)
+    start.click()
+    expect(answered.get_by_text("10 pictures", exact=True)).to_be_visible()
+    answered.locator("input[type=file]").first.set_input_files(
+        [
+            {"name": "one.png", "mimeType": "image/png", "buffer": encoded(red(), "PNG")},
+            {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"},
+        ]
+    )
+    expect(answered.get_by_text("notes.txt")).to_be_visible()
+    start.click()
+    expect(answered.locator(".fd-job-said")).to_contain_text("10 of 11 answered")
+    expect(answered.locator(".fd-job-passed")).to_contain_text("in it: notes.txt")
+    page.remove_listener("dialog", answer)
+    assert said == ["The answers of the job before go: they are not kept. Start?"] * 2
 
 
 def test_cards_are_searched_and_names_switched_off(page, answered):

@@ -34,6 +34,9 @@ const sync = () => {
   find('.fd-meter').setAttribute('aria-valuenow', job.share);
   find('.fd-meter i').style.width = `${job.share}%`;
   find('.fd-job-problem').textContent = job.problem ? fd.say(job.problem) : '';
+  const passed = (job.passed || []).join(', ');
+  find('.fd-job-passed').textContent = passed
+    && fd.say('Passed over, for there is no picture, PDF or video in it: {names}', {names: passed});
 };
 watch('value', sync);
 document.addEventListener('fd-language', sync);

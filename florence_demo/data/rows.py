@@ -92,13 +92,16 @@ def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
+ONE_PICTURE = "One picture is too few to learn from and to measure on: add more pictures."
+
+
 def split_rows(
     rows: Sequence[Example], seed: int, share: float = 0.05
 ) -> tuple[list[Example], list[Example]]:
     """Split off a share of the pictures, at least one, with all their rows."""
     keys, row_of = distinct_pictures(rows)
     if len(keys) < 2:
-        raise DatasetError("One picture is too few to learn from and to measure on: add rows.")
+        raise DatasetError(ONE_PICTURE)
     held = set(random.Random(seed).sample(range(len(keys)), max(1, round(share * len(keys)))))
     parts: tuple[list[Example], list[Example]] = ([], [])
     for row, picture in zip(rows, row_of, strict=True):

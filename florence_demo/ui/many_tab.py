@@ -6,6 +6,7 @@ A job goes on by itself: the page only looks at it, and finds it again after it 
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,16 +173,28 @@ def _laid_out(service: Service, jobs: Jobs) -> _Tab:
     )  # fmt: skip
 
 
-_WORDY = [task.name for task in TASKS.values() if task.asks == "text"]
+_WORDY = {
+    task.name: {"label": task.text_label, "example": task.example}
+    for task in TASKS.values()
+    if task.asks == "text"
+}
+# One field for all: it is called as the question calls it, where there is one.
+_WORDS = f"""
+names => {{
+  const wordy = {json.dumps(_WORDY)}, asked = names.filter(name => name in wordy);
+  const several = {{label: 'Words', example: ''}};
+  const {{label, example}} = asked.length === 1 ? wordy[asked[0]] : several;
+  return {{
+    visible: asked.length > 0, label: fd.say(label), __type__: 'update',
+    placeholder: example ? fd.say('For example: {{words}}', {{words: example}}) : '',
+    info: asked.length > 1 ? fd.say('The same words go to each of these questions.') : '',
+  }};
+}}
+"""
 
 
 def _connect_start(service: Service, jobs: Jobs, tab: _Tab) -> None:
-    tab.tasks.change(
-        None,
-        tab.tasks,
-        tab.words,
-        js=f"names => ({{visible: names.some(n => {_WORDY}.includes(n)), __type__: 'update'}})",
-    )
+    tab.tasks.change(None, tab.tasks, tab.words, js=_WORDS)
 
     @friendly
     def start(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from threading import Lock
@@ -16,6 +17,7 @@ from florence_demo.data.chosen import Data
 from florence_demo.data.example import Example
 from florence_demo.data.parts import VALIDATION
 from florence_demo.data.reading import open_data, part_to_measure, parts_of
+from florence_demo.data.rows import ONE_PICTURE, distinct_pictures
 from florence_demo.data.showing import drawn_row, parts_said, varied
 from florence_demo.data.source import DataSource
 from florence_demo.errors import FlorenceDemoError
@@ -74,7 +76,7 @@ def _looked(data: Data) -> Looked:
     notes: list[str] = []
     most = ROWS_READ if data.rows is None else _FIRST
     rows = open_data(data.source, limit=most, problems=problems, notes=notes)
-    told = [_parts(data), _left_out(data, problems, notes)]
+    told = [_parts(data, rows), _left_out(data, problems, notes)]
     said = "".join(f'<p class="fd-note">{" ".join(map(ours, each))}</p>' for each in told if each)
     cards = "".join(map(_card, varied(rows, _SAMPLES)))
     shown = (
@@ -84,14 +86,17 @@ def _looked(data: Data) -> Looked:
     return Looked(len(rows) if data.rows is None else data.rows, shown)
 
 
-def _parts(data: Data) -> list[str]:
+def _parts(data: Data, rows: Sequence[Example]) -> list[str]:
     """Return what is learned from and what is measured on, in sentences."""
     parts = parts_of(data.source)
     told = [f"{each}." for each in parts_said(parts).split("; ") if each]
     if data.held:
         told.append("It is measured on others of the same kind, which it does not learn from.")
     elif not part_to_measure(data.source, VALIDATION):
-        told.append("A twentieth of the pictures is held back to measure on.")
+        # Of more rows it is not worth looking at each picture.
+        alone = len(rows) < _FIRST and len(distinct_pictures(rows)[0]) < 2
+        held_back = "A twentieth of the pictures is held back to measure on."
+        told.append(ONE_PICTURE if alone else held_back)
     return told
 
 

@@ -45,6 +45,17 @@ def open_tab(page):
     return page.get_by_role("tabpanel").filter(has=page.get_by_role("button", name=start))
 
 
+def test_why_an_upload_was_refused_stays_where_it_is(page):
+    tab = open_tab(page)
+    tab.get_by_text("My own files", exact=True).click()
+    tab.locator("input[type=file]:visible, input[type=file]").first.set_input_files(
+        {"name": "set.zip", "mimeType": "application/zip", "buffer": b"no zip at all"}
+    )
+    toast = page.get_by_test_id("toast-text").first
+    expect(toast).to_be_visible()
+    expect(tab.locator(".fd-refused")).to_have_text(toast.inner_text().strip())
+
+
 def fill_in(page, tab) -> None:
     start = tab.get_by_label("Start from")
     # What was trained meanwhile joins the list when the tab opens, and pushes on what is clicked.

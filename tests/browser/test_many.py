@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from florence_demo.tasks import TASKS
 from tests.picture_makers import encoded, red
 
 pytestmark = pytest.mark.browser
@@ -65,6 +66,20 @@ def test_answers_are_deleted_once_that_is_meant(page, answered):
     expect(page.get_by_text("Your last job is no longer here.")).to_be_hidden()
 
 
+def test_the_field_for_words_is_called_as_the_question_calls_it(page):
+    page.get_by_role("tab", name="Many pictures").click()
+    panel = page.locator("[role=tabpanel]:visible")
+    task, other = TASKS["open_vocabulary_detection"], TASKS["vqa"]
+    choice = panel.get_by_label("What to ask of each")
+    choice.click()
+    page.get_by_role("option", name=task.title, exact=True).click()
+    words = panel.get_by_label(task.text_label)
+    expect(words).to_be_visible()
+    expect(words).to_have_attribute("placeholder", f"For example: {task.example}")
+    page.get_by_role("option", name=other.title, exact=True).click()
+    expect(panel.get_by_text("The same words go to each of these questions.")).to_be_visible()
+
+
 def test_answers_are_replaced_once_that_is_meant(page, answered):
     said = []
 
@@ -76,16 +91,16 @@ def test_answers_are_replaced_once_that_is_meant(page, answered):
             dialog.accept()
 
     page.on("dialog", answer)
-    start = answered.get_by_role("button", name="Start", exact=True)
-    start.click()
-    expect(answered.get_by_text("10 pictures", exact=True)).to_be_visible()
     answered.locator("input[type=file]").first.set_input_files(
         [
             {"name": "one.png", "mimeType": "image/png", "buffer": encoded(red(), "PNG")},
             {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"hello"},
         ]
     )
-    expect(answered.get_by_text("notes.txt")).to_be_visible()
+    expect(answered.get_by_text("notes").first).to_be_visible()
+    start = answered.get_by_role("button", name="Start", exact=True)
+    start.click()
+    expect(answered.get_by_text("10 pictures", exact=True)).to_be_visible()
     start.click()
     expect(answered.locator(".fd-job-said")).to_contain_text("10 of 11 answered")
     expect(answered.locator(".fd-job-passed")).to_contain_text("in it: notes.txt")

@@ -81,6 +81,12 @@ def test_the_parts_of_a_set_are_named(tmp_path: Path) -> None:
     assert "twentieth" not in html
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "One picture is too few"), (2, "A twentieth")])
+def test_one_picture_is_told_before_the_start(tmp_path: Path, count: int, said: str) -> None:
+    rows = [{"prefix": "<FORM>What?", "suffix": str(n)} for n in range(count)]
+    assert said in shown(Looking(), rows_in(tmp_path / "a", rows))
+
+
 def test_data_of_the_hub_is_not_fetched_before_the_start() -> None:
     html = shown(Looking(), Data(DataSource("hub", "owner/name"), "owner/name"))
     assert "fetched when the run starts" in html

@@ -223,6 +223,25 @@ def test_zips_and_files_of_one_name_are_taken_side_by_side(files, tmp_path):
     assert taken == ["p0-2.png", "p0.png", "p0/b.PNG", "p0/sub/p0.png"]
 
 
+def test_a_folder_that_was_packed_as_a_whole_has_its_name_once(files, tmp_path):
+    data = files[0].read_bytes()
+    whole = zipped(
+        tmp_path / "holiday.zip", **{"holiday__a__p0.png": data, "holiday__p1.png": data}
+    )
+    mixed = zipped(tmp_path / "mixed.zip", **{"mixed__p0.png": data, "p0.png": data})
+    take_files([whole, mixed], tmp_path / "in", JobLimits(10, 1 << 20))
+    taken = sorted(str(p.relative_to(tmp_path / "in")) for p in (tmp_path / "in").rglob("*.png"))
+    assert taken == ["holiday/a/p0.png", "holiday/p1.png", "mixed/mixed/p0.png", "mixed/p0.png"]
+
+
+def test_files_that_hold_no_picture_are_named(files, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("hello")
+    empty = zipped(tmp_path / "words.zip", **{"a.txt": b"x"})
+    passed = take_files([notes, files[0], empty], tmp_path / "in", JobLimits(10, 1 << 20))
+    assert passed == ("notes.txt", "words.zip")
+
+
 @pytest.mark.parametrize(
     ("limits", "names", "problem"),
     [

@@ -18,7 +18,18 @@ let task = 0;
 let asTable = false;
 let drawn = new Map();
 
-const said = (card, told) => fd.say(card.error || told.sentence || '');
+// Of what is filtered away nothing is said either: "2 of 6: 2 × duck".
+const left = things => {
+  const counts = new Map();
+  things.forEach(([label]) => counts.set(label, (counts.get(label) || 0) + 1));
+  return [...counts].map(([label, n]) => (n > 1 ? `${fd.number(n)} × ${label}` : label)).join(', ');
+};
+const said = (card, told) => {
+  const staying = told.things.filter(kept);
+  if (staying.length === told.things.length) return fd.say(card.error || told.sentence || '');
+  const n = fd.say('{n} of {total}', {n: staying.length, total: told.things.length});
+  return staying.length ? `${n}: ${left(staying)}` : n;
+};
 const answer = card => card.answers[task] || {sentence: card.error || '', overlay: '', things: []};
 const kept = ([label, score]) => stays(label, score, off, Number(sure.value));
 const passes = card => {
@@ -64,6 +75,7 @@ const draw = fresh => {
   const {columns, height} = layout();
   const lines = Math.ceil(shown.length / columns);
   space.style.height = `${lines * height}px`;
+  scroll.style.height = `min(${lines * height}px, 68vh, 760px)`;
   const first = Math.max(0, Math.floor(scroll.scrollTop / height) - 1);
   const last = Math.min(lines, Math.ceil((scroll.scrollTop + scroll.clientHeight) / height) + 1);
   const wanted = new Set();
@@ -98,8 +110,10 @@ const chips = () => {
 };
 const count = () => {
   const n = cards.length;
-  find('.fd-gallery-count').textContent = shown.length === n ? fd.say('{n} pictures', {n})
+  const said = shown.length === n ? fd.say('{n} pictures', {n})
     : fd.say('{shown} of {n} pictures', {shown: shown.length, n});
+  const whole = off.size || Number(sure.value) ? fd.say('A download holds all answers.') : '';
+  find('.fd-gallery-count').textContent = [said, whole].filter(Boolean).join(' · ');
 };
 const filter = () => {
   shown = cards.map((_, i) => i).filter(i => passes(cards[i]));

@@ -101,6 +101,11 @@ class PlacePicture:
 
     place: Place
 
+    @property
+    def stem(self) -> str:
+        """What a file of it may be called, without its ending; "" where nothing names it."""
+        return self.place.stem
+
     def __call__(self) -> bytes | Image.Image:
         """Return the picture, or its bytes.
 

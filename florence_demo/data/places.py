@@ -12,8 +12,9 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Literal, get_args
+from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
@@ -54,6 +55,17 @@ class Place:
             OSError: The same.
         """
         return _READ[self.kind](self)
+
+    @property
+    def stem(self) -> str:
+        """What a file of this picture may be called, without its ending; "" of a set's rows."""
+        if self.kind in ("page", "frame"):
+            return f"{Path(self.path).stem}-{self.kind}-{self.number}"
+        if self.kind == "file":
+            return Path(self.path).stem
+        named = {"zip": self.member, "web": unquote(urlsplit(self.path).path)}
+        # Whoever packed it: both strokes part folders.
+        return PureWindowsPath(named.get(self.kind, "")).stem
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; what says nothing is left out."""

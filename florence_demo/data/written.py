@@ -16,6 +16,7 @@ from florence_demo.errors import printable
 from florence_demo.pictures.images import is_upright, save_picture
 
 _MAX_STEM = 200
+_NOT_IN_NAMES = dict.fromkeys(map(ord, '\\/:*?"<>|'), "_")
 # What every reader of the field opens; other files become PNG.
 _COPIED = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -35,7 +36,8 @@ def write_pictures(
     taken: set[str] = set()
     for number, picture in enumerate(pictures):
         row = Example(picture.image, "od", where=picture.where)
-        stem = _stem(picture.image) if isinstance(picture.image, Path) else f"{number:06}"
+        # A path has a stem, and so has a page or a frame; nothing names what is in memory.
+        stem = _stem(str(getattr(picture.image, "stem", ""))) or f"{number:06}"
         # Labels lie beside pictures under the same stem, on disks that know no case.
         while stem.casefold() in taken:
             stem = f"{stem}-{number}"
@@ -43,9 +45,9 @@ def write_pictures(
         yield picture, _write(row, folder, stem), row.size()
 
 
-def _stem(path: Path) -> str:
+def _stem(own: str) -> str:
     """Return a picture's own name, as a list of names can hold it and endings find room."""
-    name = printable(os.fsencode(path.stem).decode("utf-8", "replace"), "_")
+    name = printable(os.fsencode(own).decode("utf-8", "replace"), "_").translate(_NOT_IN_NAMES)
     return name.encode()[:_MAX_STEM].decode("utf-8", "ignore")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,16 @@ def test_no_answer_in_words_is_left_out(tmp_path, kind, heading):
     assert text.startswith(f"{said}A grey picture.\n\n{read}")
     assert "shade" in text
     assert "ball" not in text
+
+
+def test_pages_and_frames_keep_their_names_in_a_set(done):
+    folder, _ = export(done, "coco")
+    table = json.loads((folder / "_annotations.coco.json").read_text("utf-8"))
+    assert sorted(image["file_name"] for image in table["images"]) == [
+        "00000.png",
+        *(f"film-frame-{n}.png" for n in (0, RATE)),
+        *(f"letters ü-page-{n}.png" for n in (1, 2, 3)),
+    ]
 
 
 def test_a_document_becomes_searchable(done):

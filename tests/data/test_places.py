@@ -177,3 +177,21 @@ def test_a_file_left_open_is_closed_before_the_program_is_taken_apart(tmp_path):
     command = [sys.executable, "-c", _ENDING, tmp_path / "a.pdf"]
     told = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (told.stdout, told.stderr) == ("before 1\nat the end 0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("place", "stem"),
+    [
+        (Place("file", "/a/b c.tar.png"), "b c.tar"),
+        (Place("zip", "/a.zip", "b/c.png"), "c"),
+        (Place("zip", "/a.zip", "..\\..\\c.png"), "c"),
+        (Place("web", "https://example.org/a%20b.png?x=/y.jpg"), "a b"),
+        (Place("web", "https://example.org/"), ""),
+        (Place("page", "/scans/letter.v2.pdf", number=3), "letter.v2-page-3"),
+        (Place("frame", "/a.mp4", "1s", 48), "a-frame-48"),
+        (Place("cell", "/set", "/image", 7), ""),
+    ],
+    ids=str,
+)
+def test_a_place_says_what_its_picture_may_be_called(place, stem):
+    assert place.stem == stem

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from florence_demo.codec import TEXT
 from florence_demo.errors import InputError
 from florence_demo.evaluation.report import Judged
 from florence_demo.files import stays
@@ -104,10 +105,24 @@ class Sample:
         return self.whole is not None and self.task in TASKS
 
     @property
-    def question(self) -> str:
-        """What a person reads of it: its words without a token, or the task's title."""
-        words = re.sub(r"^\s*<\w+>", "", self.text).strip()
-        return words or (TASKS[self.task].title if self.task in TASKS else self.task)
+    def words(self) -> str:
+        """What a person reads of the question: its words without a token."""
+        return re.sub(r"^\s*<\w+>", "", self.text).strip()
+
+    @property
+    def title(self) -> str:
+        """What the task is called."""
+        return TASKS[self.task].title if self.task in TASKS else self.task
+
+    def sentences(self) -> tuple[str, str] | None:
+        """Return what was answered and what is true where that is places: what is at them, counted.
+
+        None of an answer in words.
+        """
+        if self.task not in TASKS or TASKS[self.task].answer is TEXT:
+            return None
+        anywhere = (1000, 1000)
+        return self.given(anywhere, "").sentence(), self.wanted(anywhere).sentence()
 
     def given(self, size: tuple[int, int], model: str) -> Prediction:
         """Return what the model answered about its picture of a size."""

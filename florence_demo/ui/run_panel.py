@@ -292,16 +292,27 @@ def _samples(run: Run) -> str:
 def _sample(run: Run, number: int, sample: Sample) -> str:
     verdict = "right" if sample.score > 0.999 else "nearly" if sample.score >= 0.5 else "not yet"
     kind = "fd-better" if verdict == "right" else "fd-worse"
+    counted = sample.sentences()
+    answer, truth = (
+        (ours(each[:_MOST_SHOWN]) for each in counted)
+        if counted
+        else (escape(each[:_MOST_SHOWN]) for each in (sample.answer, sample.truth))
+    )
+    if counted and counted[0] == counted[1] and verdict != "right":
+        answer += f" {ours('(elsewhere)')}"
     said = (
-        f"<span>{escape(sample.question[:_MOST_SHOWN])}</span>"
-        f"<span><b>{escape(sample.answer[:_MOST_SHOWN]) or ours('(nothing)')}</b>"
-        f" {ours(verdict, kind=kind)}</span>"
-        f'<span class="fd-note">{ours("Wanted:")} {escape(sample.truth[:_MOST_SHOWN])}</span>'
+        f"<span>{_question(sample)}</span>"
+        f"<span><b>{answer or ours('(nothing)')}</b> {ours(verdict, kind=kind)}</span>"
+        f'<span class="fd-note">{ours("Wanted:")} {truth}</span>'
     )
     inner = f"{_thumbnail(sample.small)}<span>{said}</span>"
     if sample.can_be_asked:
         inner = f'<button {pressing(run.name, number)} class="fd-look-at">{inner}</button>'
     return f'<article class="fd-sample">{inner}</article>'
+
+
+def _question(sample: Sample) -> str:
+    return escape(sample.words[:_MOST_SHOWN]) or ours(sample.title[:_MOST_SHOWN])
 
 
 def sample_strip(run: Run, name: str) -> Iterator[str]:
@@ -315,7 +326,7 @@ def sample_strip(run: Run, name: str) -> Iterator[str]:
         if sample.can_be_asked:
             yield (
                 f'<button {pressing(name, i)} class="fd-look-at fd-sample">'
-                f"{_thumbnail(sample.small)}<span>{escape(sample.question[:_MOST_SHOWN])}</span>"
+                f"{_thumbnail(sample.small)}<span>{_question(sample)}</span>"
                 "</button>"
             )
 

@@ -32,7 +32,7 @@ def test_words_are_read_as_they_were_written(tmp_path: Path) -> None:
     row = Example(SCENE, "custom", "<FORM>Which drink?", answer="tea")
     sample = written(tmp_path, row, "milk")
     assert (sample.task, sample.text, sample.step) == ("custom", "<FORM>Which drink?", 7)
-    assert (sample.question, sample.answer, sample.truth) == ("Which drink?", "milk", "tea")
+    assert (sample.words, sample.answer, sample.truth) == ("Which drink?", "milk", "tea")
     assert sample.can_be_asked
     assert sample.given(SIZE, "mine").sentence() == "milk"
     assert sample.wanted(SIZE).sentence() == "tea"
@@ -50,7 +50,7 @@ def test_places_and_a_region_are_read_as_they_were_written(tmp_path: Path) -> No
     spot = Example(SCENE, "region_to_category", region=(1.0, 2.0, 30.0, 40.0), answer="cat")
     sample = written(tmp_path / "spot", spot, "cat")
     assert sample.region == (1.0, 2.0, 30.0, 40.0)
-    assert sample.question == TASKS["region_to_category"].title
+    assert (sample.words, sample.title) == ("", TASKS["region_to_category"].title)
 
 
 @pytest.mark.parametrize(
@@ -93,4 +93,4 @@ def test_a_task_that_nobody_knows_cannot_be_asked(tmp_path: Path) -> None:
     told = {"question": "invented What?", "picture": "0.jpg"}
     (sample,) = samples_of(tmp_path, Status(samples=(told,)))
     assert not sample.can_be_asked
-    assert sample.question == "What?"
+    assert sample.words == "What?"

@@ -93,6 +93,18 @@ def test_answers_are_shown_with_their_pictures(tmp_path: Path) -> None:
     assert "not yet" in said
 
 
+def test_an_answer_of_places_is_shown_in_words(tmp_path: Path) -> None:
+    here, there = (f"toy<loc_{x}><loc_2><loc_300><loc_400>" for x in (75, 1))
+    base = {"question": "od", "answer": f"</s><s>{here}</s>", "truth": here}
+    samples = ({**base, "score": 1.0}, {**base, "truth": there, "score": 0.0})
+    page = panel(tmp_path, state="training", samples=samples)
+    assert "loc_" not in page
+    said = words(page)
+    assert said.count("1 object: toy") == 4
+    assert said.count("(elsewhere)") == 1
+    assert said.count("Find everything") == 2
+
+
 def test_a_picture_elsewhere_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "mine" / SAMPLES_FOLDER).mkdir(parents=True)
     Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.jpg")

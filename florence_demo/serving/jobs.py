@@ -325,12 +325,11 @@ def take_files(files: Sequence[Path], folder: Path, limits: JobLimits) -> tuple[
         if file.suffix.lower() in ARCHIVES:
             inner = _free(folder / file.stem)
             with opened_zip(file, 10 * limits.pictures + 100, InputError) as (archive, entries):
-                paths = [PurePosixPath(entry.filename) for entry in entries]
+                paths = [(entry, PurePosixPath(entry.filename)) for entry in entries]
+                paths = [(entry, path) for entry, path in paths if _wanted(path)]
                 # A folder that was packed as a whole has its name already.
-                whole = all(path.parts[:-1][:1] == (file.stem,) for path in paths)
-                for entry, path in zip(entries, paths, strict=True):
-                    if not _wanted(path):
-                        continue
+                whole = all(path.parts[:-1][:1] == (file.stem,) for _, path in paths)
+                for entry, path in paths:
                     target = inner.joinpath(*path.parts[1 if whole else 0 :])
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with archive.open(entry) as source:

@@ -57,7 +57,7 @@ _NONE = "none"
 # Nothing but the answers is lost: what is to be asked next stays as it is.
 _ANEW = f"""
 (name, job, ...asked) => [
-  job.done && !confirm(fd.say('The answers of the job before go: they are not kept. Start?'))
+  job?.done && !confirm(fd.say('The answers of the job before go: they are not kept. Start?'))
     ? '{_KEPT}' : name,
   job, ...asked]
 """

@@ -225,9 +225,12 @@ def test_zips_and_files_of_one_name_are_taken_side_by_side(files, tmp_path):
 
 def test_a_folder_that_was_packed_as_a_whole_has_its_name_once(files, tmp_path):
     data = files[0].read_bytes()
-    whole = zipped(
-        tmp_path / "holiday.zip", **{"holiday__a__p0.png": data, "holiday__p1.png": data}
-    )
+    own = {"__MACOSX/holiday/._p1.png": b"x"}  # as macOS packs it
+    pictures = {"holiday/a/p0.png": data, "holiday/p1.png": data}
+    whole = tmp_path / "holiday.zip"
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, written in (own | pictures).items():
+            archive.writestr(name, written)
     mixed = zipped(tmp_path / "mixed.zip", **{"mixed__p0.png": data, "p0.png": data})
     take_files([whole, mixed], tmp_path / "in", JobLimits(10, 1 << 20))
     taken = sorted(str(p.relative_to(tmp_path / "in")) for p in (tmp_path / "in").rglob("*.png"))

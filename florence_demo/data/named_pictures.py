@@ -8,6 +8,7 @@ but to where the source's files may lie. Does not know what a row means.
 from __future__ import annotations
 
 import functools
+import os
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath
@@ -78,10 +79,16 @@ class Pictures:
             exact = () if strays else (folder / name for folder in self._folders)
             path = next((p for p in exact if p.is_file()), None) or self._alike(name)
             if path is None and not strays:
-                path = self._folders[0] / name
+                path = self._likely / name
             return path if path and self._source.holds(path) else out
         except (OSError, IndexError):
             return out
+
+    @functools.cached_property
+    def _likely(self) -> Path:
+        """Return where a missing picture should be: beside others, or in the first folder."""
+        with_pictures = (folder for folder in self._folders if _holds_pictures(folder))
+        return next(with_pictures, self._folders[0])
 
     def _alike(self, name: str) -> Path | None:
         """Return the picture that another machine's name means, None where there is none.
@@ -156,3 +163,11 @@ def _is_name(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return 0 < len(name) <= _MAX_NAME and "\0" not in name and max(parts) <= _MAX_PART
+
+
+def _holds_pictures(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as files:
+            return any(Path(file.name).suffix.lower() in IMAGE_SUFFIXES for file in files)
+    except OSError:
+        return False

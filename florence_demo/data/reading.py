@@ -6,6 +6,7 @@ where a row is not usable, so that one bad row does not hide the others. Does no
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -285,13 +286,19 @@ def _bounded(rows: Rows, limits: DataLimits | None) -> Rows:
         yield row
 
 
+_TOLD_LETTERS = 450
+"""Of the problems that are told: a page shows 600 of a message, and its end is the way out."""
+
+
 def tell_problems(problems: Sequence[str], most: int = 5) -> str:
-    """Return a count and the first problems, or "" where there are none."""
+    """Return a count and the first problems, each to its end, or "" where there are none."""
     if not problems:
         return ""
-    rest = f"\nand {len(problems) - most:,} more." if len(problems) > most else ""
+    lengths = itertools.accumulate(map(len, problems[:most]))
+    shown = max(1, sum(length <= _TOLD_LETTERS for length in lengths))
+    rest = f"\nand {len(problems) - shown:,} more." if len(problems) > shown else ""
     noun = "row is" if len(problems) == 1 else "rows are"
-    return f"{len(problems):,} {noun} not usable:\n" + "\n".join(problems[:most]) + rest
+    return f"{len(problems):,} {noun} not usable:\n" + "\n".join(problems[:shown]) + rest
 
 
 def _first(

@@ -16,6 +16,7 @@ from PIL import Image
 
 from florence_demo.data import example as data
 from florence_demo.data.folders import data_under, list_data, open_upload, take_data, unpack_data
+from florence_demo.data.named_pictures import Pictures
 from florence_demo.data.reading import open_data, source_in
 from florence_demo.data.source import DataLimits, DataSource
 from florence_demo.errors import DatasetError, FlorenceDemoError
@@ -337,3 +338,15 @@ def test_damaged_zips_are_refused_and_leave_nothing(tmp_path: Path) -> None:
             take_data([tmp_path / "a.zip"], tmp_path / "new")
             shutil.rmtree(tmp_path / "new")
         assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("beside", "folder"), [("a.png", "images"), ("a.txt", "annotations")])
+def test_a_missing_picture_is_told_beside_the_others(
+    tmp_path: Path, beside: str, folder: str
+) -> None:
+    places = [tmp_path / name for name in ("annotations", "images")]
+    for place in places:
+        place.mkdir()
+    (places[1] / beside).write_bytes(png())
+    found = Pictures(DataSource("jsonl", str(tmp_path)), *places)
+    assert found.path("gone.png") == tmp_path / folder / "gone.png"

@@ -16,7 +16,7 @@ from florence_demo.data.folders import list_data, take_data
 from florence_demo.data.formats import READERS, Reader
 from florence_demo.data.jsonl import write_jsonl
 from florence_demo.data.parts import whole
-from florence_demo.data.reading import open_data, parse_source, source_in
+from florence_demo.data.reading import open_data, parse_source, source_in, tell_problems
 from florence_demo.data.rows import distinct_pictures, split_rows
 from florence_demo.data.source import DATA_LIMITS, DataSource
 from florence_demo.errors import DatasetError
@@ -424,3 +424,21 @@ def test_what_reaches_over_the_edge_is_cut_and_told(tmp_path, box, taken, said):
     (row,) = open_data(str(tmp_path / "boxes.json"), notes=notes)
     assert row.detections.xyxy.tolist() == [taken]
     assert [said in note for note in notes] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "told", "rest"),
+    [
+        ([100, 100], 2, ""),
+        ([100] * 7, 4, "\nand 3 more."),
+        ([10] * 7, 5, "\nand 2 more."),
+        ([200, 200, 200], 2, "\nand 1 more."),
+        ([900, 10], 1, "\nand 1 more."),
+    ],
+    ids=str,
+)
+def test_what_is_told_of_problems_is_told_to_its_end(lengths, told, rest):
+    problems = [str(n) * length for n, length in enumerate(lengths)]
+    said = tell_problems(problems)
+    assert said.endswith("\n" + "\n".join(problems[:told]) + rest)
+    assert said.startswith(f"{len(problems)} rows are not usable:")

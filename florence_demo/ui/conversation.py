@@ -129,9 +129,9 @@ def followed(
     finally:
         steps.close()
     if press is not None:
-        # Where two values come at once, gradio may keep the older one: the pane is told again, and
-        # knows by its number whether another question holds it. What has none is not repeated.
-        yield pane, skip, skip, skip, skip
+        # Where two values come at once, gradio may keep the older one: the pane and the cards are
+        # told again, and know by their numbers what is newer. What has none is not repeated.
+        yield pane, skip, skip, skip, talk.told(press.page)
 
 
 def forms_of(answers: Sequence[Shown]) -> tuple[Any, ...]:

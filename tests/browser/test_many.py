@@ -101,7 +101,8 @@ def test_answers_are_replaced_once_that_is_meant(page, answered):
     start = answered.get_by_role("button", name="Start", exact=True)
     start.click()
     expect(answered.get_by_text("10 pictures", exact=True)).to_be_visible()
-    start.click()
+    while len(said) < 2:  # a press is none while the one before is still being heard
+        start.click()
     expect(answered.locator(".fd-job-said")).to_contain_text("10 of 11 answered")
     expect(answered.locator(".fd-job-passed")).to_contain_text("in it: notes.txt")
     page.remove_listener("dialog", answer)
@@ -116,7 +117,7 @@ def test_cards_are_searched_and_names_switched_off(page, answered):
     expect(answered.get_by_text("9 of 10 pictures")).to_be_visible()
     expect(answered.get_by_text("A download holds all answers.")).to_be_visible()
     tile = answered.locator(".fd-tile").nth(1)
-    expect(tile).to_contain_text("1 of 3: car")
+    expect(tile).to_contain_text("1 / 3: car")
     expect(tile.locator(".fd-item")).to_have_count(1)
     answered.get_by_role("button", name="car 9").click()
     expect(answered.get_by_text("0 of 10 pictures")).to_be_visible()

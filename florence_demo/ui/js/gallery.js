@@ -18,7 +18,7 @@ let task = 0;
 let asTable = false;
 let drawn = new Map();
 
-// Of what is filtered away nothing is said either: "2 of 6: 2 × duck".
+// Of what is filtered away nothing is said either: "2 / 6: 2 × duck".
 const left = things => {
   const counts = new Map();
   things.forEach(([label]) => counts.set(label, (counts.get(label) || 0) + 1));
@@ -27,7 +27,7 @@ const left = things => {
 const said = (card, told) => {
   const staying = told.things.filter(kept);
   if (staying.length === told.things.length) return fd.say(card.error || told.sentence || '');
-  const n = fd.say('{n} of {total}', {n: staying.length, total: told.things.length});
+  const n = `${fd.number(staying.length)} / ${fd.number(told.things.length)}`;
   return staying.length ? `${n}: ${left(staying)}` : n;
 };
 const answer = card => card.answers[task] || {sentence: card.error || '', overlay: '', things: []};

@@ -39,19 +39,6 @@ _SWITCH = """
   ].slice(0, __COUNT__);
 }
 """
-# Words stay with the kind of question that they were typed for, and are there again when a person
-# comes back to it. What an example or a link brings is not picked, and is left as it is.
-_TYPED = """
-(task, words) => {
-  const kind = name => (__ASKS__[name] || {}).kind;
-  const typed = (fd.typed ??= {})[__ID__] ??= {words: {}};
-  const [left, now] = [kind(fd.left), kind(task)];
-  if (left) typed.words[typed.of = left] = words;
-  if (!now || now === typed.of) return words;
-  typed.of = now;
-  return typed.words[now] || '';
-}
-"""
 _AWAY = "() => [null, {}, {}]"
 # What is no picture does not stay: it would be in the way of the one before, and of every question.
 _NOT_TAKEN = f"""
@@ -97,8 +84,6 @@ class CanvasInputs:
             answer: The component that shows what is answered.
         """
         shown = [self.canvas, answer]
-        typed = _TYPED.replace("__ASKS__", _asks()).replace("__ID__", str(self.words._id))
-        self.menu.input(None, [self.menu, self.words], self.words, js=typed)
         self.switch_after(self.menu.change)
         arrived = self.picture.input(read, self.picture, shown, **QUIET)
         gone = self.canvas.away(None, None, [self.picture, *shown], js=_AWAY)
@@ -117,7 +102,6 @@ def _asks() -> str:
         {
             t.name: {
                 "needs": t.asks,
-                "kind": t.asks == "text" and t.group,
                 "label": t.text_label,
                 "example": t.example,
                 "closely": can_look_closely(t),

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from florence_demo.tasks import TASKS
+from tests.browser.test_conversation import REMEMBERED
 from tests.browser.test_page import ask, choose, upload
 
 pytestmark = pytest.mark.browser
@@ -52,8 +53,10 @@ def test_a_link_brings_back_what_was_asked(page, picture):
     page.get_by_label(TASKS["open_vocabulary_detection"].text_label).first.fill("a & b, c?d")
     page.get_by_role("button", name="Advanced").first.click()
     beams = page.get_by_role("spinbutton").first
+    page.wait_for_function(REMEMBERED)
     beams.fill("2")
-    beams.blur()
+    beams.press("Tab")
+    page.wait_for_function("localStorage.getItem('fd-ask') !== window.was")
     ask(page)
     expect(page).to_have_url(re.compile("#try.task=open_vocabulary_detection&words=.*&beams=2$"))
     linked = page.context.new_page()

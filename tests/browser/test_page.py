@@ -104,28 +104,6 @@ def test_missing_words_are_asked_for_and_nothing_is_lost(page, picture):
     expect(page.locator(".fd-busy")).to_have_count(0)
 
 
-def test_words_stay_with_the_kind_of_question_they_were_typed_for(page):
-    """Picked, typed and then in the box: those of one kind are shared, another has its own."""
-
-    def words():
-        return page.locator("textarea:visible").first
-
-    choose(page, "vqa")
-    words().fill("What is the total?")
-    for name, typed, then in (
-        ("open_vocabulary_detection", "", "a dog"),
-        ("referring_expression_segmentation", "a dog", "a cat"),
-        ("caption", None, None),
-        ("vqa", "What is the total?", "How many?"),
-        ("open_vocabulary_detection", "a cat", "a cat"),
-        ("vqa", "How many?", "How many?"),
-    ):
-        choose(page, name)
-        if typed is not None:
-            expect(words()).to_have_value(typed)
-            words().fill(then)
-
-
 def test_keys_move_and_remove_the_region(page, picture):
     upload(page, picture)
     choose(page, "region_to_category")

@@ -35,7 +35,6 @@ const show = name => {
 const pick = entry => {
   own = meant(entry);
   if (own === props.value) return;
-  fd.left = props.value;
   props.value = own;
   show(own);
   trigger('input');

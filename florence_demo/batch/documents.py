@@ -7,7 +7,7 @@ Knows which rows are pages of one document or frames of one film. How a PDF or a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from florence_demo.batch.answers import Export, mirrored
@@ -16,12 +16,13 @@ from florence_demo.data.batches import Row
 from florence_demo.data.formats import NOTHING
 from florence_demo.data.places import DPI
 from florence_demo.errors import DatasetError, FlorenceDemoError, plain
+from florence_demo.output.export import spoken
 from florence_demo.output.film import drawn
 from florence_demo.output.reading_order import to_markdown, to_text
 from florence_demo.output.searchable import write_searchable
 from florence_demo.pictures.film import save_film
 from florence_demo.pictures.frames import FILM_LIMITS, BrokenOff, open_frames
-from florence_demo.prediction import Detections, Prediction
+from florence_demo.prediction import Prediction
 from florence_demo.tasks import TASKS
 
 
@@ -59,14 +60,10 @@ def write_markdown(export: Export) -> None:
 def _write_words(
     export: Export, ending: str, words: Callable[[Prediction], str], heading: str, between: str
 ) -> None:
-    def said_by(answer: Prediction) -> str:
-        read = TASKS[answer.task].answer is QUADS  # names of things are no lines of text
-        return words(answer if read else replace(answer, detections=Detections.empty())).strip()
-
     def page(answers: list[Prediction]) -> str:
-        if len(answers) == 1:
-            return said_by(answers[0])
-        said = ((TASKS[answer.task].title, said_by(answer)) for answer in answers)
+        said = [(TASKS[answer.task].title, words(spoken(answer)).strip()) for answer in answers]
+        if len(said) == 1:
+            return said[0][1]
         return "\n\n".join(f"{heading.format(title)}\n{text}" for title, text in said if text)
 
     for name, sheets in _together(export, _spoken, NOTHING.format("answers in words")):
@@ -163,12 +160,8 @@ def _together(
 
 def _spoken(answers: list[Prediction]) -> list[Prediction]:
     """Return what was read or said; names of things are neither."""
-    return [a for a in answers if TASKS[a.task].answer in (QUADS, TEXT) or _described(a)]
-
-
-def _described(answer: Prediction) -> bool:
-    """Return whether an answer says in words what it found, and where."""
-    return bool(TASKS[answer.task].after)
+    tasks = ((answer, TASKS[answer.task]) for answer in answers)
+    return [answer for answer, task in tasks if task.answer in (QUADS, TEXT) or task.after]
 
 
 def _read(answers: list[Prediction]) -> list[Prediction]:

@@ -105,14 +105,14 @@ def has_text(found: Prediction) -> bool:
     return bool(found.text.strip()) or has_lines(found)
 
 
-def _spoken(found: Prediction) -> Prediction:
+def spoken(found: Prediction) -> Prediction:
     """Return an answer whose words are its text: names of things are no lines of it."""
     return found if has_lines(found) else replace(found, detections=Detections.empty())
 
 
 def words_of(found: Prediction) -> str:
     """Return what was read or said, in the order in which a person reads it; "" for nothing."""
-    return to_text(_spoken(found)).strip()
+    return to_text(spoken(found)).strip()
 
 
 def write_text(found: Prediction) -> bytes:
@@ -122,7 +122,7 @@ def write_text(found: Prediction) -> bytes:
 
 def write_markdown(found: Prediction) -> bytes:
     """Return what was read or said as Markdown."""
-    return f"{to_markdown(_spoken(found)).strip()}\n".encode("utf-8", "replace")
+    return f"{to_markdown(spoken(found)).strip()}\n".encode("utf-8", "replace")
 
 
 def write_json(prediction: Prediction) -> bytes:
